@@ -1,0 +1,55 @@
+# Girasol on workerd: the same Worker as on Cloudflare's network, on a machine of one's own.
+# The tests run on this file too. After `cargo xtask build worker`:
+#
+#     workerd serve deploy/workerd.capnp \
+#         --socket-addr http=127.0.0.1:7002 --directory-path disk=/var/lib/girasol
+#
+# workerd is in node_modules/@cloudflare/workerd-<platform>/bin. Settings are environment
+# variables, listed under `bindings`; one that is not set counts as absent.
+
+using Workerd = import "/workerd/workerd.capnp";
+
+const config :Workerd.Config = (
+  services = [
+    (name = "girasol", worker = .girasol),
+    # Where Durable Objects keep their SQLite files; --directory-path says which folder.
+    (name = "disk", disk = (writable = true)),
+  ],
+  # Where HTTP and websockets arrive; --socket-addr says on which address.
+  sockets = [(name = "http", http = (), service = "girasol")],
+);
+
+const girasol :Workerd.Worker = (
+  # What `cargo xtask build worker` makes. The names are those by which index.js imports.
+  modules = [
+    (name = "index.js", esModule = embed "../build/index.js"),
+    (name = "./index_bg.wasm", wasm = embed "../build/index_bg.wasm"),
+  ],
+  # As in wrangler.toml: the behaviour of the runtime as of this date.
+  compatibilityDate = "2026-04-20",
+
+  # One hub per scope, each with a SQLite database. The key names their folder: never change it,
+  # or the hubs lose their logs.
+  durableObjectNamespaces = [
+    (className = "Hub", uniqueKey = "girasol-hub", enableSql = true),
+  ],
+  durableObjectStorage = (localDisk = "disk"),
+
+  bindings = [
+    (name = "HUB", durableObjectNamespace = "Hub"),
+
+    # Secrets. OPAL's names are read where ours are not set.
+    (name = "GIRASOL_AUTH_MASTER_TOKEN", fromEnvironment = "GIRASOL_AUTH_MASTER_TOKEN"),
+    (name = "GIRASOL_AUTH_PRIVATE_KEY", fromEnvironment = "GIRASOL_AUTH_PRIVATE_KEY"),
+    (name = "GIRASOL_AUTH_PUBLIC_KEY", fromEnvironment = "GIRASOL_AUTH_PUBLIC_KEY"),
+    (name = "OPAL_AUTH_MASTER_TOKEN", fromEnvironment = "OPAL_AUTH_MASTER_TOKEN"),
+    (name = "OPAL_AUTH_PRIVATE_KEY", fromEnvironment = "OPAL_AUTH_PRIVATE_KEY"),
+    (name = "OPAL_AUTH_PUBLIC_KEY", fromEnvironment = "OPAL_AUTH_PUBLIC_KEY"),
+
+    # What tokens must name as their audience and issuer.
+    (name = "GIRASOL_AUTH_JWT_AUDIENCE", fromEnvironment = "GIRASOL_AUTH_JWT_AUDIENCE"),
+    (name = "GIRASOL_AUTH_JWT_ISSUER", fromEnvironment = "GIRASOL_AUTH_JWT_ISSUER"),
+    (name = "OPAL_AUTH_JWT_AUDIENCE", fromEnvironment = "OPAL_AUTH_JWT_AUDIENCE"),
+    (name = "OPAL_AUTH_JWT_ISSUER", fromEnvironment = "OPAL_AUTH_JWT_ISSUER"),
+  ],
+);

@@ -1,0 +1,121 @@
+//! A command's one request to the server.
+
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use serde_json::Value;
+use url::Url;
+
+use super::{Failure, variable};
+use crate::{
+    http::{self, display, failure},
+    settings::Secret,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The server's address: the flag, else what the agent's settings say, else the default.
+pub(super) fn server(flag: Option<&str>) -> Result<Url, Failure> {
+    let named =
+        flag.map(str::to_owned).or_else(|| variable(&["GIRASOL_SERVER", "OPAL_SERVER_URL"]));
+    let text = named.unwrap_or_else(|| "http://localhost:7002".to_owned());
+    match Url::parse(&text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err(Failure::usage("--server-url: give an address such as http://localhost:7002")),
+    }
+}
+
+/// `route` below the server's address, which may have a path of its own.
+pub(super) fn route(server: &Url, route: &str) -> Url {
+    let mut url = server.clone();
+    let path = format!("{}/{}", server.path().trim_end_matches('/'), route.trim_start_matches('/'));
+    url.set_path(&path);
+    url
+}
+
+/// Sends JSON with a bearer token and returns the body of a 2xx answer.
+pub(super) fn post(url: &Url, token: &Secret, body: String) -> Result<String, Failure> {
+    let failed = |reason: String| Failure::run(format!("{}: {reason}", display(url)));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    runtime.block_on(async {
+        let client = http::client(TIMEOUT).map_err(|error| failed(error.to_string()))?;
+        let request = client
+            .post(url.clone())
+            .bearer_auth(token.expose())
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        let response = request.send().await.map_err(|error| {
+            let reason = failure(error);
+            let hint = if reason.contains("certificate") {
+                "name the file of the authority that signed it: SSL_CERT_FILE=ca.pem"
+            } else {
+                "start the server, or name another one with --server-url"
+            };
+            failed(reason).hint(hint)
+        })?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| failed(failure(error)))?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        Err(failed(format!("answered {}{}", status.as_u16(), detail(&text))))
+    })
+}
+
+/// What `{"detail": …}` says, in one of the forms it has.
+fn detail(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let detail = body.get("detail");
+    let text = match detail {
+        Some(Value::String(text)) => Some(text.as_str()),
+        Some(detail) => detail.get("error").and_then(Value::as_str),
+        None => None,
+    };
+    match (text, detail) {
+        (Some(text), _) => format!(": {text}"),
+        (None, Some(detail)) => format!(": {detail}"),
+        (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_said_in_the_servers_words() {
+        for (body, said) in [
+            (r#"{"detail":"entries: none"}"#, ": entries: none"),
+            (
+                r#"{"detail":{"error":"Access token is expired","token":"secret"}}"#,
+                ": Access token is expired",
+            ),
+            (r#"{"detail":[{"msg":"field required"}]}"#, r#": [{"msg":"field required"}]"#),
+            ("<html>", ""),
+            ("", ""),
+        ] {
+            assert_eq!(detail(body), said);
+        }
+    }
+
+    #[test]
+    fn a_route_goes_below_the_servers_path() {
+        for (base, at, expected) in [
+            ("http://h:7002", "/token", "http://h:7002/token"),
+            ("http://h/girasol/", "token", "http://h/girasol/token"),
+            ("http://h/girasol", "/scopes/a b/data", "http://h/girasol/scopes/a%20b/data"),
+        ] {
+            assert_eq!(route(&Url::parse(base).unwrap(), at).as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_is_refused() {
+        let failure = server(Some("localhost:7002")).unwrap_err();
+        assert_eq!(failure.code, 2);
+        assert!(failure.message.starts_with("--server-url: "));
+    }
+}

@@ -1,0 +1,113 @@
+//! What a request asks.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use axum::http::Uri;
+use regorus::Value;
+use serde_json::{error::Category, value::RawValue};
+
+use crate::engine::regorus::DecisionError;
+
+/// The switches of a query string; others have no effect here.
+pub(super) struct Query {
+    /// `input`: JSON text.
+    pub(super) input: Option<String>,
+    /// `pretty`: indent.
+    pub(super) pretty: bool,
+}
+
+impl Query {
+    pub(super) fn parse(uri: &Uri) -> Self {
+        let mut query = Self { input: None, pretty: false };
+        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+        {
+            match &*name {
+                "input" => query.input = query.input.or(Some(value.into_owned())),
+                // Without a value it is on.
+                "pretty" => query.pretty |= value.is_empty() || value.eq_ignore_ascii_case("true"),
+                _ => {}
+            }
+        }
+        query
+    }
+}
+
+/// The document that a path names. Segments are decoded one by one, so that an escaped
+/// slash stays in its segment.
+pub(super) fn path(uri: &Uri) -> Result<Vec<String>, DecisionError> {
+    let path = uri.path().strip_prefix("/v1/data").unwrap_or_default();
+    path.split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(|segment| {
+            String::from_utf8(decode(segment))
+                .map_err(|_| DecisionError::Path("failed to parse query".to_owned()))
+        })
+        .collect()
+}
+
+/// Percent-decoding; what is no escape stays as it is.
+fn decode(segment: &str) -> Vec<u8> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        let escaped = match (first, tail) {
+            (b'%', [high, low, after @ ..]) => digit(high).zip(digit(low)).map(|(high, low)| {
+                rest = after;
+                // Two hexadecimal digits are a byte.
+                u8::try_from(high * 16 + low).unwrap_or_default()
+            }),
+            _ => None,
+        };
+        decoded.push(escaped.unwrap_or(*first));
+    }
+    decoded
+}
+
+/// The input of a `GET`.
+pub(super) fn parameter(text: &str) -> Result<Value, String> {
+    let malformed =
+        |reason: String| format!("parameter contains malformed input document: {reason}");
+    let value: &RawValue = serde_json::from_str(text).map_err(|error| malformed(reason(&error)))?;
+    Value::from_json_str(value.get()).map_err(|_| malformed("nested too deeply".to_owned()))
+}
+
+/// The input of a `POST`; none if the body has none, or `null`.
+pub(super) fn body(body: &[u8], is_yaml: bool) -> Result<Option<Value>, String> {
+    let malformed = |reason: String| format!("body contains malformed input document: {reason}");
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    if is_yaml {
+        let text = std::str::from_utf8(body).map_err(|error| malformed(error.to_string()))?;
+        let value = Value::from_yaml_str(text).map_err(|error| malformed(error.to_string()))?;
+        let input =
+            value.as_object().ok().and_then(|body| body.get(&Value::from("input")).cloned());
+        return Ok(input.filter(|input| !matches!(input, Value::Null)));
+    }
+    // What follows the first JSON value is nobody's, and of two inputs the last one counts.
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
+    let first = values.next().transpose().map_err(|error| malformed(reason(&error)))?;
+    let first = first.map_or("null", RawValue::get);
+    if first == "null" {
+        return Ok(None);
+    }
+    let members: BTreeMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(first).map_err(|_| malformed("give an object".to_owned()))?;
+    match members.get("input").map(|input| input.get()) {
+        None | Some("null") => Ok(None),
+        Some(input) => Value::from_json_str(input)
+            .map(Some)
+            .map_err(|_| malformed("nested too deeply".to_owned())),
+    }
+}
+
+/// OPA's words where it has short ones.
+fn reason(error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Eof if error.column() == 0 => "EOF".to_owned(),
+        Category::Eof => "unexpected EOF".to_owned(),
+        Category::Io | Category::Syntax | Category::Data => error.to_string(),
+    }
+}

@@ -1,0 +1,81 @@
+//! What decides: the engines behind one trait.
+//!
+//! | question | file |
+//! |---|---|
+//! | How is a real OPA filled over its REST API? | `opa.rs` |
+//! | How does the embedded engine hold data and decide? | `regorus/` |
+
+use futures::future::BoxFuture;
+use protocol::DataPath;
+use serde_json::value::RawValue;
+
+use crate::policy::PolicyModule;
+
+pub mod opa;
+pub mod regorus;
+
+pub use opa::OpaEngine;
+pub use regorus::RegorusEngine;
+
+/// One change of an engine's data document.
+#[derive(Clone, Copy, Debug)]
+pub enum Write<'a> {
+    /// Replaces the document at `path`, making its parents.
+    Put {
+        /// Where.
+        path: &'a DataPath,
+        /// The new document.
+        data: &'a RawValue,
+    },
+    /// Applies a JSON Patch (RFC 6902): all of it, or nothing.
+    Patch {
+        /// What the operations' paths are relative to.
+        path: &'a DataPath,
+        /// The list of operations.
+        operations: &'a RawValue,
+    },
+}
+
+/// Why an engine did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// It will be refused again: a 4xx, a patch on a path that is missing, a policy that
+    /// does not compile.
+    #[error("{0}")]
+    Rejected(String),
+    /// Worth another try: connection refused, 5xx, no answer in time.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Whether an engine still holds what this run of the agent put into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineState {
+    /// It is the one that [`Engine::mark`] was called on.
+    Filled,
+    /// It was restarted, emptied, or filled by somebody else.
+    Empty,
+}
+
+/// A policy engine that the agent keeps current.
+pub trait Engine: Send + Sync + 'static {
+    /// `regorus` or `opa`.
+    fn name(&self) -> &'static str;
+
+    /// Changes the data document; nobody sees half a write.
+    fn write<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Replaces the policies that this agent put before. All are in, or the error says
+    /// which one is not and why.
+    fn set_policies<'a>(
+        &'a self,
+        modules: &'a [PolicyModule],
+    ) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// A cheap question: is the engine up, and is it still the one this agent filled?
+    fn probe(&self) -> BoxFuture<'_, Result<EngineState, EngineError>>;
+
+    /// Marks the engine as filled by this run of the agent: called once after the policies
+    /// are in, before data.
+    fn mark(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+}

@@ -1,0 +1,213 @@
+//! One call of OPA's REST API, and what its answer means.
+
+use std::time::Duration;
+
+use protocol::DataPath;
+use reqwest::{Client, Method, Response, StatusCode, header::CONTENT_TYPE};
+use serde::Deserialize;
+use url::Url;
+
+use super::marker::{self, Mark, Marker};
+use crate::{
+    engine::EngineError,
+    http::{display, failure},
+    settings::Secret,
+};
+
+/// A document of many megabytes takes OPA seconds to read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// OPAL's, for its liveness probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// OPA's REST API.
+pub(super) struct Rest {
+    http: Client,
+    url: Url,
+    token: Option<Secret>,
+}
+
+/// A request body with its content type.
+pub(super) enum Body<'b> {
+    Json(&'b str),
+    Patch(&'b str),
+    Rego(&'b str),
+    None,
+}
+
+/// OPA's error document.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    errors: Vec<Detail>,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    location: Option<Location>,
+}
+
+#[derive(Deserialize)]
+struct Location {
+    #[serde(default)]
+    file: String,
+    #[serde(default)]
+    row: u64,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    #[serde(default)]
+    result: Option<Mark>,
+}
+
+impl Rest {
+    pub(super) fn new(http: Client, url: Url, token: Option<Secret>) -> Self {
+        Self { http, url, token }
+    }
+
+    /// Writes at a place of the data document.
+    pub(super) async fn data(
+        &self,
+        method: Method,
+        path: &DataPath,
+        body: Body<'_>,
+    ) -> Result<(), EngineError> {
+        let segments = path.segments().iter().map(String::as_str);
+        let response = self.call(method, self.address("data", segments), body).await?;
+        match response.status().as_u16() {
+            // 304: there already, to a request that asked to be told so.
+            200 | 204 | 304 => Ok(()),
+            _ => Err(refusal(response).await),
+        }
+    }
+
+    /// Puts or deletes a policy module; a module that is to go may be gone.
+    pub(super) async fn policy(
+        &self,
+        method: Method,
+        id: &str,
+        body: Body<'_>,
+    ) -> Result<(), EngineError> {
+        let gone = method == Method::DELETE;
+        let response = self.call(method, self.address("policies", id.split('/')), body).await?;
+        match response.status() {
+            StatusCode::OK => Ok(()),
+            StatusCode::NOT_FOUND if gone => Ok(()),
+            _ => Err(refusal(response).await),
+        }
+    }
+
+    /// What `data.girasol.agent` says, if it is there and is a marker.
+    pub(super) async fn read_marker(&self) -> Result<Option<Mark>, EngineError> {
+        let path = marker::path();
+        let url = self.address("data", path.segments().iter().map(String::as_str));
+        let response = self.send(self.http.get(url).timeout(PROBE_TIMEOUT)).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refusal(response).await);
+        }
+        let body = response.bytes().await.map_err(|error| self.unavailable(error))?;
+        Ok(serde_json::from_slice::<Found>(&body).ok().and_then(|found| found.result))
+    }
+
+    /// Puts this run's marker.
+    pub(super) async fn write_marker(&self, marker: &Marker) -> Result<(), EngineError> {
+        let document = marker.document();
+        self.data(Method::PUT, &marker::path(), Body::Json(&document)).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        url: Url,
+        body: Body<'_>,
+    ) -> Result<Response, EngineError> {
+        let builder = self.http.request(method, url).timeout(WRITE_TIMEOUT);
+        let (kind, text) = match body {
+            Body::Json(text) => ("application/json", text),
+            Body::Patch(text) => ("application/json-patch+json", text),
+            Body::Rego(text) => ("text/plain", text),
+            Body::None => return self.send(builder).await,
+        };
+        self.send(builder.header(CONTENT_TYPE, kind).body(text.to_owned())).await
+    }
+
+    async fn send(&self, mut builder: reqwest::RequestBuilder) -> Result<Response, EngineError> {
+        if let Some(token) = &self.token {
+            builder = builder.bearer_auth(token.expose());
+        }
+        builder.send().await.map_err(|error| self.unavailable(error))
+    }
+
+    fn unavailable(&self, error: reqwest::Error) -> EngineError {
+        EngineError::Unavailable(format!(
+            "OPA at {}: {}; start it, or correct --opa-url",
+            display(&self.url),
+            failure(error)
+        ))
+    }
+
+    /// `<url>/v1/<kind>/<segments>`, each segment escaped on its own.
+    fn address<'s>(&self, kind: &str, segments: impl Iterator<Item = &'s str>) -> Url {
+        let mut url = self.url.clone();
+        // Fails only for an address without a host, which the settings refuse.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["v1", kind]).extend(segments);
+        }
+        url
+    }
+}
+
+/// What an answer that is not a success means.
+async fn refusal(response: Response) -> EngineError {
+    let status = response.status();
+    let body = response.bytes().await.unwrap_or_default();
+    let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
+    let mut message = format!("OPA answered {}", status.as_u16());
+    if !refusal.message.is_empty() {
+        message = format!("{message}: {}", refusal.message.replace('\n', " "));
+    }
+    for Detail { message: detail, location } in &refusal.errors {
+        let place = match location {
+            Some(Location { file, row }) => format!("{file}:{row}: "),
+            None => String::new(),
+        };
+        message = format!("{message}; {place}{detail}");
+    }
+    match status.as_u16() {
+        401 | 403 => EngineError::Rejected(format!("{message}; check --opa-token")),
+        408 | 425 | 429 | 500.. => EngineError::Unavailable(message),
+        _ => EngineError::Rejected(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_segment_is_escaped_on_its_own() {
+        let address = |base: &str, path: &str| {
+            let http = crate::http::client(PROBE_TIMEOUT).unwrap();
+            let rest = Rest::new(http, Url::parse(base).unwrap(), None);
+            let path = DataPath::parse(path).unwrap();
+            rest.address("data", path.segments().iter().map(String::as_str)).to_string()
+        };
+        let opa = "http://localhost:8181";
+        for (path, expected) in [
+            ("", "http://localhost:8181/v1/data"),
+            ("/a/b", "http://localhost:8181/v1/data/a/b"),
+            ("/a b/ü?#", "http://localhost:8181/v1/data/a%20b/%C3%BC%3F%23"),
+            ("/50%/a%2Fb", "http://localhost:8181/v1/data/50%25/a%252Fb"),
+            ("/%2e%2e/%2e", "http://localhost:8181/v1/data/%252e%252e/%252e"),
+        ] {
+            assert_eq!(address(opa, path), expected);
+        }
+        assert_eq!(address("http://proxy/opa/", "a"), "http://proxy/opa/v1/data/a");
+        assert_eq!(address("http://proxy/opa", "a"), "http://proxy/opa/v1/data/a");
+    }
+}

@@ -1,0 +1,245 @@
+//! The OPA engine against a server that answers like OPA and remembers what it was asked.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Method as Verb, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+
+use super::*;
+
+/// What a test looks at, and what it makes OPA answer.
+#[derive(Default)]
+struct Opa {
+    asked: Vec<String>,
+    policies: BTreeMap<String, String>,
+    marker: Option<String>,
+    /// By `METHOD path`.
+    answers: BTreeMap<String, (u16, &'static str)>,
+    /// Modules that are refused while another one is there (or, with `!`, is not there).
+    needs: BTreeMap<&'static str, &'static str>,
+}
+
+type Shared = Arc<Mutex<Opa>>;
+
+async fn answer(
+    State(opa): State<Shared>,
+    verb: Verb,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut opa = opa.lock().unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    let path = uri.path().to_owned();
+    let header = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
+    let call = format!("{verb} {path}");
+    let (kind, token) = (header("content-type"), header("authorization"));
+    opa.asked.push(format!("{call} {kind} {token} {body}"));
+    if let Some((status, answer)) = opa.answers.get(&call) {
+        return (StatusCode::from_u16(*status).unwrap(), *answer).into_response();
+    }
+    match (verb.as_str(), path.strip_prefix("/v1/policies/")) {
+        ("GET", _) => {
+            let result = opa.marker.as_ref().map(|marker| format!(r#"{{"result":{marker}}}"#));
+            result.unwrap_or_else(|| "{}".to_owned()).into_response()
+        }
+        ("PUT", Some(id)) => {
+            let refused = match opa.needs.get(id).map(|need| (need.strip_prefix('!'), *need)) {
+                Some((Some(gone), _)) => opa.policies.contains_key(gone),
+                Some((None, there)) => !opa.policies.contains_key(there),
+                None => false,
+            };
+            if refused {
+                let why = r#"{"code":"invalid_parameter","message":"no","errors":[{"message":"var x is unsafe","location":{"file":"b.rego","row":3,"col":1}}]}"#;
+                return (StatusCode::BAD_REQUEST, why).into_response();
+            }
+            opa.policies.insert(id.to_owned(), body);
+            "{}".into_response()
+        }
+        ("DELETE", Some(id)) => match opa.policies.remove(id) {
+            Some(_) => "{}".into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        },
+        _ => {
+            if path == "/v1/data/girasol/agent" {
+                opa.marker = Some(body);
+            }
+            StatusCode::NO_CONTENT.into_response()
+        }
+    }
+}
+
+async fn start() -> (Shared, OpaEngine) {
+    let opa = Shared::default();
+    let router = Router::new().fallback(answer).with_state(Arc::clone(&opa));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let http = crate::http::client(Duration::from_secs(5)).unwrap();
+    let token = Some(Secret::new("tok".to_owned()));
+    (opa, OpaEngine::new(http, url, token))
+}
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+fn path(text: &str) -> DataPath {
+    DataPath::parse(text).unwrap()
+}
+
+fn module(id: &str) -> PolicyModule {
+    PolicyModule { id: id.to_owned(), rego: format!("package {}", id.trim_end_matches(".rego")) }
+}
+
+async fn put(engine: &OpaEngine, at: &str, data: &str) -> Result<(), EngineError> {
+    engine.write(Write::Put { path: &path(at), data: &raw(data) }).await
+}
+
+#[tokio::test]
+async fn data_goes_verbatim_to_its_escaped_path_with_the_token() {
+    let (opa, engine) = start().await;
+    put(&engine, "/users/a b", r#"{"n":1.0}"#).await.unwrap();
+    let operations = raw(r#"[{"op":"add","path":"/x","value":1.0}]"#);
+    let write = Write::Patch { path: &path("/users"), operations: &operations };
+    engine.write(write).await.unwrap();
+    assert_eq!(
+        opa.lock().unwrap().asked,
+        [
+            r#"PUT /v1/data/users/a%20b application/json Bearer tok {"n":1.0}"#,
+            r#"PATCH /v1/data/users application/json-patch+json Bearer tok [{"op":"add","path":"/x","value":1.0}]"#,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_root_write_keeps_the_marker_and_wraps_a_list_as_opal_does() {
+    let (opa, engine) = start().await;
+    let mark = engine.marker.document();
+    for (data, sent) in [
+        (r#"{"a":1}"#, format!(r#"{{"girasol":{{"agent":{mark}}},"a":1}}"#)),
+        ("[1]", format!(r#"{{"girasol":{{"agent":{mark}}},"items":[1]}}"#)),
+    ] {
+        put(&engine, "/", data).await.unwrap();
+        let asked = std::mem::take(&mut opa.lock().unwrap().asked);
+        assert_eq!(asked, [format!("PUT /v1/data application/json Bearer tok {sent}")]);
+    }
+    for data in ["5", "\"x\"", "null"] {
+        assert!(matches!(put(&engine, "/", data).await, Err(EngineError::Rejected(_))));
+    }
+    assert!(opa.lock().unwrap().asked.is_empty());
+}
+
+#[tokio::test]
+async fn a_write_over_the_marker_is_followed_by_the_marker() {
+    let (opa, engine) = start().await;
+    let marked = |opa: &Shared| {
+        let opa = opa.lock().unwrap();
+        opa.asked.last().unwrap().starts_with("PUT /v1/data/girasol/agent ")
+    };
+    put(&engine, "/girasol", r#"{"own":1}"#).await.unwrap();
+    assert!(marked(&opa));
+    put(&engine, "/girasols", "1").await.unwrap();
+    assert!(!marked(&opa));
+    put(&engine, "/", r#"{"girasol":{"own":1}}"#).await.unwrap();
+    assert!(marked(&opa));
+    put(&engine, "/", r#"{"own":{"girasol":1}}"#).await.unwrap();
+    assert!(!marked(&opa));
+    let write = Write::Patch { path: &path("/"), operations: &raw("[]") };
+    engine.write(write).await.unwrap();
+    assert!(marked(&opa));
+}
+
+#[tokio::test]
+async fn a_restarted_opa_is_empty_until_it_is_marked() {
+    let (opa, engine) = start().await;
+    assert_eq!(engine.probe().await, Ok(EngineState::Empty));
+    engine.mark().await.unwrap();
+    assert_eq!(engine.probe().await, Ok(EngineState::Filled));
+    opa.lock().unwrap().marker = Some(r#"{"run":"another","policies":[]}"#.to_owned());
+    assert_eq!(engine.probe().await, Ok(EngineState::Empty));
+    opa.lock().unwrap().marker = Some("5".to_owned());
+    assert_eq!(engine.probe().await, Ok(EngineState::Empty));
+}
+
+#[tokio::test]
+async fn what_opa_answers_is_rejected_or_unavailable() {
+    let (opa, engine) = start().await;
+    let refusal = r#"{"code":"resource_conflict","message":"storage_write_conflict_error: /a"}"#;
+    for (status, body, words, retried) in [
+        (404, refusal, "OPA answered 404: storage_write_conflict_error: /a", false),
+        (400, "", "OPA answered 400", false),
+        (401, "{}", "check --opa-token", false),
+        (301, "", "OPA answered 301", false),
+        (500, "<html>", "OPA answered 500", true),
+        (503, "", "OPA answered 503", true),
+        (429, "", "OPA answered 429", true),
+    ] {
+        opa.lock().unwrap().answers.insert("PUT /v1/data/a".to_owned(), (status, body));
+        let error = put(&engine, "/a", "{}").await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(matches!(error, EngineError::Unavailable(_)), retried, "{status}");
+    }
+    opa.lock().unwrap().answers.insert("PUT /v1/data/a".to_owned(), (304, ""));
+    assert_eq!(put(&engine, "/a", "{}").await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_opa_that_is_not_there_is_unavailable_and_named() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let http = crate::http::client(Duration::from_secs(5)).unwrap();
+    let engine = OpaEngine::new(http, Url::parse(&url).unwrap(), None);
+    let error = engine.probe().await.unwrap_err();
+    let expected = format!("OPA at {url}/: Connection refused; start it, or correct --opa-url");
+    assert_eq!(error, EngineError::Unavailable(expected));
+}
+
+#[tokio::test]
+async fn policies_that_need_each_other_get_in_in_any_order() {
+    let (opa, engine) = start().await;
+    opa.lock().unwrap().needs = BTreeMap::from([("a.rego", "b.rego"), ("b.rego", "c.rego")]);
+    let modules = [module("a.rego"), module("b.rego"), module("c.rego")];
+    engine.set_policies(&modules).await.unwrap();
+    assert_eq!(opa.lock().unwrap().policies.len(), 3);
+}
+
+#[tokio::test]
+async fn only_this_agents_old_policies_are_taken_back() {
+    let (opa, engine) = start().await;
+    opa.lock().unwrap().policies.insert("theirs.rego".to_owned(), String::new());
+    engine.set_policies(&[module("a.rego"), module("d/b.rego")]).await.unwrap();
+    engine.mark().await.unwrap();
+    // The new module collides with an old one as long as that is there.
+    opa.lock().unwrap().needs = BTreeMap::from([("c.rego", "!d/b.rego")]);
+    engine.set_policies(&[module("a.rego"), module("c.rego")]).await.unwrap();
+    let ids = |opa: &Shared| opa.lock().unwrap().policies.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(ids(&opa), ["a.rego", "c.rego", "theirs.rego"]);
+
+    // The next run of the agent knows what this one put.
+    let next = OpaEngine { marker: Marker::new(), ..engine };
+    next.set_policies(&[module("a.rego")]).await.unwrap();
+    assert_eq!(ids(&opa), ["a.rego", "theirs.rego"]);
+}
+
+#[tokio::test]
+async fn a_policy_that_never_gets_in_is_rejected_with_opas_words() {
+    let (opa, engine) = start().await;
+    opa.lock().unwrap().needs = BTreeMap::from([("b.rego", "missing.rego")]);
+    let error = engine.set_policies(&[module("a.rego"), module("b.rego")]).await.unwrap_err();
+    assert_eq!(
+        error,
+        EngineError::Rejected("b.rego: OPA answered 400: no; b.rego:3: var x is unsafe".to_owned())
+    );
+    assert!(opa.lock().unwrap().policies.contains_key("a.rego"));
+}

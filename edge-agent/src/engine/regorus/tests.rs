@@ -1,0 +1,205 @@
+//! Writes, policies and decisions of the embedded engine.
+
+use protocol::DataPath;
+use serde_json::value::RawValue;
+
+use super::*;
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+async fn put(engine: &RegorusEngine, path: &str, data: &str) -> Result<(), EngineError> {
+    let path = DataPath::parse(path).unwrap();
+    engine.write(Write::Put { path: &path, data: &raw(data) }).await
+}
+
+async fn patch(engine: &RegorusEngine, path: &str, operations: &str) -> Result<(), EngineError> {
+    let path = DataPath::parse(path).unwrap();
+    engine.write(Write::Patch { path: &path, operations: &raw(operations) }).await
+}
+
+async fn set(engine: &RegorusEngine, rego: &str) -> Result<(), EngineError> {
+    let modules = [PolicyModule { id: "p.rego".to_owned(), rego: rego.to_owned() }];
+    engine.set_policies(&modules).await
+}
+
+/// The decision as JSON, `undefined`, or the error.
+fn ask(engine: &RegorusEngine, path: &str, input: Option<&str>) -> String {
+    let path: Vec<String> = path.split('/').skip(1).map(str::to_owned).collect();
+    let input = input.map(|input| Value::from_json_str(input).unwrap());
+    match engine.decide(&path, input) {
+        Ok(Some(value)) => serde_json::to_string(&value).unwrap(),
+        Ok(None) => "undefined".to_owned(),
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+const BILLING: &str = "package app\nimport rego.v1\n\ndefault allow := false\n\
+    allow if data.billing[input.user].enabled\nusers contains u if some u, _ in data.billing";
+
+#[tokio::test]
+async fn a_decision_follows_the_data() {
+    let engine = RegorusEngine::new();
+    set(&engine, BILLING).await.unwrap();
+    let alice = Some(r#"{"user":"alice"}"#);
+    assert_eq!(ask(&engine, "/app/allow", alice), "false");
+    put(&engine, "/billing/alice", r#"{"enabled":true}"#).await.unwrap();
+    assert_eq!(ask(&engine, "/app/allow", alice), "true");
+    assert_eq!(ask(&engine, "/app/allow", None), "false");
+    assert_eq!(ask(&engine, "/app/users", None), r#"["alice"]"#);
+    patch(&engine, "/billing", r#"[{"op":"replace","path":"/alice/enabled","value":false}]"#)
+        .await
+        .unwrap();
+    assert_eq!(ask(&engine, "/app/allow", alice), "false");
+    put(&engine, "/", "[1]").await.unwrap();
+    assert_eq!(ask(&engine, "/items/0", None), "1");
+    assert_eq!(ask(&engine, "/billing", None), "undefined");
+}
+
+#[tokio::test]
+async fn rules_and_data_are_one_document() {
+    let engine = RegorusEngine::new();
+    let rego = "package a.b\nx := 1\nf(n) := n\ns contains \"k\"\nl := [{\"k\":2}]";
+    set(&engine, rego).await.unwrap();
+    put(&engine, "/a", r#"{"b":{"y":2},"c":[3,{"d":4}],"0":"zero"}"#).await.unwrap();
+    for (path, expected) in [
+        ("/a/b", r#"{"l":[{"k":2}],"s":["k"],"x":1,"y":2}"#),
+        ("", r#"{"a":{"0":"zero","b":{"l":[{"k":2}],"s":["k"],"x":1,"y":2},"c":[3,{"d":4}]}}"#),
+        ("/a/b/x", "1"),
+        ("/a/b/y", "2"),
+        ("/a/b/l/0/k", "2"),
+        ("/a/b/s/k", "\"k\""),
+        ("/a/c/0", "3"),
+        ("/a/c/01", "{\"d\":4}"),
+        ("/a/c/1/d", "4"),
+        ("/a/c/-1", "undefined"),
+        ("/a/c/9", "undefined"),
+        ("/a/0", "\"zero\""),
+        ("/a/b/f", "undefined"),
+        ("/a/nothing/here", "undefined"),
+        ("/a/b/x/y/z", "undefined"),
+        ("/a/\"x", "error: invalid path: invalid ref term '\"x'"),
+        ("/a/\u{1}", "error: invalid path: failed to parse query"),
+        ("/a/\\", "undefined"),
+    ] {
+        assert_eq!(ask(&engine, path, None), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_write_changes_nothing() {
+    let engine = RegorusEngine::new();
+    set(&engine, BILLING).await.unwrap();
+    put(&engine, "/billing/alice", r#"{"enabled":true}"#).await.unwrap();
+    let before = ask(&engine, "", None);
+    let two = r#"[{"op":"remove","path":"/alice"},{"op":"remove","path":"/bob"}]"#;
+    for (path, is_put, text, words) in [
+        ("/billing", false, two, "operation 1: there is nothing at /billing/bob"),
+        ("/nowhere", false, "[]", "nothing at /nowhere to patch"),
+        ("/billing", false, "{}", "not a list of JSON Patch operations"),
+        ("/", false, r#"[{"op":"add","path":"/app","value":{"allow":true}}]"#, "conflicting rule"),
+        ("/billing/alice/enabled/x", true, "1", "storage_write_conflict_error"),
+        ("/app/allow", true, "true", "conflicting rule for data path app/allow"),
+        ("/app", true, "5", "conflicting rule"),
+        ("/", true, "5", "conflicting rule"),
+    ] {
+        let done =
+            if is_put { put(&engine, path, text).await } else { patch(&engine, path, text).await };
+        let Err(EngineError::Rejected(why)) = done else { panic!("{path} {text}: {done:?}") };
+        assert!(why.contains(words), "{why}");
+        assert_eq!(ask(&engine, "", None), before);
+    }
+}
+
+#[tokio::test]
+async fn policies_that_do_not_compile_leave_the_old_ones() {
+    let engine = RegorusEngine::new();
+    set(&engine, "package a\nx := 1").await.unwrap();
+    put(&engine, "/b", r#"{"y":1}"#).await.unwrap();
+    for (rego, words) in [
+        ("package a\nx := zz", "p.rego:2:6: var zz is unsafe"),
+        ("package b\ny := 2", "p.rego:2: conflicting rule for data path b/y found"),
+    ] {
+        let Err(EngineError::Rejected(why)) = set(&engine, rego).await else { panic!("{rego}") };
+        assert_eq!(why, words);
+        assert_eq!(ask(&engine, "/a/x", None), "1");
+    }
+    set(&engine, "package c\nz := 3").await.unwrap();
+    assert_eq!(ask(&engine, "", None), r#"{"b":{"y":1},"c":{"z":3}}"#);
+}
+
+#[tokio::test]
+async fn an_evaluation_error_is_located_and_harms_no_later_decision() {
+    let engine = RegorusEngine::new();
+    let rego = "package a\nx := 1\nx := 2 if input.two\na := b\nb := a\nc := 1 / 0";
+    set(&engine, rego).await.unwrap();
+    let path = ["a".to_owned(), "x".to_owned()];
+    let two = Value::from_json_str(r#"{"two":true}"#).unwrap();
+    let Err(DecisionError::Evaluation { message, location }) = engine.decide(&path, Some(two))
+    else {
+        panic!("decided")
+    };
+    assert_eq!(location, Some(Location { file: "p.rego".to_owned(), row: 3, col: 1 }));
+    assert!(message.contains("rule conflicts with rule at p.rego:2:1"), "{message}");
+    assert!(ask(&engine, "/a/a", None).contains("recursion detected"));
+    assert_eq!(ask(&engine, "/a/x", None), "1");
+    assert_eq!(ask(&engine, "/a/c", None), "undefined");
+}
+
+#[tokio::test]
+async fn a_large_document_is_read_elsewhere_and_is_there_when_the_write_returns() {
+    let engine = RegorusEngine::new();
+    let many: Vec<String> = (0..20_000).map(|n| format!(r#""user{n}":{{"n":{n}}}"#)).collect();
+    let text = format!("{{{}}}", many.join(","));
+    assert!(text.len() > READ_ELSEWHERE_BYTES);
+    put(&engine, "/users", &text).await.unwrap();
+    assert_eq!(ask(&engine, "/users/user19999/n", None), "19999");
+}
+
+#[tokio::test]
+async fn it_is_empty_until_it_is_marked() {
+    let engine = RegorusEngine::new();
+    assert_eq!(engine.probe().await, Ok(EngineState::Empty));
+    engine.mark().await.unwrap();
+    assert_eq!(engine.probe().await, Ok(EngineState::Filled));
+}
+
+#[test]
+fn a_reader_never_sees_half_a_write() {
+    let engine = RegorusEngine::new();
+    let rego = "package a\nsame if data.x.left == data.x.right";
+    let modules = [PolicyModule { id: "p.rego".to_owned(), rego: rego.to_owned() }];
+    engine.inner.set_policies(&modules).unwrap();
+    engine.inner.put(&["x".to_owned()], r#"{"left":0,"right":0}"#).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    loop {
+                        assert_eq!(ask(&engine, "/a/same", None), "true");
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                })
+            })
+            .collect();
+        for n in 1..1_000 {
+            if n % 2 == 0 {
+                let text = format!(r#"{{"left":{n},"right":{n}}}"#);
+                engine.inner.put(&["x".to_owned()], &text).unwrap();
+            } else {
+                let text = format!(
+                    r#"[{{"op":"replace","path":"/left","value":{n}}},{{"op":"replace","path":"/right","value":{n}}}]"#
+                );
+                engine.inner.patch(&["x".to_owned()], &text).unwrap();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+}

@@ -1,0 +1,161 @@
+//! `HttpFetchProvider`: one HTTP request, whose answer is the data.
+
+use futures::future::BoxFuture;
+use reqwest::{
+    Client, Method, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION},
+};
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::{FetchError, Fetcher, Source, http_config::Request, settings_of};
+use crate::{
+    fetch::http_config::HttpConfig,
+    http::{display, failure, guard},
+};
+
+/// Bytes of an answer.
+const MAX_BODY_BYTES: usize = 64 << 20;
+/// Redirects that are followed.
+const MAX_REDIRECTS: usize = 5;
+
+/// OPAL's `HttpFetchProvider`.
+pub struct HttpFetcher {
+    http: Client,
+    max_body_bytes: usize,
+}
+
+impl HttpFetcher {
+    /// Fetches with `http`, which follows no redirects itself.
+    #[must_use]
+    pub fn new(http: Client) -> Self {
+        Self { http, max_body_bytes: MAX_BODY_BYTES }
+    }
+
+    async fn fetch(&self, source: &Source) -> Result<Box<RawValue>, FetchError> {
+        let request = settings_of::<HttpConfig>(source)?.request()?;
+        let url = Url::parse(&source.url).map_err(|error| {
+            FetchError::new(format!("url: {error}; give http://… or https://…"))
+        })?;
+        let is_json = request.is_json;
+        let (shown, response) = self.ask(url, request).await?;
+        let named = |message: String| FetchError::new(format!("{shown} {message}"));
+        let status = response.status();
+        if !status.is_success() {
+            return Err(named(format!("answered {status}")));
+        }
+        let kind = content_type(response.headers());
+        let body = self.read(response).await.map_err(named)?;
+        if is_json { json(&body, &kind) } else { text(body) }.map_err(named)
+    }
+
+    /// Sends the request, and again wherever a redirect points to.
+    async fn ask(&self, url: Url, request: Request) -> Result<(String, Response), FetchError> {
+        let Request { mut method, mut headers, mut body, .. } = request;
+        let mut url = url;
+        for _ in 0..=MAX_REDIRECTS {
+            let shown = display(&url);
+            let named = |message: String| FetchError::new(format!("{shown}: {message}"));
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(FetchError::new(format!(
+                    "url: `{}` is not fetched from; give http://… or https://…",
+                    url.scheme()
+                )));
+            }
+            guard::check(&url).map_err(|refused| named(refused.to_string()))?;
+            let mut builder = self.http.request(method.clone(), url.clone());
+            builder = builder.headers(headers.clone());
+            if let Some(body) = &body {
+                builder = builder.body(body.clone());
+            }
+            let response = builder.send().await.map_err(|error| named(failure(error)))?;
+            let Some(next) = redirect(&url, &response) else {
+                return Ok((shown, response));
+            };
+            let next = next.map_err(named)?;
+            if next.origin() != url.origin() {
+                // Headers were meant for the host that the publisher named, whatever they
+                // are called; so was the body.
+                headers.clear();
+                body = None;
+            }
+            let status = response.status();
+            let becomes_get = status == StatusCode::SEE_OTHER && method != Method::HEAD
+                || matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND)
+                    && method == Method::POST;
+            if becomes_get {
+                method = Method::GET;
+                body = None;
+                headers.remove(CONTENT_TYPE);
+                headers.remove(CONTENT_LENGTH);
+            }
+            url = next;
+        }
+        Err(FetchError::new(format!("{}: more than {MAX_REDIRECTS} redirects", display(&url))))
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, String> {
+        let limit = self.max_body_bytes;
+        let too_large = || format!("answered more than the limit of {limit} bytes");
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(None) => return Ok(body),
+                Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > limit => {
+                    return Err(too_large());
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Err(error) => return Err(format!("broke off: {}", failure(error))),
+            }
+        }
+    }
+}
+
+impl Fetcher for HttpFetcher {
+    fn name(&self) -> &'static str {
+        "HttpFetchProvider"
+    }
+
+    fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Box<RawValue>, FetchError>> {
+        Box::pin(self.fetch(source))
+    }
+}
+
+/// Where a response says to go, if it does.
+fn redirect(from: &Url, response: &Response) -> Option<Result<Url, String>> {
+    let followed = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION).filter(|_| followed)?;
+    let next = location.to_str().ok().and_then(|text| from.join(text).ok());
+    Some(next.ok_or_else(|| "redirects to something that is not an address".to_owned()))
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.and_then(|kind| kind.split(';').next()).unwrap_or("no content type").trim().to_owned()
+}
+
+/// The answer as it came, so that numbers stay as they were written.
+fn json(body: &[u8], kind: &str) -> Result<Box<RawValue>, String> {
+    if body.trim_ascii().is_empty() {
+        return Err("answered without a body".to_owned());
+    }
+    let value: Box<RawValue> = serde_json::from_slice(body)
+        .map_err(|error| format!("answered {kind} that is not JSON: {error}"))?;
+    match value.get().as_bytes().first() {
+        Some(b'{' | b'[') => Ok(value),
+        Some(b'n') => Err("answered null: Fetched data is empty".to_owned()),
+        _ => Err("answered a bare JSON value; data is an object or an array".to_owned()),
+    }
+}
+
+fn text(body: Vec<u8>) -> Result<Box<RawValue>, String> {
+    let text = String::from_utf8(body).map_err(|_| "answered text that is not UTF-8".to_owned())?;
+    serde_json::value::to_raw_value(&text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! Where data comes from: fetchers behind one trait, named by an entry's `config.fetcher`
+//! (`spec/opal-protocol.md` §6).
+//!
+//! | question | file |
+//! |---|---|
+//! | What may the `config` of an HTTP source say? | `http_config.rs` |
+//! | How is an HTTP source asked, and what is a failure? | `http.rs` |
+
+use futures::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+mod http;
+mod http_config;
+
+pub use http::HttpFetcher;
+
+/// What to fetch.
+#[derive(Clone)]
+pub struct Source {
+    /// The address; what it means is the fetcher's to say.
+    pub url: String,
+    /// The fetcher's settings; the key `fetcher` names the fetcher.
+    pub config: Option<Box<RawValue>>,
+}
+
+impl std::fmt::Debug for Source {
+    /// Says nothing of the address and the settings: both can hold passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
+
+/// Why there is no data. Never holds a body, a header, or a password of an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FetchError(pub String);
+
+impl FetchError {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// A way to fetch data.
+pub trait Fetcher: Send + Sync + 'static {
+    /// The name that `config.fetcher` gives.
+    fn name(&self) -> &'static str;
+
+    /// Fetches once; trying again is the caller's.
+    fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Box<RawValue>, FetchError>>;
+}
+
+/// The fetchers that this agent has; the first is the one of an entry that names none.
+pub struct Fetchers {
+    known: Vec<Box<dyn Fetcher>>,
+}
+
+/// The one member of `config` that is not the fetcher's own.
+#[derive(Default, Deserialize)]
+struct Named {
+    #[serde(default)]
+    fetcher: Option<String>,
+}
+
+impl Fetchers {
+    /// The fetchers that are built in. `http` is [`crate::http::client`]'s: it refuses
+    /// addresses that no source may have, and its timeout is that of a fetch.
+    #[must_use]
+    pub fn standard(http: reqwest::Client) -> Self {
+        Self { known: vec![Box::new(HttpFetcher::new(http))] }
+    }
+
+    /// Fetches with the fetcher that the source names.
+    ///
+    /// # Errors
+    /// No fetcher of that name, or it has no data; the message is for people.
+    pub async fn fetch(&self, source: &Source) -> Result<Box<RawValue>, FetchError> {
+        self.pick(source)?.fetch(source).await
+    }
+
+    fn pick(&self, source: &Source) -> Result<&dyn Fetcher, FetchError> {
+        let named: Named = settings_of(source)?;
+        let found = match &named.fetcher {
+            None => self.known.first(),
+            Some(name) => self.known.iter().find(|fetcher| fetcher.name() == name),
+        };
+        found.map(AsRef::as_ref).ok_or_else(|| {
+            let known: Vec<_> = self.known.iter().map(|fetcher| fetcher.name()).collect();
+            FetchError::new(format!(
+                "config.fetcher: this agent has no `{}`; it has {}",
+                named.fetcher.unwrap_or_default(),
+                known.join(", ")
+            ))
+        })
+    }
+}
+
+/// Reads a fetcher's settings; none and `null` are its defaults. The error names the
+/// member that is wrong and never what it holds.
+fn settings_of<'s, T: Deserialize<'s> + Default>(source: &'s Source) -> Result<T, FetchError> {
+    let text = match source.config.as_deref().map(RawValue::get) {
+        None | Some("null") => return Ok(T::default()),
+        Some(text) => text,
+    };
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().to_string() {
+        root if root == "." => FetchError::new("config: give an object"),
+        path => FetchError::new(format!("config.{path}: it has the wrong type")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(&'static str);
+
+    impl Fetcher for Fixed {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn fetch<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Box<RawValue>, FetchError>> {
+            Box::pin(async { Err(FetchError::new(self.0)) })
+        }
+    }
+
+    async fn picked(config: Option<&str>) -> String {
+        let fetchers =
+            Fetchers { known: vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))] };
+        let config = config.map(|text| RawValue::from_string(text.to_owned()).unwrap());
+        let source = Source { url: "http://h".to_owned(), config };
+        fetchers.fetch(&source).await.unwrap_err().0
+    }
+
+    #[tokio::test]
+    async fn config_names_the_fetcher_and_the_first_is_the_default() {
+        for (config, expected) in [
+            (None, "First"),
+            (Some("null"), "First"),
+            (Some(r#"{"fetcher":null,"headers":{}}"#), "First"),
+            (Some(r#"{"fetcher":"Second"}"#), "Second"),
+        ] {
+            assert_eq!(picked(config).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_fetcher_is_an_error_that_names_the_known_ones() {
+        let error = picked(Some(r#"{"fetcher":"Third"}"#)).await;
+        assert_eq!(error, "config.fetcher: this agent has no `Third`; it has First, Second");
+    }
+
+    #[tokio::test]
+    async fn settings_of_the_wrong_type_are_named_and_not_shown() {
+        assert_eq!(picked(Some(r#""secret""#)).await, "config: give an object");
+        let error = picked(Some(r#"{"fetcher":["secret"]}"#)).await;
+        assert_eq!(error, "config.fetcher: it has the wrong type");
+    }
+}

@@ -1,0 +1,101 @@
+//! The one HTTP client of a process, and TLS for everything that connects out.
+//!
+//! The client follows no redirects: only a fetch has a reason to, and it looks at every
+//! step ([`crate::fetch`]). It never connects to an address that [`guard`] refuses.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+pub mod guard;
+mod tls;
+
+/// Why there is no client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("TLS cannot be set up: {0}")]
+pub struct HttpError(String);
+
+/// Connecting takes longer only if nobody will answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client whose requests end after `timeout` unless they say otherwise.
+///
+/// # Errors
+/// The TLS library cannot be set up.
+pub fn client(timeout: Duration) -> Result<reqwest::Client, HttpError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::config()?)
+        .dns_resolver(guard::GuardedResolver)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
+        .user_agent(concat!("girasol-edge-agent/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| HttpError(reason(&error.without_url())))
+}
+
+/// TLS as the client uses it, for the websocket.
+///
+/// # Errors
+/// The TLS library cannot be set up.
+pub fn tls_config() -> Result<Arc<rustls::ClientConfig>, HttpError> {
+    tls::config().map(Arc::new)
+}
+
+/// Why a request got no answer, in one line and without its address: an address can hold
+/// a password, and whoever asks names the address in a way that is safe to show.
+#[must_use]
+pub fn failure(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    reason(&error)
+}
+
+/// The innermost cause: "connection refused" rather than "error sending request".
+fn reason(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = innermost.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// An address that can be shown: no user, no password, no query.
+#[must_use]
+pub fn display(url: &url::Url) -> String {
+    let mut shown = url.clone();
+    // These fail only for addresses that cannot have what is removed.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_address_has_no_secrets() {
+        let url = url::Url::parse("https://me:secret@host:8443/a/b?key=secret#part").unwrap();
+        assert_eq!(display(&url), "https://host:8443/a/b");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_one_line_without_the_address() {
+        let client = client(Duration::from_millis(300)).unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = closed.local_addr().unwrap().port();
+        let silent = format!("http://127.0.0.1:{port}/?key=secret");
+        let error = client.get(&silent).send().await.unwrap_err();
+        assert_eq!(failure(error), "no answer in time");
+        drop(closed);
+        let error = client.get(&silent).send().await.unwrap_err();
+        assert_eq!(failure(error), "Connection refused");
+    }
+}

@@ -1,0 +1,29 @@
+//! The edge agent: keeps the policy engine beside it current, or decides by itself.
+//!
+//! connect → replay → fetch → apply → report. The agent never decides in which order
+//! updates take effect, that is the hub's; it never shows a secret; and whatever a source,
+//! a hub or a caller sends it, it does not panic.
+//!
+//! | question | module |
+//! |---|---|
+//! | What happens next? (no sockets, no clock) | [`core`] |
+//! | Who carries that out? | [`runtime`] |
+//! | Where does data come from? | [`fetch`] |
+//! | Where does it go, and what decides? | [`engine`] |
+//! | What can be asked of the embedded engine? | [`decisions`] |
+//! | How is the agent? | [`local_api`] |
+//! | Which settings are there, from where? | [`settings`] |
+//! | Which commands? | [`cli`] |
+//! | How does anything here connect out? | [`http`] |
+
+pub mod cli;
+pub mod core;
+pub mod decisions;
+pub mod engine;
+pub mod fetch;
+pub mod http;
+pub mod local_api;
+pub mod logging;
+pub mod policy;
+pub mod runtime;
+pub mod settings;

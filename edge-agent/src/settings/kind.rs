@@ -1,0 +1,130 @@
+//! What values look like: how they are read from text and from TOML.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use protocol::{limits, topic::TopicSet};
+use url::Url;
+
+/// What a setting's values look like.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Any text that is not empty.
+    Text,
+    /// An `http` or `https` address without user and password.
+    Url,
+    /// Topics, separated by commas; in the file a list of strings.
+    Topics,
+    /// A name that fits into a `hello`.
+    AgentName,
+    /// A file or folder.
+    Path,
+    /// An address and a port.
+    Address,
+    /// A number of seconds, at least 1.
+    Seconds,
+    /// One of some words, in any case; `also` are other names of some of them.
+    Choice { of: &'static [&'static str], also: &'static [(&'static str, &'static str)] },
+}
+
+/// A value that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(String),
+    List(Vec<String>),
+    Url(Url),
+    Path(PathBuf),
+    Address(SocketAddr),
+    Seconds(u64),
+}
+
+impl Kind {
+    /// Reads a flag, a variable or a default. The error does not repeat the text, which may
+    /// be a secret in the wrong place; only a topic that breaks a rule is named.
+    pub(super) fn read(self, text: &str) -> Result<Value, String> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        match self {
+            Self::Text => Ok(Value::Text(text.to_owned())),
+            Self::Url => url(text).map(Value::Url),
+            Self::Topics => {
+                let topics = text.split(',').map(|topic| topic.trim().to_owned());
+                topics_of(topics.collect())
+            }
+            Self::AgentName => {
+                let limit = limits::MAX_AGENT_NAME_BYTES;
+                if text.len() > limit || text.chars().any(char::is_control) {
+                    return Err(format!("give at most {limit} bytes of plain text"));
+                }
+                Ok(Value::Text(text.to_owned()))
+            }
+            Self::Path => Ok(Value::Path(text.into())),
+            Self::Address => text.parse().map(Value::Address).map_err(|_| {
+                "give an IP address and a port, such as 127.0.0.1:7766 or [::1]:7766".to_owned()
+            }),
+            Self::Seconds => match text.parse() {
+                Ok(seconds) if seconds > 0 => Ok(Value::Seconds(seconds)),
+                _ => Err("give a whole number of seconds, at least 1".to_owned()),
+            },
+            Self::Choice { of, also } => {
+                let found = also.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+                let meant = found.map_or(text, |(_, meant)| meant);
+                let known = of.iter().find(|word| word.eq_ignore_ascii_case(meant));
+                known
+                    .map(|word| Value::Text((*word).to_owned()))
+                    .ok_or_else(|| format!("give one of {}", of.join(", ")))
+            }
+        }
+    }
+
+    /// Reads a value of the file, which has the type that it should have.
+    pub(super) fn read_toml(self, value: &toml::Value) -> Result<Value, String> {
+        match (self, value) {
+            (Self::Topics, toml::Value::Array(items)) => {
+                let topics = items.iter().map(|item| item.as_str().map(str::to_owned));
+                topics_of(topics.collect::<Option<_>>().ok_or("give a list of strings")?)
+            }
+            (Self::Topics, _) => Err("give a list of strings, such as [\"users\"]".to_owned()),
+            (Self::Seconds, toml::Value::Integer(seconds)) => self.read(&seconds.to_string()),
+            (Self::Seconds, _) => Err("give a number, without quotes".to_owned()),
+            (_, toml::Value::String(text)) => self.read(text),
+            _ => Err("give a string, in quotes".to_owned()),
+        }
+    }
+
+    /// What stands for a value in help texts.
+    pub(super) fn placeholder(self) -> String {
+        let word = match self {
+            Self::Text | Self::AgentName => "TEXT",
+            Self::Url => "URL",
+            Self::Topics => "TOPICS",
+            Self::Path => "DIR",
+            Self::Address => "ADDR",
+            Self::Seconds => "SECONDS",
+            Self::Choice { of, .. } => return of.join("|"),
+        };
+        word.to_owned()
+    }
+}
+
+fn topics_of(topics: Vec<String>) -> Result<Value, String> {
+    match TopicSet::new(topics.iter().cloned()) {
+        Ok(_) => Ok(Value::List(topics)),
+        Err(problem) => Err(problem.detail.trim_start_matches("topics: ").to_owned()),
+    }
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    let advice = "give an address such as http://localhost:7002";
+    let url = Url::parse(text).map_err(|_| advice.to_owned())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(advice.to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("an address with a user or password in it ends up in logs; give a token \
+                    instead"
+            .to_owned());
+    }
+    Ok(url)
+}

@@ -1,0 +1,122 @@
+//! The table of settings.
+
+use super::kind::Kind;
+
+/// One setting.
+pub struct Setting {
+    /// Its name: the key of the file, and what the others are made from.
+    pub name: &'static str,
+    /// What its values look like.
+    pub(super) kind: Kind,
+    /// Its value where nobody gives one.
+    pub default: Option<&'static str>,
+    /// True if it is never shown.
+    pub secret: bool,
+    /// OPAL's name of the same setting, for `OPAL_…`.
+    pub opal: Option<&'static str>,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+impl Setting {
+    const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { name, kind, default: None, secret: false, opal: None, help }
+    }
+
+    const fn default(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    const fn opal(mut self, opal: &'static str) -> Self {
+        self.opal = Some(opal);
+        self
+    }
+
+    /// The flag, without its dashes.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// What stands for a value in help texts.
+    #[must_use]
+    pub fn placeholder(&self) -> String {
+        self.kind.placeholder()
+    }
+
+    /// The variables that set it, the stronger one first.
+    #[must_use]
+    pub fn variables(&self) -> Vec<String> {
+        let own = format!("GIRASOL_{}", self.name.to_ascii_uppercase());
+        let opal = self.opal.map(|name| format!("OPAL_{name}"));
+        std::iter::once(own).chain(opal).collect()
+    }
+}
+
+/// Log levels, and what OPAL calls some of them.
+const LEVELS: Kind = Kind::Choice {
+    of: &["error", "warn", "info", "debug", "trace"],
+    also: &[("warning", "warn"), ("critical", "error"), ("success", "info")],
+};
+
+/// Every setting of the agent, in the order in which help and `print-config` show them.
+pub const SETTINGS: &[Setting] = &[
+    Setting::new("server", Kind::Url, "address of the Girasol functions")
+        .default("http://localhost:7002")
+        .opal("SERVER_URL"),
+    Setting::new("token", Kind::Text, "the agent's token; better given by a variable or the file")
+        .secret()
+        .opal("CLIENT_TOKEN"),
+    Setting::new("topics", Kind::Topics, "topics to subscribe to, separated by commas")
+        .default("policy_data")
+        .opal("DATA_TOPICS"),
+    Setting::new("scope", Kind::Text, "the scope whose updates to receive")
+        .default(protocol::DEFAULT_SCOPE)
+        .opal("SCOPE_ID"),
+    Setting::new(
+        "agent_name",
+        Kind::AgentName,
+        "the agent's name in statistics and receipts; the machine's name if not given",
+    )
+    .opal("OPAL_CLIENT_STAT_ID"),
+    Setting::new(
+        "engine",
+        Kind::Choice { of: &["regorus", "opa"], also: &[] },
+        "what decides: the embedded engine, or an OPA beside the agent",
+    )
+    .default("regorus"),
+    Setting::new("opa_url", Kind::Url, "address of OPA, for --engine opa")
+        .default("http://localhost:8181")
+        .opal("POLICY_STORE_URL"),
+    Setting::new("opa_token", Kind::Text, "bearer token for OPA")
+        .secret()
+        .opal("POLICY_STORE_AUTH_TOKEN"),
+    Setting::new("policy_dir", Kind::Path, "folder of .rego files to load"),
+    Setting::new("data_dir", Kind::Path, "folder for state; reserved, nothing is kept in it yet"),
+    Setting::new("listen", Kind::Address, "where the agent's own API listens")
+        .default("127.0.0.1:7766"),
+    Setting::new(
+        "decision_listen",
+        Kind::Address,
+        "where the embedded engine answers like OPA, for --engine regorus",
+    )
+    .default("127.0.0.1:8181"),
+    Setting::new("log_level", LEVELS, "from which level log lines are written")
+        .default("info")
+        .opal("LOG_LEVEL"),
+    Setting::new(
+        "log_format",
+        Kind::Choice { of: &["text", "json"], also: &[] },
+        "log lines for people, or one JSON object a line",
+    )
+    .default("text"),
+    Setting::new("fetch_timeout_seconds", Kind::Seconds, "seconds that one fetch may take")
+        .default("10")
+        .opal("HTTP_FETCHER_TIMEOUT"),
+];

@@ -1,0 +1,190 @@
+//! Where settings come from, what is refused, what is shown.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use super::*;
+
+/// Resolves with flags and variables from lists, and a file with this text.
+fn resolve(
+    flags: &[(&str, &str)],
+    variables: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Resolved, ConfigError> {
+    let flags: HashMap<_, _> = flags.iter().copied().collect();
+    let variables: HashMap<_, _> = variables.iter().copied().collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = file.map(|text| {
+        let path = dir.path().join("girasol.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    Resolved::new(&Sources {
+        flag: &|name| flags.get(name).map(ToString::to_string),
+        variable: &|name| variables.get(name).map(ToString::to_string),
+        file: path,
+    })
+}
+
+fn refusal(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str>) -> ConfigError {
+    resolve(flags, variables, file).err().expect("refused")
+}
+
+const TOKEN: (&str, &str) = ("GIRASOL_TOKEN", "secret");
+
+#[test]
+fn the_table_has_the_designs_flags_and_defaults_that_can_be_read() {
+    let resolved = resolve(&[], &[TOKEN], None).unwrap();
+    let settings = Settings::new(&resolved).unwrap();
+    assert_eq!(settings.server.as_str(), "http://localhost:7002/");
+    assert_eq!(settings.topics, ["policy_data"]);
+    assert_eq!(settings.scope, "default");
+    assert_eq!(settings.engine, EngineKind::Regorus);
+    assert_eq!(settings.opa_url.as_str(), "http://localhost:8181/");
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:7766");
+    assert_eq!(settings.decision_listen.to_string(), "127.0.0.1:8181");
+    assert_eq!((settings.log_level, settings.log_format), (Level::INFO, LogFormat::Text));
+    assert_eq!(settings.fetch_timeout_seconds, 10);
+    assert_eq!((settings.policy_dir, settings.data_dir, settings.opa_token), (None, None, None));
+    assert!(!settings.agent_name.is_empty());
+
+    let flags: Vec<_> = SETTINGS.iter().map(Setting::flag).collect();
+    for flag in [
+        "server",
+        "token",
+        "topics",
+        "scope",
+        "engine",
+        "opa-url",
+        "data-dir",
+        "listen",
+        "decision-listen",
+    ] {
+        assert!(flags.iter().any(|known| known == flag), "{flag}");
+    }
+    let mut names: Vec<_> = SETTINGS.iter().flat_map(Setting::variables).collect();
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count, "a variable sets one setting");
+}
+
+#[test]
+fn flags_beat_variables_beat_the_file_beats_defaults() {
+    let file = Some("scope = \"file\"\n");
+    let own = ("GIRASOL_SCOPE", "own");
+    let opal = ("OPAL_SCOPE_ID", "opal");
+    for (flags, variables, file, scope) in [
+        (&[("scope", "flag")][..], &[own, opal, TOKEN][..], file, "flag"),
+        (&[], &[own, opal, TOKEN], file, "own"),
+        (&[], &[opal, TOKEN], file, "opal"),
+        (&[], &[("GIRASOL_SCOPE", " "), ("OPAL_SCOPE_ID", ""), TOKEN], file, "file"),
+        (&[], &[TOKEN], None, "default"),
+    ] {
+        let resolved = resolve(flags, variables, file).unwrap();
+        assert_eq!(Settings::new(&resolved).unwrap().scope, scope);
+    }
+}
+
+#[test]
+fn the_variable_names_the_file_where_no_flag_does() {
+    let missing = refusal(&[], &[("GIRASOL_CONFIG", "/nowhere/girasol.toml")], None);
+    assert!(
+        missing.message.starts_with("cannot read the configuration file /nowhere/"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn opals_words_are_understood() {
+    let variables = [
+        ("OPAL_SERVER_URL", "https://hub.example.com"),
+        ("OPAL_CLIENT_TOKEN", "secret"),
+        ("OPAL_DATA_TOPICS", "users, billing"),
+        ("OPAL_POLICY_STORE_URL", "http://opa:8181"),
+        ("OPAL_POLICY_STORE_AUTH_TOKEN", "secret"),
+        ("OPAL_LOG_LEVEL", "WARNING"),
+        ("OPAL_HTTP_FETCHER_TIMEOUT", "5"),
+    ];
+    let settings = Settings::new(&resolve(&[], &variables, None).unwrap()).unwrap();
+    assert_eq!(settings.server.as_str(), "https://hub.example.com/");
+    assert_eq!(settings.topics, ["users", "billing"]);
+    assert_eq!(settings.log_level, Level::WARN);
+    assert_eq!(settings.fetch_timeout_seconds, 5);
+    assert_eq!(settings.opa_token, Some(Secret::new("secret".to_owned())));
+}
+
+#[test]
+fn a_file_sets_everything_with_its_own_types() {
+    let file = "token = \"secret\"\ntopics = [\"a\", \"b\"]\nengine = \"OPA\"\nlog_format = \"json\"\n\
+                fetch_timeout_seconds = 3\npolicy_dir = \"/p\"\nlisten = \"[::1]:1\"\n";
+    let settings = Settings::new(&resolve(&[], &[], Some(file)).unwrap()).unwrap();
+    assert_eq!(settings.topics, ["a", "b"]);
+    assert_eq!((settings.engine, settings.log_format), (EngineKind::Opa, LogFormat::Json));
+    assert_eq!(settings.fetch_timeout_seconds, 3);
+    assert_eq!(settings.policy_dir, Some(PathBuf::from("/p")));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place_and_never_shown() {
+    for (flags, variables, file, words) in [
+        (&[("listen", "secret")][..], &[][..], None, "--listen: give an IP address and a port"),
+        (&[("engine", "secret")], &[], None, "--engine: give one of regorus, opa"),
+        (&[("token", " ")], &[], None, "--token: it is empty"),
+        (&[], &[("GIRASOL_TOPICS", "a//secret")], None, "GIRASOL_TOPICS: "),
+        (&[], &[("OPAL_LOG_LEVEL", "secret")], None, "OPAL_LOG_LEVEL: give one of error, warn"),
+        (&[], &[("GIRASOL_SERVER", "secret")], None, "GIRASOL_SERVER: give an address such as"),
+        (&[], &[("GIRASOL_SERVER", "ftp://h")], None, "GIRASOL_SERVER: give an address such as"),
+        (&[], &[("GIRASOL_OPA_URL", "http://u:secret@h")], None, "ends up in logs"),
+        (&[], &[("GIRASOL_FETCH_TIMEOUT_SECONDS", "0")], None, "at least 1"),
+        (&[], &[], Some("topics = \"a\""), "girasol.toml: topics: give a list of strings"),
+        (&[], &[], Some("fetch_timeout_seconds = \"5\""), "fetch_timeout_seconds: give a number"),
+        (&[], &[], Some("token = 5"), "girasol.toml: token: give a string, in quotes"),
+        (&[], &[], Some("scope = \"a\"\ntoken = \"secret"), "girasol.toml:2: "),
+    ] {
+        let error = refusal(flags, variables, file).to_string();
+        assert!(error.contains(words), "{error}");
+        assert!(words.contains("TOPICS") || !error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_the_nearest_one() {
+    for (key, name) in
+        [("tokn", "token"), ("opa-url", "opa_url"), ("topic", "topics"), ("log.level", "log_level")]
+    {
+        let error = refusal(&[], &[], Some(&format!("{key} = \"x\"")));
+        assert_eq!(error.hint, Some(format!("did you mean `{name}`?")), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_token_says_how_to_give_and_how_to_get_one() {
+    let error = Settings::new(&resolve(&[], &[], None).unwrap()).unwrap_err();
+    assert!(error.message.contains("--token") && error.message.contains("GIRASOL_TOKEN"));
+    assert!(error.hint.unwrap().contains("obtain-token"));
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let variables = [TOKEN, ("GIRASOL_OPA_TOKEN", "secret"), ("OPAL_SCOPE_ID", "s1")];
+    let resolved = resolve(&[("topics", "a,b")], &variables, None).unwrap();
+    for format in [PrintFormat::Table, PrintFormat::Json, PrintFormat::Toml] {
+        let printed = resolved.print(format);
+        assert!(!printed.contains("secret") && printed.contains("****"), "{printed}");
+        for origin in ["default", "GIRASOL_TOKEN", "OPAL_SCOPE_ID", "--topics", "not set"] {
+            assert!(printed.contains(origin), "{origin}: {printed}");
+        }
+    }
+    assert!(!format!("{:?}", Settings::new(&resolved).unwrap()).contains("secret"));
+}
+
+#[test]
+fn what_is_printed_as_toml_can_be_read_again() {
+    let variables = [TOKEN, ("GIRASOL_FETCH_TIMEOUT_SECONDS", "7")];
+    let resolved =
+        resolve(&[("topics", "a,b"), ("data_dir", "/d \"q\"")], &variables, None).unwrap();
+    let printed = resolved.print(PrintFormat::Toml);
+    let again = Settings::new(&resolve(&[], &[TOKEN], Some(&printed)).unwrap()).unwrap();
+    assert_eq!((again.topics, again.fetch_timeout_seconds), (vec!["a".into(), "b".into()], 7));
+    assert_eq!(again.data_dir, Some(PathBuf::from("/d \"q\"")));
+}

@@ -1,0 +1,344 @@
+//! The hub's state machine, driven step by step against a log in memory.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+use hub::log::Log as _;
+use hub::machine::{Effect, Input, Machine, SocketId};
+use hub::memory_log::MemoryLog;
+use protocol::internal::{HubAnswer, HubRequest, Session};
+use protocol::socket::{HubFrame, close};
+use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update};
+use serde_json::{Value, json};
+
+/// A hub, its log, and what each socket was told.
+#[derive(Default)]
+struct Rig {
+    machine: Machine,
+    log: MemoryLog,
+    now: Millis,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            log: MemoryLog { epoch: "e1".to_owned(), ..MemoryLog::default() },
+            ..Self::default()
+        }
+    }
+
+    fn step(&mut self, input: Input<'_>) -> Vec<Effect> {
+        self.machine.step(self.now, input, &mut self.log)
+    }
+
+    fn publish(&mut self, body: &Value) -> (Result<Seq, Problem>, Vec<Effect>) {
+        let update = Update::parse(body.to_string().as_bytes()).unwrap();
+        let mut effects = self.step(Input::Request(HubRequest::Append(update)));
+        let Effect::Answer(answer) = effects.remove(0) else { panic!("the answer comes first") };
+        let seq = answer.map(|answer| match answer {
+            HubAnswer::Appended { seq } => seq,
+            HubAnswer::State { .. } => panic!("not what was asked"),
+        });
+        (seq, effects)
+    }
+
+    /// Publishes an inline document to a topic; the effects besides the answer.
+    fn put(&mut self, id: &str, topic: &str) -> Vec<Effect> {
+        let entry = json!({"topics": [topic], "dst_path": format!("/{id}"), "data": {"id": id}});
+        let (seq, effects) = self.publish(&json!({"id": id, "entries": [entry]}));
+        seq.unwrap();
+        effects
+    }
+
+    fn open(&mut self, socket: u64, session: Session) {
+        self.step(Input::Opened(SocketId(socket), session));
+    }
+
+    fn say(&mut self, socket: u64, frame: &Value) -> Vec<Effect> {
+        self.step(Input::Text(SocketId(socket), &frame.to_string()))
+    }
+
+    fn hello(&mut self, socket: u64, topics: &[&str], cursor: u64) -> Vec<Effect> {
+        self.open(socket, session(None));
+        self.say(socket, &json!({"hello": {"agent": "a", "topics": topics, "cursor": cursor}}))
+    }
+
+    /// Everything forgotten that hibernation forgets.
+    fn sleep(&mut self, attachments: &[Effect]) {
+        self.machine = Machine::default();
+        for effect in attachments {
+            if let Effect::Attach(socket, attachment) = effect {
+                self.machine.restore(*socket, attachment.clone());
+            }
+        }
+    }
+}
+
+fn session(permitted: Option<&[&str]>) -> Session {
+    Session {
+        scope: DEFAULT_SCOPE.to_owned(),
+        claims: Claims {
+            sub: "s".to_owned(),
+            jti: None,
+            exp: 1_000,
+            peer_type: None,
+            permitted_topics: permitted
+                .map(|topics| topics.iter().map(ToString::to_string).collect()),
+            allowed_scopes: None,
+        },
+    }
+}
+
+/// What one socket was sent, in order.
+fn frames(effects: &[Effect], socket: u64) -> Vec<HubFrame> {
+    let to_it = effects.iter().filter_map(|effect| match effect {
+        Effect::Send(to, frame) if to.contains(&SocketId(socket)) => Some(frame),
+        _ => None,
+    });
+    to_it.map(|frame| HubFrame::decode(frame).unwrap().unwrap()).collect()
+}
+
+/// `seq<prev` of every delivery, and the last word of the batch.
+fn outline(effects: &[Effect], socket: u64) -> Vec<String> {
+    let mut lines = vec![];
+    for frame in frames(effects, socket) {
+        match frame {
+            HubFrame::Updates(updates) => {
+                lines.extend(updates.iter().map(|it| format!("{}<{}", it.prev, it.seq)));
+            }
+            HubFrame::Welcome { head, epoch, .. } => lines.push(format!("welcome {epoch}/{head}")),
+            HubFrame::Bookmark { seq } => lines.push(format!("bookmark {seq}")),
+            HubFrame::CaughtUp { seq } => lines.push(format!("caught up {seq}")),
+            HubFrame::Reset { .. } => lines.push("reset".to_owned()),
+            HubFrame::Error(error) => lines.push(format!("error {}", error.code)),
+        }
+    }
+    lines
+}
+
+fn is_closed(effects: &[Effect], socket: u64, code: u16) -> bool {
+    effects
+        .iter()
+        .any(|it| matches!(it, Effect::Close(it, with, _) if it.0 == socket && *with == code))
+}
+
+#[test]
+fn numbers_have_no_gaps_and_the_answer_comes_before_any_delivery() {
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    for expected in 1..=3 {
+        let body =
+            json!({"id": format!("u{expected}"), "entries": [{"topics": ["users"], "data": {}}]});
+        let update = Update::parse(body.to_string().as_bytes()).unwrap();
+        let effects = rig.step(Input::Request(HubRequest::Append(update)));
+        assert_eq!(effects[0], Effect::Answer(Ok(HubAnswer::Appended { seq: Seq(expected) })));
+        assert_eq!(outline(&effects, 1), [format!("{}<{expected}", expected - 1)]);
+    }
+}
+
+#[test]
+fn the_same_id_has_one_effect_and_another_body_under_it_is_a_conflict() {
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    let body = json!({"id": "u", "entries": [{"topics": ["users"], "data": {"a": 1}}]});
+    assert_eq!(rig.publish(&body).0, Ok(Seq(1)));
+    let (again, effects) = rig.publish(&body);
+    assert_eq!((again, effects), (Ok(Seq(1)), vec![]));
+    let other = json!({"id": "u", "entries": [{"topics": ["users"], "data": {"a": 2}}]});
+    assert_eq!(rig.publish(&other).0.unwrap_err().status, 409);
+    assert_eq!(rig.log.head(), Seq(1));
+}
+
+#[test]
+fn an_update_that_storage_refuses_is_not_delivered() {
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    rig.log.refuses = true;
+    let (answer, effects) =
+        rig.publish(&json!({"id": "u", "entries": [{"topics": ["users"], "data": {}}]}));
+    assert_eq!(answer.unwrap_err().status, 503);
+    assert_eq!(effects, []);
+    rig.log.refuses = false;
+    assert_eq!(rig.log.head(), Seq::ZERO);
+}
+
+#[test]
+fn a_subscriber_gets_only_the_entries_of_its_topics() {
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    rig.hello(2, &["billing"], 0);
+    rig.hello(3, &["users", "billing"], 0);
+    let (_, effects) = rig.publish(&json!({"id": "u", "entries": [
+        {"topics": ["users/eu", "users"], "dst_path": "/u", "data": {}},
+        {"topics": ["billing"], "dst_path": "/b", "data": {}},
+        {"topics": ["other"], "dst_path": "/o", "data": {}},
+    ]}));
+    let paths = |socket| -> Vec<String> {
+        let mut frames = frames(&effects, socket);
+        assert_eq!(frames.len(), 1, "one notice a socket, however many topics match");
+        match frames.remove(0) {
+            HubFrame::Updates(updates) => {
+                updates[0].entries.iter().map(|it| it.dst_path.to_string()).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(paths(1), ["/u"]);
+    assert_eq!(paths(2), ["/b"]);
+    assert_eq!(paths(3), ["/u", "/b"]);
+}
+
+#[test]
+fn subscribers_with_the_same_topics_share_one_frame() {
+    let mut rig = Rig::new();
+    for socket in 1..=3 {
+        rig.hello(socket, &["users"], 0);
+    }
+    let effects = rig.put("u1", "users");
+    assert_eq!(effects.len(), 1);
+    assert!(matches!(&effects[0], Effect::Send(to, _) if to.len() == 3));
+}
+
+#[test]
+fn prev_skips_what_is_for_others() {
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    rig.put("u1", "users");
+    rig.put("b2", "billing");
+    rig.put("b3", "billing");
+    assert_eq!(outline(&rig.put("u4", "users"), 1), ["1<4"]);
+}
+
+#[test]
+fn resume_after_a_gap_delivers_exactly_the_gap() {
+    let mut rig = Rig::new();
+    for (id, topic) in [("u1", "users"), ("b2", "billing"), ("u3", "users"), ("u4", "users")] {
+        rig.put(id, topic);
+    }
+    assert_eq!(
+        outline(&rig.hello(1, &["users"], 1), 1),
+        ["welcome e1/4", "1<3", "3<4", "caught up 4"]
+    );
+    assert_eq!(outline(&rig.hello(2, &["users"], 4), 2), ["welcome e1/4", "caught up 4"]);
+    assert_eq!(outline(&rig.hello(3, &["nothing"], 0), 3), ["welcome e1/4", "caught up 4"]);
+}
+
+#[test]
+fn a_long_replay_comes_in_batches_and_nothing_is_pushed_meanwhile() {
+    let mut rig = Rig::new();
+    let large = "x".repeat(200_000);
+    for seq in 1..=3 {
+        let entry = json!({"topics": ["users"], "data": {"large": large}});
+        rig.publish(&json!({"id": format!("u{seq}"), "entries": [entry]})).0.unwrap();
+    }
+    assert_eq!(outline(&rig.hello(1, &["users"], 0), 1), ["welcome e1/3", "0<1", "bookmark 1"]);
+    assert_eq!(rig.put("u4", "users"), []);
+    let resume = |cursor: u64| json!({"resume": {"cursor": cursor}});
+    assert_eq!(outline(&rig.say(1, &resume(1)), 1), ["1<2", "bookmark 2"]);
+    assert_eq!(outline(&rig.say(1, &resume(2)), 1), ["2<3", "3<4", "caught up 4"]);
+    assert_eq!(outline(&rig.put("u5", "users"), 1), ["4<5"]);
+}
+
+#[test]
+fn a_hub_that_slept_goes_on_where_it_was() {
+    let mut rig = Rig::new();
+    let kept = rig.hello(1, &["users"], 0);
+    rig.put("u1", "users");
+    rig.put("b2", "billing");
+    rig.sleep(&kept);
+    assert_eq!(outline(&rig.put("u3", "users"), 1), ["1<3"]);
+}
+
+#[test]
+fn a_cursor_that_cannot_be_is_answered_with_a_reset_and_a_full_replay() {
+    let mut rig = Rig::new();
+    rig.put("u1", "users");
+    assert_eq!(
+        outline(&rig.hello(1, &["users"], 99), 1),
+        ["welcome e1/1", "reset", "0<1", "caught up 1"]
+    );
+    rig.open(2, session(None));
+    let stranger =
+        json!({"hello": {"agent": "a", "topics": ["users"], "cursor": 1, "epoch": "e0"}});
+    assert_eq!(outline(&rig.say(2, &stranger), 2), ["welcome e1/1", "reset", "0<1", "caught up 1"]);
+}
+
+#[test]
+fn new_topics_are_replayed_from_the_cursor_that_is_stated() {
+    let mut rig = Rig::new();
+    rig.put("u1", "users");
+    rig.put("b2", "billing");
+    rig.hello(1, &["users"], 0);
+    let subscribe = json!({"subscribe": {"topics": ["billing", "users"], "cursor": 0}});
+    assert_eq!(outline(&rig.say(1, &subscribe), 1), ["0<1", "1<2", "caught up 2"]);
+    assert_eq!(outline(&rig.put("b3", "billing"), 1), ["2<3"]);
+}
+
+#[test]
+fn a_bad_frame_closes_the_socket_with_a_reason() {
+    for frame in [
+        "",
+        "garbage",
+        "[]",
+        r#"{"hello":{"agent":"a","topics":[]}}"#,
+        r#"{"hello":{"agent":"","topics":["t"]}}"#,
+        r#"{"hello":{"agent":"a","topics":["t"],"cursor":-1}}"#,
+        r#"{"resume":{"cursor":1}}"#,
+    ] {
+        let mut rig = Rig::new();
+        rig.open(1, session(None));
+        let effects = rig.step(Input::Text(SocketId(1), frame));
+        assert_eq!(outline(&effects, 1), ["error bad_frame"], "{frame}");
+        assert!(is_closed(&effects, 1, close::BAD_FRAME), "{frame}");
+    }
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    assert!(is_closed(&rig.step(Input::Binary(SocketId(1))), 1, close::BAD_FRAME));
+    assert_eq!(rig.put("u1", "users"), [], "it is gone");
+}
+
+#[test]
+fn a_topic_that_the_token_does_not_permit_is_refused() {
+    let mut rig = Rig::new();
+    rig.open(1, session(Some(&["users"])));
+    let effects = rig.say(1, &json!({"hello": {"agent": "a", "topics": ["users", "billing"]}}));
+    assert_eq!(outline(&effects, 1), ["error forbidden"]);
+    assert!(is_closed(&effects, 1, close::POLICY));
+}
+
+#[test]
+fn an_expired_token_gets_nothing_more() {
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    rig.now = Millis(1_000_000);
+    let effects = rig.put("u1", "users");
+    assert_eq!(outline(&effects, 1), ["error expired"]);
+    assert!(is_closed(&effects, 1, close::POLICY));
+}
+
+#[test]
+fn frames_of_a_newer_agent_are_ignored() {
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    assert_eq!(rig.say(1, &json!({"from_the_future": {}})), []);
+    assert_eq!(outline(&rig.put("u1", "users"), 1), ["0<1"]);
+}
+
+#[test]
+fn the_state_counts_who_said_hello() {
+    let mut rig = Rig::new();
+    rig.hello(1, &["users"], 0);
+    rig.open(2, session(None));
+    rig.put("u1", "users");
+    let effects = rig.step(Input::Request(HubRequest::State));
+    assert_eq!(effects, [Effect::Answer(Ok(HubAnswer::State { head: Seq(1), subscribers: 1 }))]);
+    rig.step(Input::Closed(SocketId(1)));
+    let effects = rig.step(Input::Request(HubRequest::State));
+    assert_eq!(effects, [Effect::Answer(Ok(HubAnswer::State { head: Seq(1), subscribers: 0 }))]);
+}

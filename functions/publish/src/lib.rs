@@ -1,0 +1,103 @@
+//! The publish function: checks what a publisher sends before it may enter the log.
+//!
+//! It decides and never stores: the router hands what [`accept`] returns to the hub of
+//! the scope, and its number back to the publisher as [`Published`].
+
+use protocol::{Claims, PeerType, Problem, Seq, Update, topic::TopicSet};
+use serde::Serialize;
+
+/// The answer to a publisher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// `ok`, as OPAL answers.
+    pub status: &'static str,
+    /// The update's id: the publisher's, or the one it was given.
+    pub id: String,
+    /// The update's number in its scope. With it a reader can ask to be at least that fresh.
+    pub seq: Seq,
+}
+
+impl Published {
+    /// The answer for an update that is in the log.
+    #[must_use]
+    pub fn new(id: String, seq: Seq) -> Self {
+        Self { status: "ok", id, seq }
+    }
+}
+
+/// Checks a publish request: the bearer's role, the body, the bearer's topics. An update
+/// without an id gets one.
+///
+/// # Errors
+/// 401 if the bearer may not publish, or not to these topics; 413 and 422 as
+/// [`Update::parse`] says.
+pub fn accept(claims: &Claims, body: &[u8]) -> Result<(String, Update), Problem> {
+    claims.require(PeerType::Datasource)?;
+    let mut update = Update::parse(body)?;
+    for entry in &update.entries {
+        claims.require_topics(&TopicSet::new(entry.topics.iter().cloned())?)?;
+    }
+    let id = match update.id.take() {
+        Some(id) => id,
+        None => new_id()?,
+    };
+    update.id = Some(id.clone());
+    Ok((id, update))
+}
+
+/// A random UUID in hex, as OPAL's clients make them.
+fn new_id() -> Result<String, Problem> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().simple().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(peer_type: Option<PeerType>, permitted: Option<&[&str]>) -> Claims {
+        let list = |topics: &[&str]| topics.iter().map(ToString::to_string).collect();
+        Claims {
+            sub: "50a6cc432bb94e8f8af94f32440b1b60".to_owned(),
+            jti: None,
+            exp: 1,
+            peer_type,
+            permitted_topics: permitted.map(list),
+            allowed_scopes: None,
+        }
+    }
+
+    const BODY: &[u8] = br#"{"entries":[{"url":"http://h/x","topics":["users/eu"]}]}"#;
+
+    #[test]
+    fn a_datasource_may_publish_and_the_update_gets_an_id() {
+        let (id, update) = accept(&claims(Some(PeerType::Datasource), None), BODY).unwrap();
+        assert_eq!(id.len(), 32);
+        assert_eq!(update.id, Some(id));
+    }
+
+    #[test]
+    fn a_given_id_is_kept() {
+        let body = br#"{"id":"mine","entries":[{"url":"http://h/x"}]}"#;
+        let (id, _) = accept(&claims(Some(PeerType::Datasource), None), body).unwrap();
+        assert_eq!(id, "mine");
+    }
+
+    #[test]
+    fn nobody_else_may_publish() {
+        for peer_type in [None, Some(PeerType::Client), Some(PeerType::Listener)] {
+            assert_eq!(accept(&claims(peer_type, None), BODY).unwrap_err().status, 401);
+        }
+    }
+
+    #[test]
+    fn permitted_topics_limit_what_is_published() {
+        let allowed = claims(Some(PeerType::Datasource), Some(&["users/eu"]));
+        assert!(accept(&allowed, BODY).is_ok());
+        let parent_only = claims(Some(PeerType::Datasource), Some(&["users"]));
+        let problem = accept(&parent_only, BODY).unwrap_err();
+        assert_eq!(problem.status, 401);
+        assert!(problem.detail.contains("users/eu"), "{problem}");
+    }
+}

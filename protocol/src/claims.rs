@@ -1,0 +1,84 @@
+//! What a token says about its bearer (`spec/opal-protocol.md` §3).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Problem, topic::TopicSet};
+
+/// The role of a token's bearer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerType {
+    /// Subscribes and reads.
+    #[default]
+    Client,
+    /// Publishes, and may all that a client may.
+    Datasource,
+    /// Reads reports and statistics.
+    Listener,
+}
+
+impl fmt::Display for PeerType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Datasource => "datasource",
+            Self::Listener => "listener",
+        })
+    }
+}
+
+/// A verified token's claims: the registered ones and OPAL's.
+///
+/// The names of the fields are the names of the claims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who: a UUID.
+    pub sub: String,
+    /// This token's own id, what revocation names. Absent in tokens that OPAL minted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// End of validity, in seconds since the epoch.
+    pub exp: u64,
+    /// The role. OPAL demands it only where a role matters; a token without it may do
+    /// what every valid token may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_type: Option<PeerType>,
+    /// If present, the bearer may subscribe and publish to exactly these topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permitted_topics: Option<Vec<String>>,
+    /// If present, the bearer may read these scopes besides the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_scopes: Option<Vec<String>>,
+}
+
+impl Claims {
+    /// Checks that the bearer has a role.
+    ///
+    /// # Errors
+    /// 401 that names the role that is needed, in OPAL's words.
+    pub fn require(&self, needed: PeerType) -> Result<(), Problem> {
+        match self.peer_type {
+            Some(actual) if actual == needed => Ok(()),
+            Some(actual) => Err(Problem::unauthorized(format!(
+                "Incorrect 'peer_type' claim for OPAL jwt token: {actual}, expected: {needed}; \
+                 mint one with {{\"type\":\"{needed}\"}} at POST /token"
+            ))),
+            None => Err(Problem::unauthorized("Missing 'peer_type' claim for OPAL jwt token")),
+        }
+    }
+
+    /// Checks that the bearer may use all of `topics`.
+    ///
+    /// # Errors
+    /// 401 naming the first topic that is not permitted.
+    pub fn require_topics(&self, topics: &TopicSet) -> Result<(), Problem> {
+        match self.permitted_topics.as_deref().and_then(|allowed| topics.first_outside(allowed)) {
+            None => Ok(()),
+            Some(outside) => Err(Problem::unauthorized(format!(
+                "topic `{outside}` is not among the token's permitted_topics"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Reading JSON so that an error says where it is.
+
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::Problem;
+
+/// Parses a request body, which is an object. Malformed JSON and wrong types are both 422, as in OPAL
+/// (`spec/opal-protocol.md` §2), with the place and the reason.
+///
+/// # Errors
+/// 422 with the path of the member that is wrong, for example
+/// `entries[0].save_method: unknown variant …`.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // serde would also fill a struct from an array, by position.
+    if body.trim_ascii_start().first().is_some_and(|&byte| byte != b'{') {
+        return Err(Problem::invalid("the body is not valid JSON, or not an object: give {…}"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        match inner.classify() {
+            Category::Data if path == "." => Problem::invalid(inner.to_string()),
+            Category::Data => Problem::invalid(format!("{path}: {inner}")),
+            Category::Io | Category::Syntax | Category::Eof => not_json(&inner),
+        }
+    })?;
+    deserializer.end().map_err(|error| not_json(&error))?;
+    Ok(value)
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    Problem::invalid(format!("the body is not valid JSON: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Outer {
+        #[expect(dead_code, reason = "only its type matters here")]
+        inner: Vec<u8>,
+    }
+
+    #[test]
+    fn an_error_names_the_place() {
+        let problem = parse::<Outer>(br#"{"inner":[1,"x"]}"#).unwrap_err();
+        assert_eq!(problem.status, 422);
+        assert!(problem.detail.starts_with("inner[1]: invalid type: string"), "{problem}");
+    }
+
+    #[test]
+    fn malformed_json_and_trailing_text_are_refused() {
+        for body in [&b"{"[..], b"", b"{\"inner\":[]} x", b"\xff"] {
+            let problem = parse::<Outer>(body).unwrap_err();
+            assert!(problem.detail.starts_with("the body is not valid JSON"), "{problem}");
+        }
+    }
+}

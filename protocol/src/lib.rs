@@ -1,0 +1,36 @@
+//! The words that every room of Girasol shares: what a publisher sends, what travels on
+//! the socket, what a token claims, how topics and paths relate.
+//!
+//! This crate never does I/O, never reads a clock and never draws a random number. Time
+//! and identity come in as arguments, so that the same code runs in a Worker, in the
+//! agent and in a simulation.
+//!
+//! | question | file |
+//! |---|---|
+//! | What may a publisher send, and what is refused? | [`update`] |
+//! | Which subscriber gets which entry? | [`topic`] |
+//! | Which entries touch the same data? | [`path`] |
+//! | What travels between hub and agent? | [`socket`] |
+//! | What may the bearer of a token do? | [`claims`] |
+//! | How do the functions call the hub? | [`internal`] |
+//! | What does a refusal look like? | [`problem`] |
+
+pub mod claims;
+pub mod internal;
+pub mod json;
+pub mod limits;
+pub mod path;
+pub mod problem;
+pub mod seq;
+pub mod socket;
+pub mod topic;
+pub mod update;
+
+pub use claims::{Claims, PeerType};
+pub use path::DataPath;
+pub use problem::Problem;
+pub use seq::{Millis, Seq};
+pub use update::{Entry, SaveMethod, Update};
+
+/// The scope of everybody who names none.
+pub const DEFAULT_SCOPE: &str = "default";

@@ -1,0 +1,30 @@
+//! Every limit in one table. A request over one of them is refused with a message that
+//! names the limit; nothing is cut off silently.
+
+/// Bytes of a published update's body. With its envelope an update stays below
+/// [`MAX_FRAME_BYTES`], so whatever is accepted can also be delivered.
+pub const MAX_UPDATE_BYTES: usize = 1_000_000;
+/// Bytes of one text frame on the socket, both ways. OPAL's clients close with 1009 above
+/// 1 MiB (`spec/opal-protocol.md` §0.1 item 7).
+pub const MAX_FRAME_BYTES: usize = 1 << 20;
+/// Bytes of a replay batch: small enough that a slow subscriber never makes the hub hold much.
+pub const REPLAY_BATCH_BYTES: usize = 256 << 10;
+/// Bytes of a request body that is not an update (a token request, a report).
+pub const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
+/// Entries of one update.
+pub const MAX_ENTRIES: usize = 1_000;
+/// Topics of one entry, or of one subscription.
+pub const MAX_TOPICS: usize = 128;
+/// Bytes of all topics of a subscription together: the platform keeps 16 KiB for a socket
+/// that sleeps, and the token's claims are in there too.
+pub const MAX_SUBSCRIPTION_BYTES: usize = 8 << 10;
+/// Bytes of one topic.
+pub const MAX_TOPIC_BYTES: usize = 256;
+/// Segments of a destination path.
+pub const MAX_PATH_SEGMENTS: usize = 32;
+/// Bytes of a destination path.
+pub const MAX_PATH_BYTES: usize = 1_024;
+/// Bytes of an update's `id`.
+pub const MAX_ID_BYTES: usize = 256;
+/// Bytes of an agent's name.
+pub const MAX_AGENT_NAME_BYTES: usize = 128;

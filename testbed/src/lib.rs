@@ -1,0 +1,36 @@
+//! Starts the real parts of Girasol on loopback: the functions on workerd, edge agents, OPA, data
+//! sources. The tests, the demo and the benchmarks all start them here, so that what is tested,
+//! shown and measured is the same thing.
+//!
+//! Nothing in here stands in for a part of Girasol, and nothing listens beyond 127.0.0.1. Every
+//! child is killed, by its process id, when its handle is dropped; a child's last words are printed
+//! when a test that holds it panics.
+//!
+//! | question | file |
+//! |---|---|
+//! | how is the Worker run on workerd, how do I mint and publish? | `functions.rs` |
+//! | how is an agent run, how do I wait for it? | `agent.rs` |
+//! | how is OPA run? | `opa.rs` |
+//! | where does data come from, how does a source fail? | `source.rs` |
+//! | which binaries are used, and what if one is missing? | `parts.rs` |
+//! | which keys and secrets are used? | `keys.rs` |
+//! | how does a child start, speak and end? | `process.rs` |
+//! | `demo`, `dev`, `bench` | `bin/testbed/` |
+
+mod agent;
+mod functions;
+mod http;
+mod keys;
+mod opa;
+mod parts;
+mod process;
+mod source;
+
+pub use agent::{Agent, AgentBuilder, Engine};
+pub use functions::{Functions, FunctionsBuilder};
+pub use http::{Answer, http_client};
+pub use keys::{Keys, load_or_create_secret, write_private};
+pub use opa::Opa;
+pub use parts::{Part, checkout, require};
+pub use process::{Logs, Process, command, free_port};
+pub use source::{Received, Reply, Source};

@@ -1,0 +1,129 @@
+//! The real parts: which file each one is, and how to get it when it is not there.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+
+/// A file that something else builds or installs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The `workerd` binary, `GIRASOL_WORKERD`.
+    Workerd,
+    /// The workerd configuration of the built Worker, `GIRASOL_WORKER_CONFIG`.
+    WorkerConfig,
+    /// The `edge-agent` binary, `GIRASOL_AGENT`.
+    Agent,
+    /// The `opa` binary, `OPA_BIN`, else on `PATH`.
+    Opa,
+}
+
+/// The checkout that this crate was built in.
+pub fn checkout() -> &'static Path {
+    let testbed = Path::new(env!("CARGO_MANIFEST_DIR"));
+    testbed.parent().unwrap_or(testbed)
+}
+
+/// Whether a test that needs `parts` can run. When one is missing this prints, once per call, what
+/// it is and how to get it, and answers `false`; with `CI=true` it is an error, so that nothing is
+/// skipped where it must not be.
+///
+/// # Errors
+/// A part is missing and `CI` is `true`.
+pub fn require(parts: &[Part]) -> Result<bool> {
+    for part in parts {
+        if let Err(missing) = part.find() {
+            if env::var("CI").is_ok_and(|ci| ci == "true") {
+                return Err(missing);
+            }
+            eprintln!("skipped: {missing}");
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+// === impl Part ===
+
+impl Part {
+    /// The environment variable that names this part's file.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Workerd => "GIRASOL_WORKERD",
+            Self::WorkerConfig => "GIRASOL_WORKER_CONFIG",
+            Self::Agent => "GIRASOL_AGENT",
+            Self::Opa => "OPA_BIN",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Workerd => "workerd",
+            Self::WorkerConfig => "configuration for workerd",
+            Self::Agent => "edge-agent",
+            Self::Opa => "opa",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Workerd => "run `npm ci` in the checkout, or `cargo xtask setup`",
+            Self::WorkerConfig => "restore deploy/workerd.capnp from git",
+            Self::Agent => "run `cargo xtask build`",
+            Self::Opa => {
+                "run `cargo xtask setup`, or take a release from \
+                 https://github.com/open-policy-agent/opa/releases and put it on PATH"
+            }
+        }
+    }
+
+    fn candidates(self) -> Vec<PathBuf> {
+        let root = checkout();
+        match self {
+            Self::Workerd => vec![root.join(workerd_in_node_modules())],
+            Self::WorkerConfig => vec![root.join("deploy/workerd.capnp")],
+            Self::Agent => env::var_os("CARGO_TARGET_DIR")
+                .map(PathBuf::from)
+                .into_iter()
+                .chain([root.join("target")])
+                .map(|target| target.join("release/edge-agent"))
+                .collect(),
+            Self::Opa => env::var_os("PATH")
+                .map(|path| env::split_paths(&path).map(|dir| dir.join("opa")).collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The part's file: what its variable names, else the place where the checkout has it.
+    ///
+    /// # Errors
+    /// There is no such file; the message says how to get it.
+    pub fn find(self) -> Result<PathBuf> {
+        let variable = self.variable();
+        if let Some(named) = env::var_os(variable).map(PathBuf::from) {
+            if named.is_file() {
+                return Ok(named);
+            }
+            bail!(
+                "{variable} names {}, which is not a file: correct or unset it, then {}",
+                named.display(),
+                self.remedy()
+            );
+        }
+        self.candidates().into_iter().find(|file| file.is_file()).ok_or_else(|| {
+            anyhow!("no {}: {}, or name it in {variable}", self.name(), self.remedy())
+        })
+    }
+}
+
+fn workerd_in_node_modules() -> String {
+    let system = match env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    let machine = match env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "64",
+    };
+    format!("node_modules/@cloudflare/workerd-{system}-{machine}/bin/workerd")
+}

@@ -1,0 +1,125 @@
+//! A real OPA beside the agent.
+
+use serde_json::{Value, json};
+use testbed::{Engine, Opa, Part, Source};
+use tokio::time::timeout;
+
+use crate::support::{SOON, agent, can_run, fetched, functions, inline, policy};
+
+#[tokio::test]
+async fn a_publish_flips_the_decision_of_a_real_opa() {
+    if !can_run(&[Part::Opa]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let opa = Opa::start().await.unwrap();
+    let billing = Source::start(&json!({"acme": {"enabled": true}})).unwrap();
+    let agent = agent(&functions, &["billing"])
+        .await
+        .engine(Engine::Opa(opa.url().to_owned()))
+        .policy_dir(policy())
+        .start()
+        .await
+        .unwrap();
+    agent.wait_live(SOON).await.unwrap();
+    let user = json!({"customer": "acme"});
+    agent.wait_decision("app/allow", &user, &json!(false), SOON).await.unwrap();
+    let seq = functions
+        .publish_ok(&token, &fetched("billing", "/billing", &billing.url("/b")))
+        .await
+        .unwrap();
+    agent.wait_cursor(seq, SOON).await.unwrap();
+    assert_eq!(opa.decide("app/allow", &user).await.unwrap()["result"], json!(true));
+    let patch = json!({"entries": [{"topics": ["billing"], "dst_path": "/billing", "save_method": "PATCH",
+        "data": [{"op": "replace", "path": "/acme/enabled", "value": false}]}]});
+    let seq = functions.publish_ok(&token, &patch).await.unwrap();
+    agent.wait_cursor(seq, SOON).await.unwrap();
+    assert_eq!(opa.decide("app/allow", &user).await.unwrap()["result"], json!(false));
+}
+
+#[tokio::test]
+async fn an_opa_that_is_down_at_the_start_is_waited_for() {
+    if !can_run(&[Part::Opa]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let mut opa = Opa::start().await.unwrap();
+    opa.stop().await.unwrap();
+    let agent = agent(&functions, &["t"])
+        .await
+        .engine(Engine::Opa(opa.url().to_owned()))
+        .policy_dir(policy())
+        .start()
+        .await
+        .unwrap();
+    let seq = functions.publish_ok(&token, &inline("t", "/d", &json!({"k": 1}))).await.unwrap();
+    let down = |status: &Value| status["engine_up"] == false && status["engine_error"].is_string();
+    agent.wait_status(down, SOON).await.unwrap();
+    assert_eq!(agent.healthz().await.unwrap().0, 503);
+    opa.restart().await.unwrap();
+    agent.wait_cursor(seq, SOON).await.unwrap();
+    assert_eq!(opa.data("/d").await.unwrap(), json!({"k": 1}));
+    agent.wait_status(|status| status["healthy"] == true, SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_opa_that_was_restarted_is_filled_again() {
+    if !can_run(&[Part::Opa]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let mut opa = Opa::start().await.unwrap();
+    let agent = agent(&functions, &["t"])
+        .await
+        .engine(Engine::Opa(opa.url().to_owned()))
+        .policy_dir(policy())
+        .start()
+        .await
+        .unwrap();
+    agent.wait_live(SOON).await.unwrap();
+    // A document for the root replaces everything but what the agent itself keeps there.
+    functions
+        .publish_ok(&token, &inline("t", "/", &json!({"billing": {"acme": {"enabled": true}}})))
+        .await
+        .unwrap();
+    let seq = functions.publish_ok(&token, &inline("t", "/d", &json!({"k": 1}))).await.unwrap();
+    agent.wait_cursor(seq, SOON).await.unwrap();
+
+    opa.kill().await.unwrap();
+    opa.restart().await.unwrap();
+    assert_eq!(opa.data("/d").await.unwrap(), Value::Null, "it comes back empty");
+    let noticed = |line: &str| line.contains("the engine was emptied").then_some(());
+    timeout(SOON, agent.logs().wait_for(noticed)).await.unwrap().unwrap();
+    agent
+        .wait_status(|status| status["ready"] == true && status["cursor"] == 2, SOON)
+        .await
+        .unwrap();
+    assert_eq!(opa.data("/d").await.unwrap(), json!({"k": 1}));
+    let user = json!({"customer": "acme"});
+    assert_eq!(opa.decide("app/allow", &user).await.unwrap()["result"], json!(true));
+}
+
+#[tokio::test]
+async fn what_opa_refuses_is_shown_and_the_next_update_goes_on() {
+    if !can_run(&[Part::Opa]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let opa = Opa::start().await.unwrap();
+    let agent = agent(&functions, &["t"])
+        .await
+        .engine(Engine::Opa(opa.url().to_owned()))
+        .start()
+        .await
+        .unwrap();
+    agent.wait_live(SOON).await.unwrap();
+    let patch = json!({"entries": [{"topics": ["t"], "dst_path": "/d", "save_method": "PATCH",
+        "data": [{"op": "remove", "path": "/nothing"}]}]});
+    let seq = functions.publish_ok(&token, &patch).await.unwrap();
+    agent.wait_cursor(seq, SOON).await.unwrap();
+    assert_eq!(agent.status().await.unwrap()["last_failure"]["seq"], json!(seq));
+    let seq = functions.publish_ok(&token, &inline("t", "/d", &json!({"k": 1}))).await.unwrap();
+    agent.wait_cursor(seq, SOON).await.unwrap();
+    assert_eq!(opa.data("/d").await.unwrap(), json!({"k": 1}));
+    assert_eq!(agent.healthz().await.unwrap().0, 200);
+}

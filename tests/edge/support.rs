@@ -1,0 +1,49 @@
+//! What the suites share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testbed::{Agent, AgentBuilder, Functions, Part, checkout};
+
+/// Nothing on loopback takes this long unless it is broken.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// True if the test can run; without a part it is skipped, and with `CI=true` it fails.
+pub(crate) fn can_run(parts: &[Part]) -> bool {
+    let needed = [&[Part::Workerd, Part::WorkerConfig, Part::Agent], parts].concat();
+    testbed::require(&needed).unwrap()
+}
+
+/// The billing example's policy.
+pub(crate) fn policy() -> PathBuf {
+    checkout().join("examples/billing/policy")
+}
+
+/// Functions, and a token that may publish.
+pub(crate) async fn functions() -> (Functions, String) {
+    let functions = Functions::start().await.unwrap();
+    let token = functions.mint("datasource", json!({})).await.unwrap();
+    (functions, token)
+}
+
+/// An agent with a client's token.
+pub(crate) async fn agent(functions: &Functions, topics: &[&str]) -> AgentBuilder {
+    let token = functions.mint("client", json!({})).await.unwrap();
+    Agent::builder(functions.url(), token).topics(topics.iter().copied())
+}
+
+/// An update of one entry with inline data.
+pub(crate) fn inline(topic: &str, path: &str, data: &Value) -> Value {
+    json!({"entries": [{"url": "", "topics": [topic], "dst_path": path, "data": data}]})
+}
+
+/// An update of one entry that is fetched.
+pub(crate) fn fetched(topic: &str, path: &str, url: &str) -> Value {
+    json!({"entries": [{"url": url, "topics": [topic], "dst_path": path}]})
+}
+
+/// The data that the agent's engine has at a path.
+pub(crate) async fn data(agent: &Agent, path: &str) -> Value {
+    agent.decide(path, &json!({})).await.unwrap()["result"].clone()
+}

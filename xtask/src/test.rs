@@ -1,0 +1,71 @@
+//! The test suites. To add one, add a row to [`SUITES`].
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+
+use crate::progress::{self, Job};
+use crate::setup::cargo_tools::WASM_BINDGEN;
+use crate::setup::{opa, wasm_target};
+use crate::workspace::Workspace;
+use crate::{process, testbed};
+
+struct Suite {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Workspace, &[OsString]) -> Result<()>,
+}
+
+const SUITES: &[Suite] = &[
+    Suite { name: "unit", about: "unit and documentation tests, native", run: unit },
+    Suite { name: "wasm", about: "the functions' tests as WebAssembly, in Node", run: wasm },
+    Suite {
+        name: "edge",
+        about: "black-box tests on workerd with the agent and OPA",
+        run: |workspace, arguments| black_box(workspace, "edge", arguments),
+    },
+];
+
+/// The names a person may give, for the command line.
+pub(crate) fn suite_names() -> PossibleValuesParser {
+    let values = SUITES.iter().map(|suite| PossibleValue::new(suite.name).help(suite.about));
+    PossibleValuesParser::new(values)
+}
+
+/// Runs the suites named, or all, in the table's order; `arguments` go to the test programs.
+pub(crate) fn run(workspace: &Workspace, names: &[String], arguments: &[OsString]) -> Result<()> {
+    let wanted = |suite: &&Suite| names.is_empty() || names.iter().any(|name| name == suite.name);
+    let job = |suite: &'static Suite| Job {
+        name: suite.name,
+        about: suite.about,
+        work: Box::new(move || (suite.run)(workspace, arguments)),
+    };
+    progress::run_all(SUITES.iter().filter(wanted).map(job).collect())
+}
+
+/// Without the crates that are only whole elsewhere: the router as wasm, `tests` with all parts
+/// running.
+fn unit(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    let mut cargo =
+        workspace.cargo("test --workspace --exclude tests --exclude router --no-fail-fast --");
+    process::run(cargo.args(arguments))
+}
+
+fn wasm(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    wasm_target::ensure(workspace)?;
+    let runner = WASM_BINDGEN.ensure(workspace)?.join("wasm-bindgen-test-runner");
+    let mut cargo = workspace.cargo(
+        "test --target wasm32-unknown-unknown --lib --no-fail-fast \
+         --package token --package publish --package hub --package router --",
+    );
+    cargo.args(arguments).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
+    process::run(&mut cargo)
+}
+
+/// A test program of the `tests` crate, which finds the parts by environment variables.
+fn black_box(workspace: &Workspace, test: &str, arguments: &[OsString]) -> Result<()> {
+    let variables = testbed::environment(workspace, opa::ensure(workspace)?)?;
+    let mut cargo = workspace.cargo("test --release --package tests --test");
+    process::run(cargo.arg(test).arg("--").args(arguments).envs(variables))
+}

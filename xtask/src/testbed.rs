@@ -1,0 +1,37 @@
+//! Handing over to the `testbed` crate, which starts the real parts and plays with them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::setup::{npm, opa};
+use crate::workspace::Workspace;
+use crate::{build, process};
+
+/// Runs `testbed <subcommand> <arguments>`, with all it needs built. Does not return if it starts.
+pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString]) -> Result<()> {
+    let mut cargo = workspace.cargo("run --quiet --release --package testbed -- ");
+    cargo.arg(subcommand).args(arguments);
+    if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        // The demo decides with the embedded engine; nobody should have to wait for another.
+        let opa = if subcommand == "bench" { opa::ensure(workspace)? } else { None };
+        cargo.envs(environment(workspace, opa)?);
+    }
+    Err(process::become_program(&mut cargo))
+}
+
+/// Builds the Worker and the agent, and tells where all parts are, as the testbed crate reads it.
+pub(crate) fn environment(
+    workspace: &Workspace,
+    opa: Option<PathBuf>,
+) -> Result<Vec<(&'static str, PathBuf)>> {
+    build::worker(workspace)?;
+    let mut variables = vec![
+        ("GIRASOL_WORKERD", npm::workerd(workspace)?),
+        ("GIRASOL_WORKER_CONFIG", workspace.path("deploy/workerd.capnp")),
+        ("GIRASOL_AGENT", build::agent(workspace)?),
+    ];
+    variables.extend(opa.map(|path| ("OPA_BIN", path)));
+    Ok(variables)
+}
