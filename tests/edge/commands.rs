@@ -142,6 +142,16 @@ fn mistakes_at_the_command_line_name_the_fix() {
     assert_refused(&with(&["--server", "nowhere"]), &["server"]);
     assert_refused(&with(&["--topics", ""]), &["topics"]);
     assert_refused(&with(&["--config", "/no/such/file.toml"]), &["/no/such/file.toml"]);
+    assert_refused(
+        &[
+            "generate-keys",
+            "--private-key-file",
+            "/no/such/folder/key",
+            "--public-key-file",
+            "/no/such/folder/pub",
+        ],
+        &["/no/such/folder"],
+    );
     assert_refused(&["rum"], &["run"]);
     assert_refused(
         &["obtain-token", "m", "--server-url", "http://127.0.0.1:9"],

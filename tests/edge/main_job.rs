@@ -112,6 +112,24 @@ async fn a_fetch_is_made_as_the_entry_says() {
 }
 
 #[tokio::test]
+async fn the_largest_update_that_is_accepted_is_also_delivered() {
+    if !can_run(&[]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let live = agent(&functions, &["t"]).await.start().await.unwrap();
+    live.wait_live(SOON).await.unwrap();
+    let large = "x".repeat(999_000);
+    let update = inline("t", "/large", &json!({"text": large}));
+    let seq = functions.publish_ok(&token, &update).await.unwrap();
+    live.wait_cursor(seq, SOON).await.unwrap();
+    assert_eq!(data(&live, "large/text").await, json!(large));
+    let late = agent(&functions, &["t"]).await.start().await.unwrap();
+    late.wait_cursor(seq, SOON).await.unwrap();
+    assert_eq!(data(&late, "large/text").await, json!(large), "by replay, too");
+}
+
+#[tokio::test]
 async fn numbers_arrive_as_they_were_written() {
     if !can_run(&[]) {
         return;

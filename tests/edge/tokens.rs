@@ -73,6 +73,23 @@ async fn without_keys_nobody_gets_in_and_the_settings_are_named() {
 }
 
 #[tokio::test]
+async fn a_key_that_cannot_be_read_is_named_and_not_shown() {
+    if !can_run(&[]) {
+        return;
+    }
+    let bad = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0LWtleS1ieXRlcw==\n-----END PRIVATE KEY-----";
+    let plan = Functions::builder().unwrap().var("GIRASOL_AUTH_PRIVATE_KEY", bad);
+    let functions = plan.start().await.unwrap();
+    let master = functions.master_token();
+    let answer =
+        functions.request(Method::POST, "/token", Some(master), Some(&json!({}))).await.unwrap();
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(detail.contains("GIRASOL_AUTH_PRIVATE_KEY"), "{detail}");
+    assert!(!detail.contains("c2VjcmV0"), "{detail}");
+}
+
+#[tokio::test]
 async fn minting_needs_the_master_token() {
     if !can_run(&[]) {
         return;

@@ -23,7 +23,12 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "edge",
         about: "black-box tests on workerd with the agent and OPA",
-        run: |workspace, arguments| black_box(workspace, "edge", arguments),
+        run: |workspace, arguments| black_box(workspace, "tests", "edge", arguments),
+    },
+    Suite {
+        name: "testbed",
+        about: "what starts the parts for the other suites, by itself",
+        run: |workspace, arguments| black_box(workspace, "testbed", "parts", arguments),
     },
 ];
 
@@ -44,11 +49,9 @@ pub(crate) fn run(workspace: &Workspace, names: &[String], arguments: &[OsString
     progress::run_all(SUITES.iter().filter(wanted).map(job).collect())
 }
 
-/// Without the crates that are only whole elsewhere: the router as wasm, `tests` with all parts
-/// running.
+/// Without `tests`, which needs all parts.
 fn unit(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
-    let mut cargo =
-        workspace.cargo("test --workspace --exclude tests --exclude router --no-fail-fast --");
+    let mut cargo = workspace.cargo("test --workspace --exclude tests --no-fail-fast --");
     process::run(cargo.args(arguments))
 }
 
@@ -63,9 +66,15 @@ fn wasm(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     process::run(&mut cargo)
 }
 
-/// A test program of the `tests` crate, which finds the parts by environment variables.
-fn black_box(workspace: &Workspace, test: &str, arguments: &[OsString]) -> Result<()> {
+/// A test program that finds the parts by environment variables.
+fn black_box(
+    workspace: &Workspace,
+    package: &str,
+    test: &str,
+    arguments: &[OsString],
+) -> Result<()> {
     let variables = testbed::environment(workspace, opa::ensure(workspace)?)?;
-    let mut cargo = workspace.cargo("test --release --package tests --test");
-    process::run(cargo.arg(test).arg("--").args(arguments).envs(variables))
+    let mut cargo = workspace.cargo("test --release --package");
+    cargo.args([package, "--test", test, "--"]).args(arguments).envs(variables);
+    process::run(&mut cargo)
 }

@@ -60,11 +60,8 @@ extern "C" {
 
 impl DurableObject for Hub {
     fn new(state: State, _env: Env) -> Self {
-        let inner = Inner::wake(&state);
-        if let Err(error) = &inner {
-            console_error!("the hub cannot open its log: {error}");
-        }
-        Self { state, inner: RefCell::new(inner) }
+        let inner = RefCell::new(Inner::wake(&state));
+        Self { state, inner }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -134,9 +131,17 @@ impl Hub {
         Option<std::result::Result<protocol::internal::HubAnswer, Problem>>,
         Problem,
     > {
-        match &mut *self.inner.borrow_mut() {
+        let mut inner = self.inner.borrow_mut();
+        if inner.is_err() {
+            // Storage that did not open once may open now.
+            *inner = Inner::wake(&self.state);
+        }
+        match &mut *inner {
             Ok(inner) => Ok(inner.step(input)),
-            Err(_) => Err(Problem::unavailable("the hub cannot open its storage; try again later")),
+            Err(error) => {
+                console_error!("the hub cannot open its log: {error}");
+                Err(Problem::unavailable("the hub cannot open its storage; try again later"))
+            }
         }
     }
 
