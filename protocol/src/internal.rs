@@ -2,7 +2,8 @@
 //! that the hub could live in a Worker of its own.
 //!
 //! The transport is an HTTP request to the Durable Object that only our own Worker can
-//! make. Its body is a [`HubRequest`], the answer's body a `Result<HubAnswer, Problem>`.
+//! make. Its body is a [`HubRequest`], the answer's body a `Result<HubAnswer, Problem>`. A
+//! websocket upgrade that the hub refuses is answered with the same `Result`.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +30,6 @@ pub fn hub_name(scope: &str) -> String {
 pub enum HubRequest {
     /// Append an update to the log and deliver it.
     Append(Update),
-    /// Where the log stands.
-    State,
 }
 
 /// What a hub answers.
@@ -41,13 +40,6 @@ pub enum HubAnswer {
     Appended {
         /// The update's number.
         seq: Seq,
-    },
-    /// Where the log stands.
-    State {
-        /// The log's last number.
-        head: Seq,
-        /// Open sockets that said hello.
-        subscribers: usize,
     },
 }
 

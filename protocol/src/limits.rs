@@ -15,11 +15,19 @@ pub const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
 pub const MAX_ENTRIES: usize = 1_000;
 /// Topics of one entry, or of one subscription.
 pub const MAX_TOPICS: usize = 128;
-/// Bytes of all topics of a subscription together: the platform keeps 16 KiB for a socket
-/// that sleeps, and the token's claims are in there too.
-pub const MAX_SUBSCRIPTION_BYTES: usize = 8 << 10;
+/// Bytes of all topics of a subscription together. The platform keeps 16 KiB for a socket
+/// that sleeps, the token's claims are in there too, and what is kept can be larger than
+/// what was said: a quote is escaped in JSON, and one character outside Latin-1 makes the
+/// platform keep two bytes for each. With plain topics this leaves most of the room to the
+/// claims; where it still does not fit, the hub refuses the socket and says so.
+pub const MAX_SUBSCRIPTION_BYTES: usize = 4 << 10;
 /// Bytes of one topic.
 pub const MAX_TOPIC_BYTES: usize = 256;
+/// Segments of one topic, after its prefix: each is a topic more that it is published to.
+pub const MAX_TOPIC_SEGMENTS: usize = 16;
+/// Different topics that one update is published to, parents included: each is a row in
+/// the hub's index.
+pub const MAX_EXPANDED_TOPICS: usize = 1_024;
 /// Segments of a destination path.
 pub const MAX_PATH_SEGMENTS: usize = 32;
 /// Bytes of a destination path.

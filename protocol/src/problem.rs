@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::limits;
+
 /// Why a request was refused, in the shape OPAL uses: `{"detail": …}`
 /// (`spec/opal-protocol.md` §2).
 ///
@@ -45,6 +47,17 @@ impl Problem {
     #[must_use]
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(413, detail)
+    }
+
+    /// 413: an update over [`limits::MAX_UPDATE_BYTES`], whoever finds out: the router as it
+    /// reads, the parser, or the hub, which stores the defaults as well.
+    #[must_use]
+    pub fn update_too_large(bytes: usize) -> Self {
+        let limit = limits::MAX_UPDATE_BYTES;
+        Self::too_large(format!(
+            "the update has at least {bytes} bytes, the limit is {limit}, and defaults that are \
+             filled in count too; publish a `url` to fetch from instead of inline data, or split it"
+        ))
     }
 
     /// 422: understood, and wrong.

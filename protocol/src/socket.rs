@@ -13,8 +13,10 @@
 //! 3. Every delivery names in `prev` up to where there is nothing before it *in this
 //!    subscription*. An agent that has received less than that has found a hole: it asks
 //!    `resume` from where it is.
-//! 4. `reset` tells an agent that its cursor means nothing here (another epoch, a log that
-//!    starts later): it forgets its cursor and resumes from 0.
+//! 4. `reset`, between `welcome` and the first batch, tells an agent that its cursor means
+//!    nothing here (another epoch, a log that ends before it). The agent forgets its cursor
+//!    and takes what follows: the hub replays from 0 in answer to the same `hello`, so the
+//!    agent does not ask again.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +31,8 @@ pub mod close {
     pub const BAD_FRAME: u16 = 1003;
     /// The token does not allow it, or has expired (RFC 6455: policy violation).
     pub const POLICY: u16 = 1008;
-    /// A frame was over the limit (RFC 6455).
+    /// A frame, or what the hub would have to keep for the socket, was over the limit
+    /// (RFC 6455).
     pub const TOO_LARGE: u16 = 1009;
     /// The hub failed; come back later (RFC 6455: internal error).
     pub const INTERNAL: u16 = 1011;
@@ -119,7 +122,7 @@ pub enum HubFrame<E = Entry> {
         /// Everything of this subscription up to here has been sent.
         seq: Seq,
     },
-    /// The agent's cursor cannot be continued from.
+    /// The agent's cursor cannot be continued from; a replay from 0 follows without asking.
     Reset {
         /// For the agent's log.
         reason: String,
@@ -131,7 +134,7 @@ pub enum HubFrame<E = Entry> {
 /// Why the hub refuses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketError {
-    /// A word for programs: `bad_frame`, `bad_hello`, `forbidden`, `expired`, `internal`.
+    /// A word for programs: `bad_frame`, `too_large`, `forbidden`, `expired`, `internal`.
     pub code: String,
     /// A sentence that names the fix.
     pub message: String,

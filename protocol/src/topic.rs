@@ -106,19 +106,26 @@ pub fn check_count(count: usize) -> Result<(), Problem> {
 /// Checks one topic.
 ///
 /// # Errors
-/// 422 for an empty or overlong topic, an empty segment, a control character, or a name
-/// that belongs to the protocol.
+/// 422 for an empty or overlong topic, an empty segment or too many of them, a control
+/// character, or a name that belongs to the protocol.
 pub fn check(topic: &str) -> Result<(), Problem> {
     let limit = limits::MAX_TOPIC_BYTES;
+    let segments = || topic.rsplit(':').next().unwrap_or_default().split('/');
     let reason = if topic.trim().is_empty() {
         "a topic may not be empty".to_owned()
     } else if topic.len() > limit {
         format!("a topic of {} bytes is too long, the limit is {limit}", topic.len())
     } else if topic.chars().any(char::is_control) {
         "a topic may not hold control characters".to_owned()
-    } else if topic.rsplit(':').next().is_some_and(|rest| rest.split('/').any(str::is_empty)) {
+    } else if segments().any(str::is_empty) {
         format!(
             "`{topic}` has an empty segment; write it without leading, trailing or double slashes"
+        )
+    } else if segments().count() > limits::MAX_TOPIC_SEGMENTS {
+        format!(
+            "`{topic}` has {} segments, the limit is {}",
+            segments().count(),
+            limits::MAX_TOPIC_SEGMENTS
         )
     } else if RESERVED.iter().any(|prefix| topic.starts_with(prefix)) || topic == "webhook" {
         format!("`{topic}` is reserved; choose another name")
@@ -180,11 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_has_as_many_segments_as_the_limit_says_and_its_prefix_does_not_count() {
+        let deepest = vec!["x"; limits::MAX_TOPIC_SEGMENTS].join("/");
+        assert!(check(&deepest).is_ok());
+        assert!(check(&format!("a/b:{deepest}")).is_ok());
+        let problem = check(&format!("{deepest}/x")).unwrap_err();
+        assert_eq!(problem.status, 422);
+        assert!(problem.detail.contains("17 segments, the limit is 16"), "{problem}");
+    }
+
+    #[test]
     fn a_subscription_needs_between_one_and_the_limit() {
         assert!(TopicSet::new([]).is_err());
         assert!(TopicSet::new((0..=limits::MAX_TOPICS).map(|n| format!("t{n}"))).is_err());
         assert!(TopicSet::new((0..limits::MAX_TOPICS).map(|n| format!("t{n}"))).is_ok());
         assert!(TopicSet::new((0..100).map(|n| format!("{n:0100}"))).is_err());
+        assert!(TopicSet::new((0..16).map(|n| format!("{n:0256}"))).is_ok());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a publisher sends: OPAL's `DataUpdate` (`spec/opal-protocol.md` §4.1, §4.2).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -62,20 +64,17 @@ struct PatchOperation {
     op: PatchOp,
     path: String,
     #[serde(default)]
-    from: Option<String>,
-    #[serde(default)]
     value: Option<Box<RawValue>>,
 }
 
+/// OPA has no others (`spec/opa-and-grants.md` §1.4), and an update must mean the same to
+/// every engine of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum PatchOp {
     Add,
     Remove,
     Replace,
-    Move,
-    Copy,
-    Test,
 }
 
 fn default_topics() -> Vec<String> {
@@ -93,16 +92,22 @@ impl Update {
     /// 413 above [`limits::MAX_UPDATE_BYTES`]; 422 with the place and the reason for
     /// everything else.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let (size, limit) = (body.len(), limits::MAX_UPDATE_BYTES);
-        if size > limit {
-            return Err(Problem::too_large(format!(
-                "the body has {size} bytes, the limit is {limit}; publish a `url` to fetch from \
-                 instead of inline data, or split the update"
-            )));
+        if body.len() > limits::MAX_UPDATE_BYTES {
+            return Err(Problem::update_too_large(body.len()));
         }
         let update: Self = json::parse(body)?;
         update.check()?;
         Ok(update)
+    }
+
+    /// Every topic the update is published to, parents included, without repeats.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<&str> {
+        self.expanded_topics().collect()
+    }
+
+    fn expanded_topics(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().flat_map(|entry| &entry.topics).flat_map(|topic| topic::expand(topic))
     }
 
     fn check(&self) -> Result<(), Problem> {
@@ -127,7 +132,23 @@ impl Update {
             entry.check().map_err(|problem| {
                 Problem::new(problem.status, format!("entries[{at}].{}", problem.detail))
             })
-        })
+        })?;
+        self.check_expanded_topics()
+    }
+
+    fn check_expanded_topics(&self) -> Result<(), Problem> {
+        let limit = limits::MAX_EXPANDED_TOPICS;
+        let mut distinct = BTreeSet::new();
+        for topic in self.expanded_topics() {
+            distinct.insert(topic);
+            if distinct.len() > limit {
+                return Err(Problem::invalid(format!(
+                    "entries: with their parents they name more than {limit} different topics, \
+                     which is the limit; split the update"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -174,21 +195,19 @@ fn check_patch(data: &RawValue) -> Result<(), Problem> {
         refuse(format!("save_method PATCH needs a list of JSON Patch operations: {error}"))
     })?;
     for (at, operation) in operations.iter().enumerate() {
-        let pointer = |path: &str| path.is_empty() || path.starts_with('/');
-        if !pointer(&operation.path) {
+        let path = &operation.path;
+        if !path.is_empty() && !path.starts_with('/') {
             return Err(refuse(format!("operation {at}: `path` is empty or begins with /")));
         }
-        match operation.op {
-            // OPAL refuses a null here too (`spec/opal-protocol.md` §4.1).
-            PatchOp::Add | PatchOp::Replace | PatchOp::Test if is_null(&operation.value) => {
-                return Err(refuse(format!("operation {at}: needs a `value` that is not null")));
-            }
-            PatchOp::Move | PatchOp::Copy if !operation.from.as_deref().is_some_and(pointer) => {
-                return Err(refuse(format!(
-                    "operation {at}: needs a `from` that is a JSON pointer"
-                )));
-            }
-            _ => {}
+        let (bytes, segments) = (limits::MAX_PATH_BYTES, limits::MAX_PATH_SEGMENTS);
+        if path.len() > bytes || path.matches('/').count() > segments {
+            return Err(refuse(format!(
+                "operation {at}: `path` has more than {bytes} bytes or {segments} segments"
+            )));
+        }
+        // OPAL refuses a null here too (`spec/opal-protocol.md` §4.1).
+        if operation.op != PatchOp::Remove && is_null(&operation.value) {
+            return Err(refuse(format!("operation {at}: needs a `value` that is not null")));
         }
     }
     Ok(())
@@ -248,7 +267,10 @@ mod tests {
             ),
             (r#""data":[{"op":"add","path":"/a"}],"save_method":"PATCH""#, "`value`"),
             (r#""data":[{"op":"add","path":"/a","value":null}],"save_method":"PATCH""#, "not null"),
-            (r#""data":[{"op":"move","path":"/a"}],"save_method":"PATCH""#, "`from`"),
+            (
+                r#""data":[{"op":"move","path":"/a"}],"save_method":"PATCH""#,
+                "`add`, `remove`, `replace`",
+            ),
         ] {
             let problem = refusal(&entry(members));
             assert_eq!(problem.status, 422, "{members}");
@@ -260,14 +282,39 @@ mod tests {
     }
 
     #[test]
+    fn an_update_goes_to_as_many_different_topics_as_the_limit_says() {
+        // 8 entries of 128 topics: 1,024 different ones, of which a shared parent is one more.
+        let update = |topic: &dyn Fn(usize) -> String| {
+            let entries = (0..8).map(|entry| {
+                let topics: Vec<_> = (0..128).map(|n| topic(entry * 128 + n)).collect();
+                serde_json::json!({ "url": "http://h", "topics": topics })
+            });
+            serde_json::json!({ "entries": entries.collect::<Vec<_>>() }).to_string()
+        };
+        let flat = Update::parse(update(&|n| format!("t{n}")).as_bytes()).unwrap();
+        assert_eq!(flat.topics().len(), limits::MAX_EXPANDED_TOPICS);
+        let repeated = Update::parse(update(&|n| format!("p/t{}", n % 128)).as_bytes()).unwrap();
+        assert_eq!(repeated.topics().len(), 129);
+        let problem = refusal(&update(&|n| format!("p/t{n}")));
+        assert_eq!(problem.status, 422);
+        assert!(problem.detail.contains("more than 1024 different topics"), "{problem}");
+    }
+
+    #[test]
     fn limits_are_named() {
         let topics: Vec<_> = (0..200).map(|n| format!("\"t{n}\"")).collect();
         let many = refusal(&entry(&format!(r#""url":"http://h","topics":[{}]"#, topics.join(","))));
         assert!(many.detail.contains("the limit is 128"), "{many}");
+        let deep = format!(
+            r#""data":[{{"op":"remove","path":"{}"}}],"save_method":"PATCH""#,
+            "/a".repeat(40)
+        );
+        assert!(refusal(&entry(&deep)).detail.contains("32 segments"));
         let large = refusal(&format!(
             r#"{{"reason":"{}","entries":[]}}"#,
             "x".repeat(limits::MAX_UPDATE_BYTES)
         ));
         assert_eq!(large.status, 413);
+        assert!(large.detail.contains("the limit is 1000000"), "{large}");
     }
 }

@@ -10,7 +10,7 @@
 //! * Hibernation is the normal state. Whatever a wake-up needs is in SQLite or in the
 //!   sockets' attachments; there is no timer.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
 use js_sys::JsString;
@@ -131,22 +131,25 @@ impl Hub {
         Option<std::result::Result<protocol::internal::HubAnswer, Problem>>,
         Problem,
     > {
+        Ok(self.awake()?.step(input))
+    }
+
+    /// What the hub has in memory. Storage that did not open once may open now.
+    fn awake(&self) -> std::result::Result<RefMut<'_, Inner>, Problem> {
         let mut inner = self.inner.borrow_mut();
         if inner.is_err() {
-            // Storage that did not open once may open now.
             *inner = Inner::wake(&self.state);
         }
-        match &mut *inner {
-            Ok(inner) => Ok(inner.step(input)),
-            Err(error) => {
+        RefMut::filter_map(inner, |inner| inner.as_mut().ok()).map_err(|inner| {
+            if let Err(error) = &*inner {
                 console_error!("the hub cannot open its log: {error}");
-                Err(Problem::unavailable("the hub cannot open its storage; try again later"))
             }
-        }
+            Problem::unavailable("the hub cannot open its storage; try again later")
+        })
     }
 
     fn forget(&self, ws: &WebSocket) {
-        if let (Some(kept), Ok(inner)) = (kept(ws), &mut *self.inner.borrow_mut()) {
+        if let (Some(kept), Ok(mut inner)) = (kept(ws), self.awake()) {
             inner.step(Input::Closed(kept.socket));
             inner.sockets.remove(&kept.socket);
         }
@@ -157,12 +160,12 @@ impl Hub {
         let session = request.headers().get(SESSION_HEADER).map_err(platform)?.unwrap_or_default();
         let session: Session = json::parse(session.as_bytes())?;
         let socket = SocketId(random()?);
+        // Before the socket is accepted: waking collects every socket there is anew.
+        let mut inner = self.awake()?;
         let pair = WebSocketPair::new().map_err(platform)?;
         self.state.accept_web_socket(&pair.server);
-        if let Ok(inner) = &mut *self.inner.borrow_mut() {
-            inner.sockets.insert(socket, pair.server);
-        }
-        self.step(Input::Opened(socket, session))?;
+        inner.sockets.insert(socket, pair.server);
+        inner.step(Input::Opened(socket, session));
         let response = Response::from_websocket(pair.client).map_err(platform)?;
         response.headers().set("Sec-WebSocket-Protocol", SUBPROTOCOL).map_err(platform)?;
         Ok(response)
@@ -196,7 +199,13 @@ impl Inner {
             match effect {
                 Effect::Answer(outcome) => answer = Some(outcome),
                 Effect::Send(to, frame) => self.send(&to, &frame),
-                Effect::Attach(socket, attachment) => self.attach(socket, attachment),
+                Effect::Attach(socket, attachment) => {
+                    if let Err(error) = self.attach(socket, attachment) {
+                        console_error!("a socket's subscription cannot be kept: {error}");
+                        // It is refused and gone: what follows for it in this step is not sent.
+                        self.step(Input::Unkept(socket));
+                    }
+                }
                 Effect::Close(socket, code, reason) => {
                     if let Some(ws) = self.sockets.remove(&socket) {
                         // It may have closed by itself meanwhile.
@@ -209,30 +218,17 @@ impl Inner {
     }
 
     fn send(&self, to: &[SocketId], frame: &str) {
-        let frame = JsString::from(frame);
-        for ws in to.iter().filter_map(|socket| self.sockets.get(socket)) {
-            // A socket that cannot be sent to is closing: its close event follows, and its
-            // agent resumes from its cursor.
-            let _ = AsRef::<JsValue>::as_ref(
-                AsRef::<worker::worker_sys::web_sys::WebSocket>::as_ref(ws),
-            )
-            .unchecked_ref::<Outlet>()
-            .send_value(&frame);
-        }
+        let sockets = to.iter().filter_map(|socket| self.sockets.get(socket));
+        broadcast(sockets.map(outlet), frame);
     }
 
-    fn attach(&self, socket: SocketId, attachment: Attachment) {
+    /// Fails if the platform does not keep as much for a socket.
+    fn attach(&self, socket: SocketId, attachment: Attachment) -> Result<()> {
         let Some(ws) = self.sockets.get(&socket) else {
-            return;
+            return Ok(());
         };
         // As text: the platform limits an attachment's size, not its shape.
-        let kept = serde_json::to_string(&Kept { socket, attachment });
-        let written =
-            kept.map_err(worker::Error::from).and_then(|kept| ws.serialize_attachment(kept));
-        if let Err(error) = written {
-            console_error!("a socket's subscription cannot be kept: {error}");
-            let _ = ws.close(Some(protocol::socket::close::POLICY), Some("subscription too large"));
-        }
+        ws.serialize_attachment(serde_json::to_string(&Kept { socket, attachment })?)
     }
 }
 
@@ -240,6 +236,20 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner").field("sockets", &self.sockets.len()).finish_non_exhaustive()
     }
+}
+
+/// Sends one text to each. One that cannot be sent to is closing: its close event follows,
+/// and its agent resumes from its cursor.
+fn broadcast<'o>(outlets: impl Iterator<Item = &'o Outlet>, frame: &str) {
+    let frame = JsString::from(frame);
+    for outlet in outlets {
+        let _ = outlet.send_value(&frame);
+    }
+}
+
+fn outlet(ws: &WebSocket) -> &Outlet {
+    let ws: &worker::worker_sys::web_sys::WebSocket = ws.as_ref();
+    ws.unchecked_ref()
 }
 
 fn kept(ws: &WebSocket) -> Option<Kept> {
@@ -266,30 +276,29 @@ mod tests {
 
     use super::*;
 
-    #[wasm_bindgen_test]
-    fn a_broadcast_hands_every_socket_the_same_string() {
-        let sent = Array::new();
+    /// An object with a `send` of this body.
+    fn outlet(body: &str) -> Outlet {
         let outlet = Object::new();
-        let push = Function::new_with_args("frame", "this.sent.push(frame)");
-        Reflect::set(&outlet, &"sent".into(), &sent).unwrap();
-        Reflect::set(&outlet, &"send".into(), &push).unwrap();
-        let frame = JsString::from("{\"caught_up\":{\"seq\":1}}");
-        for _ in 0..2 {
-            outlet.unchecked_ref::<Outlet>().send_value(&frame).unwrap();
-        }
-        assert_eq!(sent.length(), 2);
-        assert!(
-            sent.iter()
-                .all(|value| value.as_string().as_deref() == Some("{\"caught_up\":{\"seq\":1}}"))
-        );
+        let send = Function::new_with_args("frame", body);
+        Reflect::set(&outlet, &"send".into(), &send).unwrap();
+        Reflect::set(&outlet, &"sent".into(), &Array::new()).unwrap();
+        outlet.unchecked_into()
     }
 
     #[wasm_bindgen_test]
-    fn a_socket_that_throws_is_an_error_and_not_a_panic() {
-        let outlet = Object::new();
-        let throw = Function::new_no_args("throw new Error('closed')");
-        Reflect::set(&outlet, &"send".into(), &throw).unwrap();
-        assert!(outlet.unchecked_ref::<Outlet>().send_value(&JsString::from("x")).is_err());
+    fn a_broadcast_reaches_every_socket_though_one_throws() {
+        let outlets = [
+            outlet("this.sent.push(frame)"),
+            outlet("throw new Error('closed')"),
+            outlet("this.sent.push(frame)"),
+        ];
+        let frame = "{\"updates\":[\"é世🌻\"]}";
+        broadcast(outlets.iter(), frame);
+        let sent = outlets.each_ref().map(|outlet| {
+            let sent = Reflect::get(outlet, &"sent".into()).unwrap().unchecked_into::<Array>();
+            sent.iter().map(|value| value.as_string().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(sent, [vec![frame.to_owned()], vec![], vec![frame.to_owned()]]);
     }
 
     #[wasm_bindgen_test]

@@ -1,6 +1,6 @@
 //! What the hub needs from storage.
 
-use protocol::{Entry, Millis, Seq, Update, topic, topic::TopicSet};
+use protocol::{Entry, Millis, Seq, Update, topic::TopicSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -21,8 +21,7 @@ impl Record {
     /// Every topic the update is published to, parents included, without repeats.
     #[must_use]
     pub fn topics(&self) -> std::collections::BTreeSet<&str> {
-        let topics = self.update.entries.iter().flat_map(|entry| &entry.topics);
-        topics.flat_map(|topic| topic::expand(topic)).collect()
+        self.update.topics()
     }
 
     /// The entries that are for a subscriber, in the publisher's order.

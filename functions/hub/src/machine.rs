@@ -38,6 +38,8 @@ pub enum Input<'i> {
     Text(SocketId, &'i str),
     /// A socket said something that is not text.
     Binary(SocketId),
+    /// What an [`Effect::Attach`] asked for is larger than the platform keeps.
+    Unkept(SocketId),
     /// A socket is gone.
     Closed(SocketId),
 }
@@ -103,11 +105,6 @@ impl Machine {
     pub fn step(&mut self, now: Millis, input: Input<'_>, log: &mut dyn Log) -> Vec<Effect> {
         match input {
             Input::Request(HubRequest::Append(update)) => self.append(now, update, log),
-            Input::Request(HubRequest::State) => {
-                let subscribers =
-                    self.sockets.values().filter(|socket| socket.subscription.is_some()).count();
-                vec![Effect::Answer(Ok(HubAnswer::State { head: log.head(), subscribers }))]
-            }
             Input::Opened(socket, session) => {
                 let attachment = Attachment { session, subscription: None };
                 self.sockets.insert(socket, attachment.clone());
@@ -119,6 +116,7 @@ impl Machine {
             Input::Binary(socket) => {
                 self.refuse(socket, Refusal::bad_frame("frames are text, this one was binary"))
             }
+            Input::Unkept(socket) => self.refuse(socket, Refusal::unkept()),
             Input::Closed(socket) => {
                 self.leave(socket);
                 vec![]
@@ -219,20 +217,13 @@ impl Machine {
         let head = log.head();
         let welcome = HubFrame::Welcome { scope, head, epoch: log.epoch().to_owned() };
         let mut effects = vec![send(vec![socket], &welcome)];
-        let stranger = hello.epoch.as_deref().is_some_and(|epoch| epoch != log.epoch());
-        let (cursor, reason) = match hello.cursor {
-            Seq::ZERO => (Seq::ZERO, None),
-            _ if stranger => {
-                (Seq::ZERO, Some("the log was started anew since the cursor was given".to_owned()))
-            }
-            cursor if cursor > head => (
-                Seq::ZERO,
-                Some(format!("cursor {cursor} is ahead of the log, which ends at {head}")),
-            ),
-            cursor => (cursor, None),
-        };
-        effects.extend(reason.map(|reason| send(vec![socket], &HubFrame::Reset { reason })));
-        effects.extend(self.replay(socket, cursor, log)?);
+        let known = hello.epoch.as_deref().is_none_or(|epoch| epoch == log.epoch());
+        if known || hello.cursor == Seq::ZERO {
+            effects.extend(self.replay(socket, hello.cursor, log)?);
+        } else {
+            effects.push(reset(socket, "the log was started anew since the cursor was given"));
+            effects.extend(self.replay(socket, Seq::ZERO, log)?);
+        }
         Ok(effects)
     }
 
@@ -267,14 +258,21 @@ impl Machine {
             return Ok(vec![]);
         };
         let topics = subscription.topics.clone();
+        let mut effects = vec![];
+        let (asked, head) = (cursor, log.head());
+        let cursor = if asked > head { Seq::ZERO } else { asked };
+        if asked > head {
+            let reason = format!("cursor {asked} is ahead of the log, which ends at {head}");
+            effects.push(reset(socket, &reason));
+        }
         let records =
             log.read(&topics, cursor, limits::REPLAY_BATCH_BYTES).map_err(Refusal::storage)?;
         let reached = records.last().map_or(cursor, |record| record.seq);
-        let last = log.last_for(&topics, log.head().next()).map_err(Refusal::storage)?;
+        let last = log.last_for(&topics, head.next()).map_err(Refusal::storage)?;
         let caught_up = reached >= last;
         subscription.live = caught_up;
 
-        let mut effects = vec![Effect::Attach(socket, attachment.clone())];
+        effects.push(Effect::Attach(socket, attachment.clone()));
         let mut prev = cursor;
         let mut deliveries = Vec::with_capacity(records.len());
         for record in &records {
@@ -286,7 +284,7 @@ impl Machine {
         }
         let end = if caught_up {
             self.join(socket, &topics);
-            HubFrame::CaughtUp { seq: log.head() }
+            HubFrame::CaughtUp { seq: head }
         } else {
             HubFrame::Bookmark { seq: reached }
         };
@@ -341,11 +339,7 @@ fn accept(now: Millis, update: Update, log: &mut dyn Log) -> Result<Accepted, Pr
         serde_json::to_string(&update).map_err(|error| Problem::internal(error.to_string()))?;
     if body.len() > limits::MAX_UPDATE_BYTES {
         // Defaults were written out; what is stored must still fit into a frame.
-        return Err(Problem::too_large(format!(
-            "with its defaults the update has {} bytes, the limit is {}; split it",
-            body.len(),
-            limits::MAX_UPDATE_BYTES
-        )));
+        return Err(Problem::update_too_large(body.len()));
     }
     let fingerprint = Fingerprint::of(&body);
     let refused = |_: LogError| {
@@ -373,6 +367,10 @@ fn delivery<'r>(record: &'r Record, prev: Seq, entries: Vec<&'r Entry>) -> Deliv
         reason: record.update.reason.clone(),
         entries,
     }
+}
+
+fn reset(socket: SocketId, reason: &str) -> Effect {
+    send(vec![socket], &HubFrame::Reset { reason: reason.to_owned() })
 }
 
 fn send(to: Vec<SocketId>, frame: &HubFrame<&Entry>) -> Effect {

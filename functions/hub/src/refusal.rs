@@ -33,6 +33,15 @@ impl Refusal {
         Self { close: close::TOO_LARGE, code: "too_large", message, retry_after: None }
     }
 
+    /// The platform keeps only so much for a socket, and a socket that is not kept would be
+    /// forgotten when the hub sleeps.
+    pub(crate) fn unkept() -> Self {
+        let message = "the topics and the token's claims together are larger than the hub can \
+                       keep for a socket; subscribe to parent topics, or permit fewer"
+            .to_owned();
+        Self { close: close::TOO_LARGE, code: "too_large", message, retry_after: None }
+    }
+
     pub(crate) fn expired() -> Self {
         let message = "Access token is expired; connect with a new one".to_owned();
         Self { close: close::POLICY, code: "expired", message, retry_after: None }

@@ -4,6 +4,8 @@
 //! "what is there for these topics after this number" by index. A trigger fills the
 //! second from the first, so that an append is one statement and therefore all or nothing.
 
+use std::collections::BTreeSet;
+
 use protocol::{Millis, Seq, topic::TopicSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +21,7 @@ const SCHEMA: [&str; 4] = [
         at INTEGER NOT NULL,
         fingerprint TEXT NOT NULL,
         topics TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
         body TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS log_topic (
         topic TEXT NOT NULL,
@@ -30,7 +33,7 @@ const SCHEMA: [&str; 4] = [
 ];
 
 /// The most rows whose sizes are looked at for one batch.
-const BATCH_ROWS: u32 = 512;
+const BATCH_ROWS: usize = 512;
 
 /// The log of one scope. Keeps the head in memory; SQLite has the rest.
 pub(crate) struct SqlLog {
@@ -53,6 +56,11 @@ struct Text {
 struct Found {
     seq: u64,
     fingerprint: String,
+}
+
+#[derive(Deserialize)]
+struct Candidate {
+    seq: u64,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +118,22 @@ impl SqlLog {
         let rows = self.rows::<Number>(statement, values)?;
         Ok(rows.into_iter().next().and_then(|row| row.value).unwrap_or(0))
     }
+
+    /// The first numbers after `after` of updates for any of `topics`, at most [`BATCH_ROWS`].
+    fn candidates(&self, topics: &TopicSet, after: Seq) -> Result<BTreeSet<u64>, LogError> {
+        let mut first = BTreeSet::new();
+        for topic in topics.iter() {
+            let rows = self.rows::<Candidate>(
+                "SELECT seq FROM log_topic WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?",
+                vec![topic.into(), integer(after.0)?, integer(count(BATCH_ROWS))?],
+            )?;
+            first.extend(rows.into_iter().map(|row| row.seq));
+            while first.len() > BATCH_ROWS {
+                first.pop_last();
+            }
+        }
+        Ok(first)
+    }
 }
 
 impl Log for SqlLog {
@@ -129,13 +153,15 @@ impl Log for SqlLog {
     ) -> Result<(), LogError> {
         let topics = json(&record.topics())?;
         self.run(
-            "INSERT INTO log (seq, id, at, fingerprint, topics, body) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO log (seq, id, at, fingerprint, topics, bytes, body)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
             vec![
                 integer(record.seq.0)?,
                 record.id.as_str().into(),
                 integer(record.at.0)?,
                 fingerprint.0.as_str().into(),
                 topics.into(),
+                integer(count(body.len()))?,
                 body.into(),
             ],
         )?;
@@ -150,10 +176,13 @@ impl Log for SqlLog {
     }
 
     fn last_for(&self, topics: &TopicSet, before: Seq) -> Result<Seq, LogError> {
+        // One step into the index a topic, however many updates it has.
         let last = self.number(
-            "SELECT MAX(seq) AS value FROM log_topic
-             WHERE topic IN (SELECT value FROM json_each(?)) AND seq < ?",
-            vec![json(topics)?.into(), integer(before.0)?],
+            "SELECT MAX(last) AS value FROM (
+                SELECT (SELECT seq FROM log_topic WHERE topic = wanted.value AND seq < ?
+                        ORDER BY seq DESC LIMIT 1) AS last
+                FROM json_each(?) AS wanted)",
+            vec![integer(before.0)?, json(topics)?.into()],
         )?;
         Ok(Seq(last))
     }
@@ -166,11 +195,9 @@ impl Log for SqlLog {
     ) -> Result<Vec<Record>, LogError> {
         // Sizes first: a batch of large updates must not be in memory before it is known to fit.
         let sizes = self.rows::<Size>(
-            "SELECT seq, LENGTH(CAST(body AS BLOB)) AS bytes FROM log WHERE seq IN (
-                SELECT seq FROM log_topic
-                WHERE topic IN (SELECT value FROM json_each(?)) AND seq > ?)
-             ORDER BY seq LIMIT ?",
-            vec![json(topics)?.into(), integer(after.0)?, integer(BATCH_ROWS.into())?],
+            "SELECT seq, bytes FROM log
+             WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+            vec![json(&self.candidates(topics, after)?)?.into()],
         )?;
         let mut budget = max_bytes;
         let mut wanted = Vec::with_capacity(sizes.len());
@@ -199,6 +226,11 @@ impl Log for SqlLog {
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String, LogError> {
     serde_json::to_string(value).map_err(|error| LogError(error.to_string()))
+}
+
+/// A size in memory always fits.
+fn count(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
 }
 
 fn integer(value: u64) -> Result<SqlStorageValue, LogError> {

@@ -1,25 +1,18 @@
 //! What each [`Action`] does: verify, call one function, answer.
 
 use futures::StreamExt as _;
-use protocol::internal::{
-    CALL_PATH, HubAnswer, HubRequest, SESSION_HEADER, SOCKET_PATH, Session, hub_name,
-};
+use protocol::internal::Session;
 use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, limits, socket::SUBPROTOCOL};
 use publish::Published;
 use serde_json::json;
-use wasm_bindgen::JsValue;
-use worker::{Date, Env, Method, Request, RequestInit, Response, Stub};
+use worker::{Date, Env, Request, Response};
 
-use crate::answer;
 use crate::routes::{Action, Found, find};
 use crate::settings::authority;
+use crate::{answer, ask};
 
-/// The Durable Object namespace's name in `wrangler.toml`.
-const HUB_BINDING: &str = "HUB";
 /// How many times its limit a body is read for the sake of the one who sends it.
 const DRAINED_LIMITS: usize = 32;
-/// A Durable Object is asked by its stub; the host of the address means nothing.
-const HUB_ORIGIN: &str = "http://hub";
 
 /// Serves one request.
 pub(crate) async fn serve(mut request: Request, env: &Env) -> Result<Response, Problem> {
@@ -28,20 +21,23 @@ pub(crate) async fn serve(mut request: Request, env: &Env) -> Result<Response, P
         Found::Action(Action::Jwks) => answer::ok(&authority(env)?.jwks()),
         Found::Action(Action::Mint) => {
             let authority = authority(env)?;
-            let body = body(&mut request, limits::MAX_SMALL_BODY_BYTES).await?;
+            let limit = limits::MAX_SMALL_BODY_BYTES;
+            let refuse = |bytes| {
+                Problem::too_large(format!(
+                    "the body has at least {bytes} bytes, the limit is {limit}"
+                ))
+            };
+            let body = body(&mut request, limit, refuse).await?;
             let authorization = header(&request, "Authorization");
             answer::ok(&authority.mint(authorization.as_deref(), &body, now())?)
         }
         Found::Action(Action::Publish) => {
             let claims = authenticate(&request, env)?;
-            let body = body(&mut request, limits::MAX_UPDATE_BYTES).await?;
+            let limit = limits::MAX_UPDATE_BYTES;
+            let body = body(&mut request, limit, Problem::update_too_large).await?;
             let (id, update) = publish::accept(&claims, &body)?;
-            match call(&hub(env, DEFAULT_SCOPE)?, &HubRequest::Append(update)).await? {
-                HubAnswer::Appended { seq } => answer::ok(&Published::new(id, seq)),
-                HubAnswer::State { .. } => {
-                    Err(Problem::internal("the hub answered something else"))
-                }
-            }
+            let seq = ask::append(env, DEFAULT_SCOPE, &id, update).await?;
+            answer::ok(&Published::new(id, seq))
         }
         Found::Action(Action::Subscribe) => subscribe(&request, env).await,
         Found::OtherMethods(methods) => {
@@ -67,18 +63,7 @@ async fn subscribe(request: &Request, env: &Env) -> Result<Response, Problem> {
         ));
     }
     let session = Session { scope: DEFAULT_SCOPE.to_owned(), claims: authenticate(request, env)? };
-    let platform = |error: worker::Error| Problem::internal(error.to_string());
-    let init = RequestInit::new();
-    let forwarded =
-        Request::new_with_init(&format!("{HUB_ORIGIN}{SOCKET_PATH}"), &init).map_err(platform)?;
-    let session =
-        serde_json::to_string(&session).map_err(|error| Problem::internal(error.to_string()))?;
-    let mut forwarded = forwarded;
-    let headers = forwarded.headers_mut().map_err(platform)?;
-    for (name, value) in [("Upgrade", "websocket"), (SESSION_HEADER, session.as_str())] {
-        headers.set(name, value).map_err(platform)?;
-    }
-    hub(env, DEFAULT_SCOPE)?.fetch_with_request(forwarded).await.map_err(platform)
+    ask::open_socket(env, &session).await
 }
 
 /// Verifies the caller's token.
@@ -86,35 +71,14 @@ fn authenticate(request: &Request, env: &Env) -> Result<Claims, Problem> {
     authority(env)?.authenticate(header(request, "Authorization").as_deref(), now())
 }
 
-fn hub(env: &Env, scope: &str) -> Result<Stub, Problem> {
-    env.durable_object(HUB_BINDING)
-        .and_then(|namespace| namespace.get_by_name(&hub_name(scope)))
-        .map_err(|error| Problem::internal(error.to_string()))
-}
-
-/// Asks a hub.
-async fn call(hub: &Stub, request: &HubRequest) -> Result<HubAnswer, Problem> {
-    let unreachable = |_| {
-        Problem::unavailable(
-            "the hub did not answer; publish again with the same id, which has one effect",
-        )
-    };
-    let body =
-        serde_json::to_string(request).map_err(|error| Problem::internal(error.to_string()))?;
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_body(Some(JsValue::from(body)));
-    let request = Request::new_with_init(&format!("{HUB_ORIGIN}{CALL_PATH}"), &init)
-        .map_err(|error| Problem::internal(error.to_string()))?;
-    let mut response = hub.fetch_with_request(request).await.map_err(unreachable)?;
-    let body = response.bytes().await.map_err(unreachable)?;
-    serde_json::from_slice::<Result<HubAnswer, Problem>>(&body)
-        .map_err(|error| Problem::internal(error.to_string()))?
-}
-
 /// Reads a body of at most `limit` bytes. What is over it is read too, up to a bound, and
 /// thrown away: who is still sending would otherwise find the connection reset and never
 /// see the answer.
-async fn body(request: &mut Request, limit: usize) -> Result<Vec<u8>, Problem> {
+async fn body(
+    request: &mut Request,
+    limit: usize,
+    refuse: impl FnOnce(usize) -> Problem,
+) -> Result<Vec<u8>, Problem> {
     let broken = |error: worker::Error| Problem::new(400, format!("the body broke off: {error}"));
     let mut chunks = match request.stream() {
         Ok(chunks) => chunks,
@@ -131,13 +95,7 @@ async fn body(request: &mut Request, limit: usize) -> Result<Vec<u8>, Problem> {
             break;
         }
     }
-    if size > limit {
-        return Err(Problem::too_large(format!(
-            "the body has {size} bytes or more, the limit is {limit}; publish a `url` to fetch from \
-             instead of inline data, or split the update"
-        )));
-    }
-    Ok(body)
+    if size > limit { Err(refuse(size)) } else { Ok(body) }
 }
 
 fn header(request: &Request, name: &str) -> Option<String> {
@@ -150,13 +108,14 @@ fn now() -> Millis {
 
 #[cfg(all(test, target_arch = "wasm32"))]
 mod tests {
-    //! In Node, with its own `Request` and `Response`: everything up to the hub, which only
-    //! a real runtime has.
+    //! In Node, with its own `Request` and `Response`. Only a real runtime has a hub; here
+    //! is one that answers as it is told.
 
     use serde_json::Value;
-    use wasm_bindgen::JsCast as _;
+    use wasm_bindgen::{JsCast as _, JsValue};
     use wasm_bindgen_test::wasm_bindgen_test;
-    use worker::js_sys::{Object, Reflect};
+    use worker::js_sys::{Function, Object, Reflect};
+    use worker::{Method, RequestInit};
 
     use super::*;
 
@@ -179,6 +138,19 @@ mod tests {
         env.unchecked_into()
     }
 
+    /// An environment whose hub's `fetch` has this body.
+    fn env_with_hub(fetch: &str) -> Env {
+        let namespace = format!(
+            "return new (class DurableObjectNamespace {{
+                getByName() {{ return {{ fetch: async () => {{ {fetch} }} }}; }}
+            }})()"
+        );
+        let namespace = Function::new_no_args(&namespace).call0(&JsValue::NULL).unwrap();
+        let env = env();
+        Reflect::set(&env, &"HUB".into(), &namespace).unwrap();
+        env
+    }
+
     fn request(method: Method, path: &str, token: Option<&str>, body: Option<&str>) -> Request {
         let mut init = RequestInit::new();
         init.with_method(method).with_body(body.map(JsValue::from));
@@ -195,7 +167,11 @@ mod tests {
 
     /// The status and body that a caller sees.
     async fn call(request: Request) -> (u16, Value) {
-        let mut response = match serve(request, &env()).await {
+        call_in(&env(), request).await
+    }
+
+    async fn call_in(env: &Env, request: Request) -> (u16, Value) {
+        let mut response = match serve(request, env).await {
             Ok(response) => response,
             Err(problem) => answer::problem(&problem).unwrap(),
         };
@@ -248,6 +224,56 @@ mod tests {
         opal.headers_mut().unwrap().set("Upgrade", "websocket").unwrap();
         assert_eq!(call(opal).await.0, 501);
         assert_eq!(call(request(Method::Get, "/ws", None, None)).await.0, 426);
+    }
+
+    /// A token of this type.
+    async fn token(of: &str) -> String {
+        let body = format!(r#"{{"type":"{of}"}}"#);
+        let (_, minted) = call(request(Method::Post, "/token", Some(MASTER), Some(&body))).await;
+        minted["token"].as_str().unwrap().to_owned()
+    }
+
+    #[wasm_bindgen_test]
+    async fn a_lost_answer_names_the_id_to_publish_again_with() {
+        let token = token("datasource").await;
+        let publish = |body: &str| request(Method::Post, "/data/config", Some(&token), Some(body));
+        for fetch in ["throw new Error('secret cause')", "return new Response('<html>')"] {
+            let env = env_with_hub(fetch);
+            let mine = publish(r#"{"id":"mine","entries":[{"data":{}}]}"#);
+            let (status, body) = call_in(&env, mine).await;
+            let said = "the hub did not answer; publish again with id `mine`, which has one effect";
+            assert_eq!((status, body), (503, json!({ "detail": said })));
+            let (_, body) = call_in(&env, publish(r#"{"entries":[{"data":{}}]}"#)).await;
+            let id = body["detail"].as_str().unwrap().split('`').nth(1).unwrap();
+            assert_eq!(id.len(), 32, "{body}");
+        }
+    }
+
+    #[wasm_bindgen_test]
+    async fn an_upgrade_that_the_hub_refuses_is_answered_like_every_refusal() {
+        let token = token("client").await;
+        for (fetch, expected, words) in [
+            ("throw new Error('secret cause')", 503, "connect again"),
+            (
+                r#"return new Response('{"Err":{"status":503,"detail":"no storage"}}', {status: 503})"#,
+                503,
+                "no storage",
+            ),
+            (
+                r#"return new Response('{"Err":{"status":500,"detail":"secret cause"}}', {status: 500})"#,
+                500,
+                "the operator's log",
+            ),
+        ] {
+            let mut upgrade = request(Method::Get, "/ws", Some(&token), None);
+            let headers = upgrade.headers_mut().unwrap();
+            headers.set("Upgrade", "websocket").unwrap();
+            headers.set("Sec-WebSocket-Protocol", SUBPROTOCOL).unwrap();
+            let (status, body) = call_in(&env_with_hub(fetch), upgrade).await;
+            assert_eq!(status, expected, "{body}");
+            let detail = body["detail"].as_str().unwrap();
+            assert!(detail.contains(words) && !detail.contains("secret cause"), "{detail}");
+        }
     }
 
     #[wasm_bindgen_test]

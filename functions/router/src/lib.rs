@@ -8,12 +8,14 @@
 //! | Which paths are there, and who may use them? | [`routes`] |
 //! | What does a path do? | `handlers` |
 //! | Where do settings come from? | `settings` |
+//! | How is the hub asked, and what if it does not answer? | `ask` |
 //! | How is a refusal answered? | `answer` |
 
 // Exports the Durable Object's class.
 pub use hub::Hub;
 
 mod answer;
+mod ask;
 mod handlers;
 pub mod routes;
 mod settings;

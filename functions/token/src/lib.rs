@@ -19,7 +19,8 @@ mod verify;
 
 #[cfg(test)]
 mod testkeys;
-#[cfg(all(test, target_arch = "wasm32"))]
+#[cfg(test)]
+#[cfg(target_arch = "wasm32")]
 mod wasm_tests;
 
 use serde_json::{Value, json};

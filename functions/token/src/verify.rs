@@ -124,10 +124,12 @@ impl Authority {
             _ => false,
         };
         if !meant_for_us {
-            return Err(invalid(&format!("invalid audience claim; {AUDIENCE} is another here")));
+            return Err(invalid(&format!(
+                "invalid audience claim; {MINT}, or set {AUDIENCE} to it"
+            )));
         }
         if custom.get("iss").ok_or_else(|| missing("iss"))?.as_str() != Some(&self.issuer) {
-            return Err(invalid(&format!("invalid issuer claim; {ISSUER} is another here")));
+            return Err(invalid(&format!("invalid issuer claim; {MINT}, or set {ISSUER} to it")));
         }
         let sub = custom.get("sub").ok_or_else(|| missing("sub"))?;
         let sub = sub.as_str().filter(|sub| parse_id(sub).is_some()).ok_or_else(|| {

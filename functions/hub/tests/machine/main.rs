@@ -9,124 +9,17 @@
     reason = "a test fails by panicking"
 )]
 
+mod rig;
+mod storage;
+
 use hub::log::Log as _;
-use hub::machine::{Effect, Input, Machine, SocketId};
-use hub::memory_log::MemoryLog;
-use protocol::internal::{HubAnswer, HubRequest, Session};
+use hub::machine::{Effect, Input, SocketId};
+use protocol::internal::{HubAnswer, HubRequest};
 use protocol::socket::{HubFrame, close};
-use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update};
-use serde_json::{Value, json};
+use protocol::{Millis, Seq, Update};
+use serde_json::json;
 
-/// A hub, its log, and what each socket was told.
-#[derive(Default)]
-struct Rig {
-    machine: Machine,
-    log: MemoryLog,
-    now: Millis,
-}
-
-impl Rig {
-    fn new() -> Self {
-        Self {
-            log: MemoryLog { epoch: "e1".to_owned(), ..MemoryLog::default() },
-            ..Self::default()
-        }
-    }
-
-    fn step(&mut self, input: Input<'_>) -> Vec<Effect> {
-        self.machine.step(self.now, input, &mut self.log)
-    }
-
-    fn publish(&mut self, body: &Value) -> (Result<Seq, Problem>, Vec<Effect>) {
-        let update = Update::parse(body.to_string().as_bytes()).unwrap();
-        let mut effects = self.step(Input::Request(HubRequest::Append(update)));
-        let Effect::Answer(answer) = effects.remove(0) else { panic!("the answer comes first") };
-        let seq = answer.map(|answer| match answer {
-            HubAnswer::Appended { seq } => seq,
-            HubAnswer::State { .. } => panic!("not what was asked"),
-        });
-        (seq, effects)
-    }
-
-    /// Publishes an inline document to a topic; the effects besides the answer.
-    fn put(&mut self, id: &str, topic: &str) -> Vec<Effect> {
-        let entry = json!({"topics": [topic], "dst_path": format!("/{id}"), "data": {"id": id}});
-        let (seq, effects) = self.publish(&json!({"id": id, "entries": [entry]}));
-        seq.unwrap();
-        effects
-    }
-
-    fn open(&mut self, socket: u64, session: Session) {
-        self.step(Input::Opened(SocketId(socket), session));
-    }
-
-    fn say(&mut self, socket: u64, frame: &Value) -> Vec<Effect> {
-        self.step(Input::Text(SocketId(socket), &frame.to_string()))
-    }
-
-    fn hello(&mut self, socket: u64, topics: &[&str], cursor: u64) -> Vec<Effect> {
-        self.open(socket, session(None));
-        self.say(socket, &json!({"hello": {"agent": "a", "topics": topics, "cursor": cursor}}))
-    }
-
-    /// Everything forgotten that hibernation forgets.
-    fn sleep(&mut self, attachments: &[Effect]) {
-        self.machine = Machine::default();
-        for effect in attachments {
-            if let Effect::Attach(socket, attachment) = effect {
-                self.machine.restore(*socket, attachment.clone());
-            }
-        }
-    }
-}
-
-fn session(permitted: Option<&[&str]>) -> Session {
-    Session {
-        scope: DEFAULT_SCOPE.to_owned(),
-        claims: Claims {
-            sub: "s".to_owned(),
-            jti: None,
-            exp: 1_000,
-            peer_type: None,
-            permitted_topics: permitted
-                .map(|topics| topics.iter().map(ToString::to_string).collect()),
-            allowed_scopes: None,
-        },
-    }
-}
-
-/// What one socket was sent, in order.
-fn frames(effects: &[Effect], socket: u64) -> Vec<HubFrame> {
-    let to_it = effects.iter().filter_map(|effect| match effect {
-        Effect::Send(to, frame) if to.contains(&SocketId(socket)) => Some(frame),
-        _ => None,
-    });
-    to_it.map(|frame| HubFrame::decode(frame).unwrap().unwrap()).collect()
-}
-
-/// `seq<prev` of every delivery, and the last word of the batch.
-fn outline(effects: &[Effect], socket: u64) -> Vec<String> {
-    let mut lines = vec![];
-    for frame in frames(effects, socket) {
-        match frame {
-            HubFrame::Updates(updates) => {
-                lines.extend(updates.iter().map(|it| format!("{}<{}", it.prev, it.seq)));
-            }
-            HubFrame::Welcome { head, epoch, .. } => lines.push(format!("welcome {epoch}/{head}")),
-            HubFrame::Bookmark { seq } => lines.push(format!("bookmark {seq}")),
-            HubFrame::CaughtUp { seq } => lines.push(format!("caught up {seq}")),
-            HubFrame::Reset { .. } => lines.push("reset".to_owned()),
-            HubFrame::Error(error) => lines.push(format!("error {}", error.code)),
-        }
-    }
-    lines
-}
-
-fn is_closed(effects: &[Effect], socket: u64, code: u16) -> bool {
-    effects
-        .iter()
-        .any(|it| matches!(it, Effect::Close(it, with, _) if it.0 == socket && *with == code))
-}
+use crate::rig::{Rig, frames, is_closed, outline, session};
 
 #[test]
 fn numbers_have_no_gaps_and_the_answer_comes_before_any_delivery() {
@@ -153,19 +46,6 @@ fn the_same_id_has_one_effect_and_another_body_under_it_is_a_conflict() {
     let other = json!({"id": "u", "entries": [{"topics": ["users"], "data": {"a": 2}}]});
     assert_eq!(rig.publish(&other).0.unwrap_err().status, 409);
     assert_eq!(rig.log.head(), Seq(1));
-}
-
-#[test]
-fn an_update_that_storage_refuses_is_not_delivered() {
-    let mut rig = Rig::new();
-    rig.hello(1, &["users"], 0);
-    rig.log.refuses = true;
-    let (answer, effects) =
-        rig.publish(&json!({"id": "u", "entries": [{"topics": ["users"], "data": {}}]}));
-    assert_eq!(answer.unwrap_err().status, 503);
-    assert_eq!(effects, []);
-    rig.log.refuses = false;
-    assert_eq!(rig.log.head(), Seq::ZERO);
 }
 
 #[test]
@@ -328,17 +208,4 @@ fn frames_of_a_newer_agent_are_ignored() {
     rig.hello(1, &["users"], 0);
     assert_eq!(rig.say(1, &json!({"from_the_future": {}})), []);
     assert_eq!(outline(&rig.put("u1", "users"), 1), ["0<1"]);
-}
-
-#[test]
-fn the_state_counts_who_said_hello() {
-    let mut rig = Rig::new();
-    rig.hello(1, &["users"], 0);
-    rig.open(2, session(None));
-    rig.put("u1", "users");
-    let effects = rig.step(Input::Request(HubRequest::State));
-    assert_eq!(effects, [Effect::Answer(Ok(HubAnswer::State { head: Seq(1), subscribers: 1 }))]);
-    rig.step(Input::Closed(SocketId(1)));
-    let effects = rig.step(Input::Request(HubRequest::State));
-    assert_eq!(effects, [Effect::Answer(Ok(HubAnswer::State { head: Seq(1), subscribers: 0 }))]);
 }
