@@ -13,6 +13,7 @@ use edge_agent::core::queue::{JobId, Ready};
 use edge_agent::core::status::{ConnectionState, PendingState, Status};
 use edge_agent::core::{Config, Core, Effect, Input, Report};
 use edge_agent::engine::{EngineError, EngineState};
+use edge_agent::fetch::FetchError;
 use protocol::socket::{AgentFrame, HubFrame, SocketError};
 use protocol::{Millis, Seq, topic::TopicSet};
 use serde_json::value::RawValue;
@@ -55,7 +56,10 @@ impl Rig {
     }
 
     fn step(&mut self, input: Input) -> Vec<Effect> {
-        self.core.step(self.now, input)
+        let effects = self.core.step(self.now, input);
+        let next = self.core.next_tick();
+        assert!(next.is_none_or(|at| at > self.now), "a tick that is due already: {next:?}");
+        effects
     }
 
     fn tick(&mut self, at: Millis) -> Vec<Effect> {
@@ -78,7 +82,7 @@ impl Rig {
     }
 
     fn fetch_failed(&mut self, job: JobId) -> Vec<Effect> {
-        self.step(Input::Fetched(job, Err("it is down".to_owned())))
+        self.step(Input::Fetched(job, Err(FetchError::new("it is down"))))
     }
 
     fn written(&mut self, job: JobId) -> Vec<Effect> {
@@ -361,4 +365,213 @@ fn the_hubs_own_reason_outlives_the_close() {
     rig.step(Input::LinkDown("closed by the hub: 1008".to_owned()));
     let error = rig.status().connection.error.unwrap();
     assert!(error.contains("mint a new token"), "{error}");
+}
+
+fn is_disconnect(effects: &[Effect]) -> bool {
+    effects.iter().any(|it| matches!(it, Effect::Disconnect))
+}
+
+#[test]
+fn the_end_of_an_older_replay_does_not_hide_what_a_refill_asked_for() {
+    for stale in [json!({"caught_up": {"seq": 7}}), json!({"bookmark": {"seq": 7}})] {
+        let mut rig = Rig::live(7);
+        rig.step(Input::LinkDown("cut".to_owned()));
+        rig.step(Input::LinkUp);
+        let at = rig.core.next_tick().unwrap();
+        assert!(matches!(rig.tick(at)[..], [Effect::ProbeEngine]));
+        assert_eq!(resumes(&rig.step(Input::Probed(Ok(EngineState::Empty)))), [Seq(0)]);
+        rig.step(Input::Prepared(Ok(())));
+        // The answer to the hello, which named 7, and then the answer to the resume.
+        assert_eq!(resumes(&rig.frame(&stale)), [], "{stale}");
+        assert!(!rig.status().ready, "{stale}");
+        assert_eq!(path_written(&rig.deliver(0, 7, &[("/a", json!({}))])), Some("/a".to_owned()));
+    }
+}
+
+#[test]
+fn updates_of_an_older_replay_are_not_taken_for_the_newer_one() {
+    let mut rig = Rig::live(7);
+    rig.step(Input::LinkDown("cut".to_owned()));
+    rig.step(Input::LinkUp);
+    let at = rig.core.next_tick().unwrap();
+    rig.tick(at);
+    rig.step(Input::Probed(Ok(EngineState::Empty)));
+    rig.step(Input::Prepared(Ok(())));
+    assert_eq!(path_written(&rig.deliver(0, 8, &[("/stale", json!({}))])), None);
+}
+
+#[test]
+fn a_probe_that_is_due_waits_for_the_write_that_is_under_way() {
+    let mut rig = Rig::live(0);
+    let ready = write(&rig.deliver(0, 1, &[("/a", json!({}))])).unwrap();
+    assert!(rig.tick(rig.now.plus(60_000)).is_empty());
+    assert!(rig.written(ready.job).iter().any(|it| matches!(it, Effect::ProbeEngine)));
+}
+
+#[test]
+fn a_retry_that_is_due_waits_for_a_place_among_the_fetches() {
+    let mut rig = Rig::live(0);
+    let names: Vec<String> = (0..9).map(|n| format!("/d{n}")).collect();
+    let entries: Vec<(&str, Value)> =
+        names.iter().map(|name| (name.as_str(), Value::Null)).collect();
+    let started = fetches(&rig.deliver(0, 1, &entries));
+    assert_eq!(started.len(), 8, "of one source");
+    assert_eq!(fetches(&rig.fetch_failed(started[0])).len(), 1, "its place is taken by the 9th");
+    assert_eq!(fetches(&rig.tick(rig.now.plus(60_000))), []);
+    assert_eq!(fetches(&rig.fetched(started[1], "{}")), [started[0]]);
+}
+
+#[test]
+fn a_source_that_hangs_does_not_hold_up_another_one() {
+    let mut rig = Rig::live(0);
+    let names: Vec<String> = (0..100).map(|n| format!("/d{n}")).collect();
+    let entries: Vec<(&str, Value)> =
+        names.iter().map(|name| (name.as_str(), Value::Null)).collect();
+    rig.deliver(0, 1, &entries);
+    let other = json!({"updates": [{"seq": 2, "prev": 1, "id": "o", "at": 0, "entries": [
+        {"url": "http://other/x", "topics": ["users"], "dst_path": "/o"}]}]});
+    assert_eq!(fetches(&rig.frame(&other)).len(), 1);
+}
+
+#[test]
+fn an_error_that_quotes_a_document_is_shortened() {
+    let mut rig = Rig::live(0);
+    let ready = write(&rig.deliver(0, 1, &[("/a", json!({}))])).unwrap();
+    rig.step(Input::Written(ready.job, Err(EngineError::Rejected("x".repeat(1_000_000)))));
+    assert!(rig.status().last_failure.unwrap().error.len() < 1_000);
+}
+
+#[test]
+fn a_newer_document_that_is_refused_leaves_the_older_one_in_its_place() {
+    let mut rig = Rig::live(0);
+    let slow = fetches(&rig.deliver(0, 1, &[("/a", Value::Null)]))[0];
+    let newer = write(&rig.deliver(1, 2, &[("/", json!({}))])).unwrap();
+    rig.step(Input::Written(newer.job, Err(EngineError::Rejected("no".to_owned()))));
+    assert_eq!(path_written(&rig.fetched(slow, "{}")), Some("/a".to_owned()));
+}
+
+#[test]
+fn a_patch_of_a_document_that_never_came_ends_with_it() {
+    let mut rig = Rig::live(0);
+    rig.deliver(0, 1, &[("/a", Value::Null)]);
+    let patch = json!({"updates": [{"seq": 2, "prev": 1, "id": "p", "at": 0, "entries": [
+        {"topics": ["users"], "dst_path": "/a", "save_method": "PATCH", "data": [{"op": "add", "path": "/k", "value": 1}]}]}]});
+    assert_eq!(path_written(&rig.frame(&patch)), None);
+    let newer = write(&rig.deliver(2, 3, &[("/a", json!({"new": 1}))])).unwrap();
+    assert_eq!(newer.data.get(), r#"{"new":1}"#);
+    assert_eq!(path_written(&rig.written(newer.job)), None, "the patch is not applied to it");
+    assert_eq!(rig.core.cursor(), Seq(3));
+}
+
+#[test]
+fn an_update_of_which_one_entry_was_refused_has_not_been_applied() {
+    let mut rig = Rig::live(0);
+    let bad = write(&rig.deliver(0, 1, &[("/a", json!({})), ("/b", json!({}))])).unwrap();
+    let no = EngineError::Rejected("no".to_owned());
+    let good = write(&rig.step(Input::Written(bad.job, Err(no)))).unwrap();
+    let effects = rig.written(good.job);
+    assert!(
+        !effects.iter().any(|it| matches!(it, Effect::Report(Report::Applied(..)))),
+        "{effects:?}"
+    );
+    assert!(!rig.status().healthy);
+}
+
+#[test]
+fn an_older_update_that_ends_late_does_not_bring_an_old_failure_back() {
+    let mut rig = Rig::live(0);
+    let slow = fetches(&rig.deliver(0, 1, &[("/slow", Value::Null)]))[0];
+    let bad = write(&rig.deliver(1, 2, &[("/a", json!({}))])).unwrap();
+    rig.step(Input::Written(bad.job, Err(EngineError::Rejected("no".to_owned()))));
+    let good = write(&rig.deliver(2, 3, &[("/a", json!({}))])).unwrap();
+    rig.written(good.job);
+    let late = write(&rig.fetched(slow, "{}")).unwrap();
+    rig.written(late.job);
+    assert_eq!(rig.status().last_applied, Some(Seq(3)));
+    assert!(rig.status().healthy, "{:?}", rig.status().problems);
+}
+
+#[test]
+fn an_entry_without_a_usable_source_is_given_up_and_holds_nothing_back() {
+    let mut rig = Rig::live(0);
+    let job = fetches(&rig.deliver(0, 1, &[("/", Value::Null)]))[0];
+    rig.deliver(1, 2, &[("/a", json!({}))]);
+    let effects =
+        rig.step(Input::Fetched(job, Err(FetchError::permanent("no fetcher of that name"))));
+    assert_eq!(path_written(&effects), Some("/a".to_owned()));
+    assert!(
+        rig.status().problems[0].contains("no fetcher of that name"),
+        "{:?}",
+        rig.status().problems
+    );
+}
+
+#[test]
+fn what_is_pushed_into_a_full_queue_is_left_in_the_log_and_asked_for_later() {
+    let mut rig = Rig::live(0);
+    let stuck = fetches(&rig.deliver(0, 1, &[("/", Value::Null)]))[0];
+    for seq in 2..2_000 {
+        rig.deliver(seq - 1, seq, &[("/a", json!({}))]);
+    }
+    assert!(rig.status().pending_total < 1_100, "{}", rig.status().pending_total);
+    assert_eq!(rig.status().connection.state, ConnectionState::Replaying);
+    let mut next = write(&rig.fetched(stuck, "{}"));
+    let mut asked = vec![];
+    while let Some(ready) = next {
+        let effects = rig.written(ready.job);
+        asked.extend(resumes(&effects));
+        next = write(&effects);
+    }
+    assert_eq!(asked, [rig.core.cursor()]);
+}
+
+#[test]
+fn there_is_never_a_second_write_also_when_the_log_begins_anew() {
+    let mut rig = Rig::live(0);
+    let old = write(&rig.deliver(0, 1, &[("/a", json!({"old": 1}))])).unwrap();
+    rig.frame(&json!({"reset": {"reason": "new epoch"}}));
+    assert!(!rig.status().ready);
+    assert_eq!(path_written(&rig.deliver(0, 1, &[("/a", json!({"new": 1}))])), None);
+    let new = write(&rig.written(old.job)).unwrap();
+    assert_eq!(new.data.get(), r#"{"new":1}"#);
+}
+
+#[test]
+fn a_hub_that_does_not_go_on_with_a_replay_is_left() {
+    let mut rig = Rig::new();
+    rig.step(Input::LinkUp);
+    assert!(!is_disconnect(&rig.tick(rig.now.plus(29_000))));
+    rig.frame(&json!({"welcome": {"scope": "default", "head": 7, "epoch": "e1"}}));
+    assert!(!is_disconnect(&rig.tick(rig.now.plus(29_000))), "it said something");
+    assert!(is_disconnect(&rig.tick(rig.now.plus(2_000))));
+    rig.step(Input::LinkDown("closed by the agent".to_owned()));
+    assert!(rig.status().connection.error.unwrap().contains("does not go on"));
+}
+
+#[test]
+fn a_patch_of_which_nobody_knows_whether_it_was_applied_is_not_applied_again() {
+    let mut rig = Rig::live(0);
+    let effects = rig.frame(&json!({"updates": [{"seq": 1, "prev": 0, "id": "p", "at": 0, "entries": [
+        {"topics": ["users"], "dst_path": "/l", "save_method": "PATCH", "data": [{"op": "add", "path": "/-", "value": 1}]}]}]}));
+    let patch = write(&effects).unwrap();
+    let no_answer = EngineError::Unavailable("no answer in time".to_owned());
+    rig.step(Input::Written(patch.job, Err(no_answer)));
+    let at = rig.core.next_tick().unwrap();
+    assert!(matches!(rig.tick(at)[..], [Effect::ProbeEngine]));
+    let effects = rig.step(Input::Probed(Ok(EngineState::Filled)));
+    assert_eq!((path_written(&effects), resumes(&effects)), (None, vec![Seq(0)]));
+}
+
+#[test]
+fn a_failure_behind_a_hundred_others_is_not_overlooked() {
+    let mut rig = Rig::live(0);
+    let stuck = fetches(&rig.deliver(0, 1, &[("/", Value::Null)]))[0];
+    let entries: Vec<(&str, Value)> = (0..150).map(|_| ("/a", json!({}))).collect();
+    rig.deliver(1, 2, &entries);
+    let last = fetches(&rig.deliver(2, 3, &[("/z", Value::Null)]))[0];
+    rig.fetch_failed(last);
+    let status = rig.status();
+    assert_eq!((status.pending.len(), status.pending_total), (100, 152));
+    assert!(status.problems.iter().any(|it| it.contains("/z")), "{:?}", status.problems);
+    let _ = stuck;
 }

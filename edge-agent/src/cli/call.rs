@@ -9,7 +9,7 @@ use url::Url;
 use super::{Failure, variable};
 use crate::{
     http::{self, display, failure},
-    settings::Secret,
+    settings::{Secret, http_address},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,10 +19,7 @@ pub(super) fn server(flag: Option<&str>) -> Result<Url, Failure> {
     let named =
         flag.map(str::to_owned).or_else(|| variable(&["GIRASOL_SERVER", "OPAL_SERVER_URL"]));
     let text = named.unwrap_or_else(|| "http://localhost:7002".to_owned());
-    match Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        _ => Err(Failure::usage("--server-url: give an address such as http://localhost:7002")),
-    }
+    http_address(&text).map_err(|reason| Failure::usage(format!("--server-url: {reason}")))
 }
 
 /// `route` below the server's address, which may have a path of its own.
@@ -113,9 +110,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_a_scheme_is_refused() {
-        let failure = server(Some("localhost:7002")).unwrap_err();
-        assert_eq!(failure.code, 2);
-        assert!(failure.message.starts_with("--server-url: "));
+    fn an_address_that_is_none_or_holds_a_secret_is_refused_and_not_shown() {
+        for address in [
+            "localhost:7002",
+            "ftp://h",
+            "http://me:secret@h",
+            "http://secret@h",
+            "http://h?secret",
+        ] {
+            let failure = server(Some(address)).unwrap_err();
+            assert_eq!(failure.code, 2);
+            assert!(failure.message.starts_with("--server-url: "), "{}", failure.message);
+            assert!(!failure.message.contains("secret"), "{}", failure.message);
+        }
     }
 }

@@ -67,6 +67,9 @@ impl KeyArguments {
                 if !self.force && file.exists() {
                     return Err(exists(file));
                 }
+                if !folder(file).is_dir() {
+                    return Err(no_folder(file));
+                }
             }
             write(private_file, &private, 0o600, self.force)?;
             write(public_file, &public, 0o644, self.force)?;
@@ -96,10 +99,24 @@ fn exists(file: &Path) -> Failure {
     Failure::run(format!("{} exists", file.display())).hint("give --force to replace it")
 }
 
+/// Where a file is to be: the working directory if its path names no folder.
+fn folder(file: &Path) -> &Path {
+    let named = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    named.unwrap_or_else(|| Path::new("."))
+}
+
+fn no_folder(file: &Path) -> Failure {
+    let (file, folder) = (file.display(), folder(file).display());
+    Failure::run(format!(
+        "cannot write {file}: there is no folder {folder}; create it, or choose another path"
+    ))
+}
+
 /// Writes a file that nobody else may read in between.
 fn write(file: &Path, text: &str, mode: u32, force: bool) -> Result<(), Failure> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => exists(file),
+        io::ErrorKind::NotFound => no_folder(file),
         _ => Failure::run(format!("cannot write {}: {error}", file.display())),
     };
     if force {
@@ -182,6 +199,22 @@ mod tests {
         assert!(!private.exists(), "half a pair");
         make(true).unwrap();
         assert_ne!(read(&private), first);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named_with_the_fix_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let private = dir.path().join("k.pem");
+        let arguments = KeyArguments {
+            private_key_file: Some(private.clone()),
+            public_key_file: Some(dir.path().join("nowhere").join("k.pub.pem")),
+            force: true,
+        };
+        let failure = arguments.run().unwrap_err();
+        let words = "nowhere; create it, or choose another path";
+        assert!(failure.message.ends_with(words), "{}", failure.message);
+        assert!(!private.exists(), "half a pair");
+        assert_eq!(folder(Path::new("k.pem")), Path::new("."));
     }
 
     #[test]

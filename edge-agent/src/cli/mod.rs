@@ -139,7 +139,8 @@ fn described<A: clap::Args>(name: &'static str, about: &'static str, calls: &[&s
 
 fn examples(calls: &[&str]) -> String {
     let title = if calls.len() == 1 { "Example:" } else { "Examples:" };
-    calls.iter().fold(title.to_owned(), |text, call| format!("{text}\n  edge-agent {call}"))
+    // clap ends everything with a line end but this.
+    calls.iter().fold(format!("{title}\n"), |text, call| format!("{text}  edge-agent {call}\n"))
 }
 
 /// Prints a line. A reader that has gone away is no error.
@@ -159,6 +160,23 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_text_ends_with_one_line_end() {
+        let names: Vec<_> =
+            command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        assert!(names.len() >= 7, "{names:?}");
+        let mut lines = vec![vec!["--help"], vec!["-h"], vec!["help"]];
+        for name in &names {
+            lines.extend([vec![name, "--help"], vec![name, "-h"], vec!["help", name]]);
+        }
+        for line in lines {
+            let asked = std::iter::once("edge-agent").chain(line.iter().copied());
+            let help = command().try_get_matches_from(asked).unwrap_err().render().to_string();
+            assert!(help.contains("Usage:"), "{line:?}: {help}");
+            assert!(help.ends_with('\n') && !help.ends_with("\n\n"), "{line:?}: {help:?}");
+        }
     }
 
     #[test]

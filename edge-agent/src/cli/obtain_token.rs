@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Failure, call, say, variable};
-use crate::settings::Secret;
+use crate::{http::display, settings::Secret};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -63,8 +63,11 @@ impl Arguments {
         match serde_json::from_str::<Answer>(&answer) {
             Ok(Answer { token }) => say(&token),
             Err(_) => {
-                return Err(Failure::run(format!("{url} answered something that holds no token"))
-                    .hint("is --server-url the address of the Girasol functions?"));
+                let shown = display(&url);
+                return Err(Failure::run(format!(
+                    "{shown} answered something that holds no token"
+                ))
+                .hint("is --server-url the address of the Girasol functions?"));
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::queue::{JobId, Ready};
 use crate::engine::{EngineError, EngineState};
-use crate::fetch::Source;
+use crate::fetch::{FetchError, Source};
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub enum Input {
     /// There is no socket (any more); why.
     LinkDown(String),
     /// A fetch ended.
-    Fetched(JobId, Result<Box<RawValue>, String>),
+    Fetched(JobId, Result<Box<RawValue>, FetchError>),
     /// A write ended.
     Written(JobId, Result<(), EngineError>),
     /// [`Effect::PrepareEngine`] ended.
@@ -51,6 +51,8 @@ pub enum Input {
 pub enum Effect {
     /// Open a socket to the hub.
     Connect,
+    /// Close the socket; [`Input::LinkDown`] follows.
+    Disconnect,
     /// Send a frame on the socket.
     Send(AgentFrame),
     /// Fetch a job's data.
@@ -84,12 +86,12 @@ pub enum Report {
     Applied(Seq, String),
     /// A source failed; the old data stays, the next try is in so many milliseconds.
     FetchFailed(Seq, String, u64),
-    /// The engine refused an entry; it is given up.
-    WriteRejected(Seq, String),
+    /// An entry can never take effect: the engine refuses it, or it names no source.
+    GivenUp(Seq, String),
     /// The engine has its policies.
     EnginePrepared,
     /// The engine is down; the next look is in so many milliseconds.
     EngineDown(String, u64),
-    /// The engine was emptied; everything is put into it again.
-    EngineEmpty,
+    /// The engine was emptied, or nobody knows what it has: everything is put into it again.
+    Refill,
 }

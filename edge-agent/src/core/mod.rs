@@ -11,7 +11,9 @@
 //! * **Nothing missed.** A delivery whose `prev` is beyond what was received shows a hole;
 //!   the core asks for a replay from what it has.
 //! * **Nothing twice.** A delivery that was received before is skipped. The cursor is the
-//!   seq before the first unfinished job.
+//!   seq before the first unfinished job. A patch of which nobody knows whether it was
+//!   applied is not tried again: the engine is filled from the beginning.
+//! * **Bounded.** The queue has a limit; what does not fit stays in the hub's log.
 //! * **The engine comes first.** Nothing is written until the engine has its policies. An
 //!   engine that is found empty gets them again, and then everything since seq 0.
 //!
@@ -19,6 +21,7 @@
 //! |---|---|
 //! | What goes in, what comes out? | [`io`] |
 //! | What happens on each input? | this one |
+//! | Where does the link stand, what has arrived? | `subscription` |
 //! | Which job may be written now? | [`queue`] |
 //! | How long to wait before the next try? | [`backoff`] |
 //! | What is shown to people? | [`status`] |
@@ -27,21 +30,20 @@ pub mod backoff;
 pub mod io;
 pub mod queue;
 pub mod status;
+mod subscription;
 
-use protocol::socket::{AgentFrame, Delivery, Hello, HubFrame};
+use protocol::socket::HubFrame;
 use protocol::{Millis, Seq};
 use serde_json::value::RawValue;
 
 use crate::engine::{EngineError, EngineState};
+use crate::fetch::FetchError;
 use backoff::Backoff;
 pub use io::{Config, Effect, Input, Report};
-use queue::{JobId, Queue};
-use status::{Connection, ConnectionState, EngineStatus, Failure};
+use queue::{Failed, Finished, JobId, Queue};
+use status::{EngineStatus, Failure};
+use subscription::{News, Subscription};
 
-/// Fetches at one time.
-const MAX_FETCHES: usize = 64;
-/// While more jobs than this wait, the agent does not ask for the next batch of a replay.
-const MAX_QUEUE: usize = 1_024;
 /// Milliseconds between two looks at an engine that can be emptied behind our back.
 const PROBE_EVERY: u64 = 1_000;
 
@@ -58,43 +60,22 @@ enum Engine {
     Down { retry_at: Millis, prepared: bool },
 }
 
-/// How the link to the hub is.
-#[derive(Debug)]
-enum Link {
-    /// No socket: time of the next try.
-    Waiting(Millis),
-    /// A socket is being opened.
-    Connecting,
-    /// `hello` was said; batches of what was missed are coming. With `paused` the next
-    /// batch is not asked for until the queue is shorter.
-    Replaying { paused: bool },
-    /// The hub pushes.
-    Live,
-}
-
 /// The agent's state machine.
 #[derive(Debug)]
 pub struct Core {
     config: Config,
-    link: Link,
-    link_since: Millis,
-    link_error: Option<String>,
-    /// What the hub said before it closed this connection.
-    refusal: Option<String>,
-    link_backoff: Backoff,
+    subscription: Subscription,
     engine: Engine,
     engine_error: Option<String>,
     engine_backoff: Backoff,
     /// The engine took our policies once.
     prepared_once: bool,
+    /// The engine may or may not have a patch: it has to be filled from the beginning.
+    in_doubt: bool,
     /// Everything that was missed has taken effect since the engine was last empty.
     complete: bool,
     queue: Queue,
-    /// Everything of our topics up to here has arrived.
-    received: Seq,
-    epoch: Option<String>,
-    scope: Option<String>,
-    head: Option<Seq>,
+    /// The highest update that took effect as a whole.
     last_applied: Option<Seq>,
     last_failure: Option<Failure>,
 }
@@ -104,21 +85,14 @@ impl Core {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
-            link: Link::Waiting(Millis(0)),
-            link_since: Millis(0),
-            link_error: None,
-            refusal: None,
-            link_backoff: Backoff::new(config.seed),
+            subscription: Subscription::new(config.seed),
             engine: Engine::Preparing,
             engine_error: None,
             engine_backoff: Backoff::new(config.seed.wrapping_add(1)),
             prepared_once: false,
+            in_doubt: false,
             complete: false,
             queue: Queue::new(config.seed.wrapping_add(2)),
-            received: Seq::ZERO,
-            epoch: None,
-            scope: None,
-            head: None,
             last_applied: None,
             last_failure: None,
             config,
@@ -128,22 +102,22 @@ impl Core {
     /// Up to where everything has taken effect.
     #[must_use]
     pub fn cursor(&self) -> Seq {
-        self.queue.first_unfinished().map_or(self.received, |seq| Seq(seq.0.saturating_sub(1)))
+        self.queue
+            .first_unfinished()
+            .map_or(self.subscription.received(), |seq| Seq(seq.0.saturating_sub(1)))
     }
 
     /// When the core wants an [`Input::Tick`] if nothing happens before.
     #[must_use]
     pub fn next_tick(&self) -> Option<Millis> {
-        let link = match self.link {
-            Link::Waiting(at) => Some(at),
-            _ => None,
-        };
         let engine = match self.engine {
-            Engine::Up(at) => at,
+            // The probe waits for the write that is under way.
+            Engine::Up(at) => at.filter(|_| !self.queue.is_writing()),
             Engine::Down { retry_at, .. } => Some(retry_at),
             Engine::Preparing | Engine::Probing => None,
         };
-        [link, engine, self.queue.next_retry()].into_iter().flatten().min()
+        let due = [self.subscription.next_tick(), engine, self.queue.next_retry()];
+        due.into_iter().flatten().min()
     }
 
     /// One step: everything that follows from one input.
@@ -151,9 +125,9 @@ impl Core {
         let mut effects = vec![];
         match input {
             Input::Start => effects.push(Effect::PrepareEngine),
-            Input::LinkUp => self.link_up(now, &mut effects),
+            Input::LinkUp => self.subscription.up(now, &self.config, &mut effects),
             Input::Frame(frame) => self.frame(now, frame, &mut effects),
-            Input::LinkDown(reason) => self.link_down(now, reason, &mut effects),
+            Input::LinkDown(reason) => self.subscription.down(now, reason, &mut effects),
             Input::Fetched(job, result) => self.fetched(now, job, result, &mut effects),
             Input::Written(job, result) => self.written(now, job, result, &mut effects),
             Input::Prepared(result) => self.prepared(now, result, &mut effects),
@@ -166,17 +140,7 @@ impl Core {
 
     /// What time, or room in the queue, has made possible.
     fn due(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        match self.link {
-            Link::Waiting(at) if at <= now => {
-                self.link = Link::Connecting;
-                effects.push(Effect::Connect);
-            }
-            Link::Replaying { paused: true } if self.queue.len() <= MAX_QUEUE => {
-                self.link = Link::Replaying { paused: false };
-                effects.push(Effect::Send(AgentFrame::Resume { cursor: self.received }));
-            }
-            _ => {}
-        }
+        self.subscription.due(now, self.queue.has_room(), effects);
         match self.engine {
             Engine::Up(Some(at)) if at <= now && !self.queue.is_writing() => {
                 self.engine = Engine::Probing;
@@ -188,104 +152,30 @@ impl Core {
             }
             _ => {}
         }
-        for (job, source) in self.queue.take_fetches(now, MAX_FETCHES) {
+        for (job, source) in self.queue.take_fetches(now) {
             effects.push(Effect::Fetch(job, source));
         }
         if matches!(self.engine, Engine::Up(_)) {
             effects.extend(self.queue.take_write().map(Effect::Write));
-            self.complete |= matches!(self.link, Link::Live) && self.queue.is_empty();
+            self.complete |= self.subscription.is_live() && self.queue.is_empty();
         }
-    }
-
-    // === the link ===
-
-    fn link_up(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        self.set_link(now, Link::Replaying { paused: false });
-        effects.push(Effect::Send(AgentFrame::Hello(Hello {
-            agent: self.config.agent.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            topics: self.config.topics.clone(),
-            cursor: self.received,
-            epoch: self.epoch.clone(),
-        })));
-    }
-
-    fn link_down(&mut self, now: Millis, reason: String, effects: &mut Vec<Effect>) {
-        let wait = self.link_backoff.next_delay();
-        let reason = match self.refusal.take() {
-            Some(refusal) => format!("{refusal} ({reason})"),
-            None => reason,
-        };
-        effects.push(Effect::Report(Report::Disconnected(reason.clone(), wait)));
-        self.set_link(now, Link::Waiting(now.plus(wait)));
-        self.link_error = Some(reason);
-    }
-
-    fn set_link(&mut self, now: Millis, link: Link) {
-        self.link = link;
-        self.link_since = now;
     }
 
     fn frame(&mut self, now: Millis, frame: HubFrame, effects: &mut Vec<Effect>) {
-        match frame {
-            HubFrame::Welcome { scope, head, epoch } => {
-                self.scope = Some(scope);
-                self.head = Some(head);
-                self.epoch = Some(epoch);
-            }
-            HubFrame::Updates(updates) => self.updates(updates, effects),
-            HubFrame::Bookmark { seq } => {
-                self.receive_up_to(seq);
-                if let Link::Replaying { paused } = &mut self.link {
-                    // `due` asks on, as soon as the queue has room.
-                    *paused = true;
+        match self.subscription.hear(now, frame, self.queue.has_room(), effects) {
+            News::None => {}
+            News::Updates(updates) => {
+                for update in updates {
+                    self.queue.push(update);
                 }
             }
-            HubFrame::CaughtUp { seq } => {
-                self.receive_up_to(seq);
-                self.link_backoff.reset();
-                self.link_error = None;
-                self.set_link(now, Link::Live);
-                effects.push(Effect::Report(Report::Live(seq)));
-            }
-            HubFrame::Reset { reason } => {
-                effects.push(Effect::Report(Report::Reset(reason)));
-                self.forget();
-            }
-            HubFrame::Error(error) => {
-                self.refusal = Some(error.message.clone());
-                effects.push(Effect::Report(Report::Refused(error.code, error.message)));
-            }
+            News::Reset => self.forget(),
         }
     }
 
-    fn updates(&mut self, updates: Vec<Delivery>, effects: &mut Vec<Effect>) {
-        for update in updates {
-            if update.seq <= self.received {
-                continue;
-            }
-            if update.prev > self.received {
-                // Ask once: what is pushed until the answer comes has the same hole.
-                if matches!(self.link, Link::Live) {
-                    self.link = Link::Replaying { paused: false };
-                    effects.push(Effect::Report(Report::Hole(self.received)));
-                    effects.push(Effect::Send(AgentFrame::Resume { cursor: self.received }));
-                }
-                return;
-            }
-            self.receive_up_to(update.seq);
-            self.queue.push(update);
-        }
-    }
-
-    fn receive_up_to(&mut self, seq: Seq) {
-        self.received = self.received.max(seq);
-        self.head = self.head.max(Some(seq));
-    }
-
-    /// Back to seq 0. What is in the engine stays until it is replaced.
+    /// Nothing is on its way any more. What is in the engine stays until it is replaced.
     fn forget(&mut self) {
-        self.received = Seq::ZERO;
+        self.complete = false;
         self.queue.clear();
     }
 
@@ -295,11 +185,15 @@ impl Core {
         &mut self,
         now: Millis,
         job: JobId,
-        result: Result<Box<RawValue>, String>,
+        result: Result<Box<RawValue>, FetchError>,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some((seq, error, wait)) = self.queue.fetched(now, job, result) {
-            effects.push(Effect::Report(Report::FetchFailed(seq, error, wait)));
+        match self.queue.fetched(now, job, result) {
+            None => {}
+            Some(Failed::Again { seq, error, wait }) => {
+                effects.push(Effect::Report(Report::FetchFailed(seq, error, wait)));
+            }
+            Some(Failed::ForGood(finished, error)) => self.give_up(finished, error, effects),
         }
     }
 
@@ -310,31 +204,39 @@ impl Core {
         result: Result<(), EngineError>,
         effects: &mut Vec<Effect>,
     ) {
-        let rejected = match result {
-            Ok(()) => None,
-            Err(EngineError::Rejected(error)) => Some(error),
+        match result {
+            Ok(()) => {
+                self.engine_backoff.reset();
+                if let Some(finished) = self.queue.applied(job) {
+                    self.applied(finished, effects);
+                }
+            }
+            Err(EngineError::Rejected(error)) => {
+                self.engine_backoff.reset();
+                if let Some(finished) = self.queue.refused(job) {
+                    self.give_up(finished, error, effects);
+                }
+            }
             Err(EngineError::Unavailable(error)) => {
-                self.queue.write_again(job);
+                self.in_doubt |= self.queue.write_again(job);
                 self.engine_down(now, error, true, effects);
-                return;
-            }
-        };
-        self.engine_backoff.reset();
-        let Some(finished) = self.queue.finish(job) else {
-            return;
-        };
-        match rejected {
-            None if finished.update_done => {
-                self.last_applied = Some(finished.seq);
-                effects.push(Effect::Report(Report::Applied(finished.seq, finished.update)));
-            }
-            None => {}
-            Some(error) => {
-                let (seq, dst_path) = (finished.seq, finished.path);
-                self.last_failure = Some(Failure { seq, dst_path, error: error.clone() });
-                effects.push(Effect::Report(Report::WriteRejected(seq, error)));
             }
         }
+    }
+
+    fn applied(&mut self, finished: Finished, effects: &mut Vec<Effect>) {
+        let whole = self.last_failure.as_ref().is_none_or(|failure| failure.seq != finished.seq);
+        if finished.update_done && whole {
+            self.last_applied = self.last_applied.max(Some(finished.seq));
+            effects.push(Effect::Report(Report::Applied(finished.seq, finished.update)));
+        }
+    }
+
+    fn give_up(&mut self, finished: Finished, error: String, effects: &mut Vec<Effect>) {
+        let (seq, dst_path) = (finished.seq, finished.path);
+        let error = status::shown(error);
+        self.last_failure = Some(Failure { seq, dst_path, error: error.clone() });
+        effects.push(Effect::Report(Report::GivenUp(seq, error)));
     }
 
     // === the engine ===
@@ -368,26 +270,18 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) {
         match result {
-            Ok(EngineState::Filled) => self.engine_up(now),
-            Ok(EngineState::Empty) => {
+            Ok(EngineState::Filled) if !self.in_doubt => self.engine_up(now),
+            Ok(_) => {
                 self.engine = Engine::Preparing;
-                effects.push(Effect::Report(Report::EngineEmpty));
+                effects.push(Effect::Report(Report::Refill));
                 effects.push(Effect::PrepareEngine);
-                self.refill(effects);
+                self.in_doubt = false;
+                self.forget();
+                self.subscription.restart(now, effects);
             }
             Err(EngineError::Rejected(error) | EngineError::Unavailable(error)) => {
                 self.engine_down(now, error, true, effects);
             }
-        }
-    }
-
-    /// Everything again from seq 0, for an engine that has nothing.
-    fn refill(&mut self, effects: &mut Vec<Effect>) {
-        self.complete = false;
-        self.forget();
-        if matches!(self.link, Link::Live | Link::Replaying { .. }) {
-            self.link = Link::Replaying { paused: false };
-            effects.push(Effect::Send(AgentFrame::Resume { cursor: Seq::ZERO }));
         }
     }
 
@@ -414,28 +308,20 @@ impl Core {
     /// How the agent is.
     #[must_use]
     pub fn status(&self, now: Millis) -> status::Status {
-        let state = match self.link {
-            Link::Waiting(_) => ConnectionState::Waiting,
-            Link::Connecting => ConnectionState::Connecting,
-            Link::Replaying { .. } => ConnectionState::Replaying,
-            Link::Live => ConnectionState::Live,
-        };
         let engine_up =
             matches!(self.engine, Engine::Up(_) | Engine::Probing) && self.engine_error.is_none();
         status::Status::new(status::Parts {
             config: &self.config,
-            scope: self.scope.clone(),
-            connection: Connection {
-                state,
-                for_ms: now.since(self.link_since),
-                error: self.link_error.clone(),
-            },
+            scope: self.subscription.scope().map(str::to_owned),
+            connection: self.subscription.connection(now),
             engine: EngineStatus { up: engine_up, error: self.engine_error.clone() },
             cursor: self.cursor(),
-            head: self.head,
+            head: self.subscription.head(),
             last_applied: self.last_applied,
             last_failure: self.last_failure.clone(),
+            pending_total: self.queue.len(),
             pending: self.queue.pending(now),
+            failing: self.queue.failing(),
             complete: self.complete,
         })
     }

@@ -2,10 +2,11 @@
 //!
 //! A job is fetched as soon as there is room, and written when no unfinished job before it
 //! overlaps its path. A job that cannot be fetched holds back only what overlaps it, and
-//! only until a newer document for the same place, or for one above it, is there: then the
-//! older one could have no lasting effect, and it ends without being written.
+//! only until a newer document for the same place, or for one above it, is there: that one
+//! may pass, and when the engine has it, everything before it that it covers ends without
+//! being written, for it could have no lasting effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use protocol::socket::Delivery;
@@ -13,8 +14,17 @@ use protocol::{DataPath, Millis, SaveMethod, Seq};
 use serde_json::value::RawValue;
 
 use super::backoff::Backoff;
-use super::status::{Pending, PendingState};
-use crate::fetch::Source;
+use super::status::{Failure, Pending, PendingState};
+use crate::fetch::{FetchError, Source};
+
+/// Fetches at one time.
+const MAX_FETCHES: usize = 64;
+/// Fetches at one time from one source: one that hangs must not hold up the others.
+const MAX_FETCHES_A_SOURCE: usize = 8;
+/// Jobs above which no more updates are taken.
+const MAX_JOBS: usize = 1_024;
+/// Bytes of data above which no more updates are taken, and only the first job is fetched.
+const MAX_BYTES: usize = 64 << 20;
 
 /// A job's place in the order: 1, 2, 3 … over the life of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +56,22 @@ pub struct Finished {
     pub update_done: bool,
 }
 
+/// A fetch that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// It is tried again after so many milliseconds.
+    Again {
+        /// Its update.
+        seq: Seq,
+        /// Why.
+        error: String,
+        /// Milliseconds.
+        wait: u64,
+    },
+    /// Trying again cannot help.
+    ForGood(Finished, String),
+}
+
 /// One entry on its way into the engine.
 #[derive(Debug)]
 pub struct Job {
@@ -66,20 +92,53 @@ enum State {
     Wanted(Millis),
     Fetching,
     Ready(Arc<RawValue>),
-    Writing(Arc<RawValue>),
 }
 
 /// The queue.
 #[derive(Debug)]
 pub struct Queue {
     jobs: BTreeMap<JobId, Job>,
+    /// The job that is being written. It outlives the queue's being cleared: there must
+    /// never be two writes.
+    writing: Option<JobId>,
+    /// Of all data that is there.
+    bytes: usize,
     last: u64,
     seed: u64,
 }
 
+/// The fetches that are under way: in all, and by source.
+#[derive(Default)]
+struct Places {
+    taken: usize,
+    by_origin: HashMap<String, usize>,
+}
+
+impl Places {
+    fn has_one_for(&self, job: &Job) -> bool {
+        let here = self.by_origin.get(origin(&job.source.url)).copied().unwrap_or(0);
+        self.taken < MAX_FETCHES && here < MAX_FETCHES_A_SOURCE
+    }
+
+    fn take(&mut self, job: &Job) {
+        self.taken += 1;
+        *self.by_origin.entry(origin(&job.source.url).to_owned()).or_default() += 1;
+    }
+}
+
+/// The part of an address that names who is asked: `scheme://host:port`.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(host..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host + at);
+    url.get(..end).unwrap_or(url)
+}
+
 impl Job {
-    fn is_untouched(&self) -> bool {
-        matches!(self.state, State::Wanted(_) | State::Fetching)
+    fn bytes(&self) -> usize {
+        match &self.state {
+            State::Ready(data) => data.get().len(),
+            State::Wanted(_) | State::Fetching => 0,
+        }
     }
 }
 
@@ -87,7 +146,7 @@ impl Queue {
     /// An empty queue; the seed is for the jitter of retries.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { jobs: BTreeMap::new(), last: 0, seed }
+        Self { jobs: BTreeMap::new(), writing: None, bytes: 0, last: 0, seed }
     }
 
     /// Jobs that have not ended.
@@ -100,6 +159,12 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
+    }
+
+    /// True if there is room for more updates.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.jobs.len() <= MAX_JOBS && self.bytes <= MAX_BYTES
     }
 
     /// Appends the entries of an update.
@@ -119,17 +184,15 @@ impl Queue {
                 error: None,
                 backoff: Backoff::new(self.seed.wrapping_add(self.last)),
             };
-            let ready = matches!(job.state, State::Ready(_));
+            self.bytes += job.bytes();
             self.jobs.insert(JobId(self.last), job);
-            if ready {
-                self.supersede(JobId(self.last));
-            }
         }
     }
 
     /// Forgets everything; results that come later are for nobody.
     pub fn clear(&mut self) {
         self.jobs.clear();
+        self.bytes = 0;
     }
 
     /// The update that the first unfinished job belongs to.
@@ -138,11 +201,13 @@ impl Queue {
         self.jobs.values().next().map(|job| job.seq)
     }
 
-    /// The next moment at which a failed fetch is to be tried again.
+    /// The next moment at which a failed fetch is to be tried again, if there is a place
+    /// for it.
     #[must_use]
     pub fn next_retry(&self) -> Option<Millis> {
-        let retries = self.jobs.values().filter_map(|job| match job.state {
-            State::Wanted(at) if job.attempts > 0 => Some(at),
+        let places = self.places();
+        let retries = self.fetchable().filter_map(|(_, job)| match job.state {
+            State::Wanted(at) if job.attempts > 0 && places.has_one_for(job) => Some(at),
             _ => None,
         });
         retries.min()
@@ -151,64 +216,67 @@ impl Queue {
     /// True while a write is under way.
     #[must_use]
     pub fn is_writing(&self) -> bool {
-        self.jobs.values().any(|job| matches!(job.state, State::Writing(_)))
+        self.writing.is_some()
     }
 
-    /// Starts the fetches that are due, at most so many at one time.
-    pub fn take_fetches(&mut self, now: Millis, limit: usize) -> Vec<(JobId, Source)> {
-        let busy = self.jobs.values().filter(|job| matches!(job.state, State::Fetching)).count();
-        let due = self
-            .jobs
-            .iter_mut()
-            .filter(|(_, job)| matches!(job.state, State::Wanted(at) if at <= now));
-        due.take(limit.saturating_sub(busy))
-            .map(|(&id, job)| {
-                job.state = State::Fetching;
-                job.attempts += 1;
-                (id, job.source.clone())
-            })
-            .collect()
+    /// Starts the fetches that are due and have a place, first attempts before others.
+    pub fn take_fetches(&mut self, now: Millis) -> Vec<(JobId, Source)> {
+        let due =
+            self.fetchable().filter(|(_, job)| matches!(job.state, State::Wanted(at) if at <= now));
+        let mut due: Vec<(bool, JobId)> = due.map(|(&id, job)| (job.attempts > 0, id)).collect();
+        due.sort_unstable();
+        let mut places = self.places();
+        let mut started = vec![];
+        for (_, id) in due {
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| places.has_one_for(job)) else {
+                continue;
+            };
+            places.take(job);
+            job.state = State::Fetching;
+            job.attempts += 1;
+            started.push((id, job.source.clone()));
+        }
+        started
     }
 
-    /// A fetch ended. A failure is tried again: returns the seq, the error and the wait.
+    /// The jobs that may be fetched: all, or only the first while there is much data. The
+    /// first always may, or nothing would ever become less.
+    fn fetchable(&self) -> impl Iterator<Item = (&JobId, &Job)> {
+        self.jobs.iter().take(if self.bytes > MAX_BYTES { 1 } else { usize::MAX })
+    }
+
+    fn places(&self) -> Places {
+        let mut places = Places::default();
+        let fetching = self.jobs.values().filter(|job| matches!(job.state, State::Fetching));
+        fetching.for_each(|job| places.take(job));
+        places
+    }
+
+    /// A fetch ended. Says what becomes of a failure.
     pub fn fetched(
         &mut self,
         now: Millis,
         id: JobId,
-        result: Result<Box<RawValue>, String>,
-    ) -> Option<(Seq, String, u64)> {
+        result: Result<Box<RawValue>, FetchError>,
+    ) -> Option<Failed> {
         let job = self.jobs.get_mut(&id)?;
         match result {
             Ok(data) => {
                 job.state = State::Ready(Arc::from(data));
                 job.error = None;
-                self.supersede(id);
+                self.bytes += job.bytes();
                 None
             }
+            Err(error) if error.is_permanent() => {
+                let finished = self.remove(id)?;
+                Some(Failed::ForGood(finished, error.to_string()))
+            }
             Err(error) => {
-                let wait = job.backoff.next_delay();
+                let (seq, error, wait) = (job.seq, error.to_string(), job.backoff.next_delay());
                 job.state = State::Wanted(now.plus(wait));
                 job.error = Some(error.clone());
-                Some((job.seq, error, wait))
+                Some(Failed::Again { seq, error, wait })
             }
-        }
-    }
-
-    /// Ends every job before `id` that has no data yet and that `id`, a whole document,
-    /// replaces.
-    fn supersede(&mut self, id: JobId) {
-        let Some(newer) = self.jobs.get(&id).filter(|job| job.save_method == SaveMethod::Put)
-        else {
-            return;
-        };
-        let covered: Vec<JobId> = self
-            .jobs
-            .range(..id)
-            .filter(|(_, job)| job.is_untouched() && newer.path.covers(&job.path))
-            .map(|(&id, _)| id)
-            .collect();
-        for id in covered {
-            self.jobs.remove(&id);
         }
     }
 
@@ -218,48 +286,77 @@ impl Queue {
             return None;
         }
         let mut before: Vec<&DataPath> = vec![];
-        for (&id, job) in &mut self.jobs {
-            match &job.state {
-                State::Ready(data) if !before.iter().any(|path| path.overlaps(&job.path)) => {
-                    let data = Arc::clone(data);
-                    job.state = State::Writing(Arc::clone(&data));
-                    let (path, save_method) = (job.path.clone(), job.save_method);
+        for (&id, job) in &self.jobs {
+            if let State::Ready(data) = &job.state {
+                let replaces =
+                    |path: &DataPath| job.save_method == SaveMethod::Put && job.path.covers(path);
+                if before.iter().all(|path| !path.overlaps(&job.path) || replaces(path)) {
+                    let (path, save_method, data) =
+                        (job.path.clone(), job.save_method, Arc::clone(data));
+                    self.writing = Some(id);
                     return Some(Ready { job: id, path, save_method, data });
                 }
-                _ => before.push(&job.path),
             }
+            before.push(&job.path);
         }
         None
     }
 
-    /// A write did not reach the engine: it is to be done again.
-    pub fn write_again(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.get_mut(&id)
-            && let State::Writing(data) = &job.state
-        {
-            job.state = State::Ready(Arc::clone(data));
-        }
+    /// A write did not reach the engine, as far as anybody knows: it is to be done again.
+    /// True if it was a patch, which may not be applied twice.
+    pub fn write_again(&mut self, id: JobId) -> bool {
+        self.writing = None;
+        self.jobs.get(&id).is_some_and(|job| job.save_method == SaveMethod::Patch)
     }
 
-    /// A job ended.
-    pub fn finish(&mut self, id: JobId) -> Option<Finished> {
+    /// The engine has a job. What it covers of the jobs before it ends with it.
+    pub fn applied(&mut self, id: JobId) -> Option<Finished> {
+        self.writing = None;
+        let newer = self.jobs.get(&id)?;
+        if newer.save_method == SaveMethod::Put {
+            let before = self.jobs.range(..id);
+            let covered = before.filter(|(_, job)| newer.path.covers(&job.path)).map(|(&id, _)| id);
+            for id in covered.collect::<Vec<_>>() {
+                self.remove(id);
+            }
+        }
+        self.remove(id)
+    }
+
+    /// The engine refused a job, and would again.
+    pub fn refused(&mut self, id: JobId) -> Option<Finished> {
+        self.writing = None;
+        self.remove(id)
+    }
+
+    fn remove(&mut self, id: JobId) -> Option<Finished> {
         let job = self.jobs.remove(&id)?;
+        self.bytes = self.bytes.saturating_sub(job.bytes());
         let update_done = !self.jobs.values().any(|other| other.seq == job.seq);
         Some(Finished { seq: job.seq, update: job.update, path: job.path, update_done })
+    }
+
+    /// The jobs whose last fetch failed, with the reason.
+    pub fn failing(&self) -> Vec<Failure> {
+        let failing = self.jobs.values().filter_map(|job| {
+            let error = job.error.clone()?;
+            Some(Failure { seq: job.seq, dst_path: job.path.clone(), error })
+        });
+        failing.collect()
     }
 
     /// What has not ended, for people; the first hundred.
     #[must_use]
     pub fn pending(&self, now: Millis) -> Vec<Pending> {
-        let shown = self.jobs.values().take(100).map(|job| Pending {
+        let shown = self.jobs.iter().take(100).map(|(&id, job)| Pending {
             seq: job.seq,
             dst_path: job.path.clone(),
             state: match job.state {
                 State::Wanted(_) if job.attempts > 0 => PendingState::Retrying,
                 State::Wanted(_) => PendingState::Waiting,
                 State::Fetching => PendingState::Fetching,
+                State::Ready(_) if self.writing == Some(id) => PendingState::Writing,
                 State::Ready(_) => PendingState::Ready,
-                State::Writing(_) => PendingState::Writing,
             },
             attempts: job.attempts,
             retry_in_ms: match job.state {

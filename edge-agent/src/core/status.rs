@@ -30,9 +30,11 @@ pub struct Status {
     pub head: Option<Seq>,
     /// The last update that took effect as a whole.
     pub last_applied: Option<Seq>,
-    /// The last entry that the engine refused.
+    /// The last entry that was given up: the engine refused it, or it names no source.
     pub last_failure: Option<Failure>,
-    /// What has not taken effect yet; the first hundred.
+    /// How many entries have not taken effect yet.
+    pub pending_total: usize,
+    /// The first hundred of them.
     pub pending: Vec<Pending>,
     /// True once everything that was missed has taken effect: decisions can be asked for.
     pub ready: bool,
@@ -76,14 +78,14 @@ pub struct EngineStatus {
     pub error: Option<String>,
 }
 
-/// An entry that the engine refused.
+/// An entry that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// Its update.
     pub seq: Seq,
     /// Its place.
     pub dst_path: DataPath,
-    /// What the engine said.
+    /// Why.
     pub error: String,
 }
 
@@ -132,45 +134,69 @@ pub(super) struct Parts<'c> {
     pub(super) head: Option<Seq>,
     pub(super) last_applied: Option<Seq>,
     pub(super) last_failure: Option<Failure>,
+    pub(super) pending_total: usize,
     pub(super) pending: Vec<Pending>,
+    pub(super) failing: Vec<Failure>,
     pub(super) complete: bool,
+}
+
+/// Characters of an error that are shown: an engine may quote what it was sent.
+const SHOWN: usize = 400;
+
+/// An error, shortened for the log and for people.
+pub(super) fn shown(mut error: String) -> String {
+    if let Some((end, _)) = error.char_indices().nth(SHOWN) {
+        error.truncate(end);
+        error.push('…');
+    }
+    error
+}
+
+/// Problems of one kind that are told one by one.
+const TOLD: usize = 10;
+
+impl Parts<'_> {
+    /// What is wrong, in sentences.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = vec![];
+        if self.connection.state != ConnectionState::Live {
+            let why = self.connection.error.as_deref().unwrap_or("not yet connected");
+            problems.push(match self.connection.state {
+                ConnectionState::Replaying => "catching up with the hub".to_owned(),
+                _ => format!("not connected to the hub: {why}"),
+            });
+        }
+        match &self.engine.error {
+            Some(error) => problems.push(format!("the engine does not answer: {error}")),
+            None if !self.engine.up => {
+                problems.push("the engine is getting its policies".to_owned());
+            }
+            None if !self.complete && problems.is_empty() => {
+                problems.push("what was missed has not taken effect yet".to_owned());
+            }
+            None => {}
+        }
+        for Failure { seq, dst_path, error } in self.failing.iter().take(TOLD) {
+            problems.push(format!("update {seq} for {dst_path} waits for its source: {error}"));
+        }
+        if self.failing.len() > TOLD {
+            problems.push(format!("{} more wait for their sources", self.failing.len() - TOLD));
+        }
+        if let Some(failure) =
+            self.last_failure.as_ref().filter(|it| self.last_applied < Some(it.seq))
+        {
+            let Failure { seq, dst_path, error } = failure;
+            problems.push(format!("update {seq} for {dst_path} was given up: {error}"));
+        }
+        problems
+    }
 }
 
 impl Status {
     pub(super) fn new(parts: Parts<'_>) -> Self {
-        let Parts {
-            config,
-            scope,
-            connection,
-            engine,
-            cursor,
-            head,
-            last_applied,
-            last_failure,
-            pending,
-            complete,
-        } = parts;
-        let mut problems = vec![];
-        if connection.state != ConnectionState::Live {
-            let why = connection.error.as_deref().unwrap_or("not yet connected");
-            problems.push(format!("not connected to the hub: {why}"));
-        }
-        if let Some(error) = &engine.error {
-            problems.push(format!("the engine does not answer: {error}"));
-        }
-        for entry in pending.iter().filter(|entry| entry.error.is_some()) {
-            let error = entry.error.as_deref().unwrap_or_default();
-            problems.push(format!(
-                "update {} for {} waits for its source: {error}",
-                entry.seq, entry.dst_path
-            ));
-        }
-        if let Some(failure) = last_failure.as_ref().filter(|it| last_applied < Some(it.seq)) {
-            problems.push(format!(
-                "update {} for {} was refused by the engine: {}",
-                failure.seq, failure.dst_path, failure.error
-            ));
-        }
+        let problems = parts.problems();
+        let ready = parts.engine.up && parts.complete;
+        let Parts { config, scope, connection, engine, .. } = parts;
         Self {
             agent: config.agent.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -180,13 +206,14 @@ impl Status {
             engine_up: engine.up,
             engine_error: engine.error,
             connection,
-            cursor,
-            head,
-            last_applied,
-            last_failure,
-            pending,
-            ready: engine.up && complete,
-            healthy: problems.is_empty() && engine.up,
+            cursor: parts.cursor,
+            head: parts.head,
+            last_applied: parts.last_applied,
+            last_failure: parts.last_failure,
+            pending_total: parts.pending_total,
+            pending: parts.pending,
+            ready,
+            healthy: problems.is_empty(),
             problems,
         }
     }

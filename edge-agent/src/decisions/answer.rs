@@ -108,6 +108,12 @@ pub(super) fn invalid_parameter(message: &str) -> Response {
     refusal(StatusCode::BAD_REQUEST, "invalid_parameter", message)
 }
 
+/// 500: deciding ended without a decision.
+pub(super) fn gave_up() -> Response {
+    let message = "the engine failed on this request; the agent's log says more";
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+}
+
 /// 501: OPA can do it, the agent cannot.
 pub(super) fn not_implemented() -> Response {
     let message = "the agent's embedded engine does not serve this; ask /v1/data, or run the \

@@ -2,6 +2,9 @@
 //! talks to an OPA talks to the agent. Answers are OPA's to the byte where the engine's
 //! values are; data and policies are read-only here, because they come through Girasol.
 //!
+//! Deciding can take seconds, so it has threads of its own: the ones that everything else
+//! of the agent runs on are never blocked by a policy.
+//!
 //! | question | file |
 //! |---|---|
 //! | Which document does a path name, which switches has a query? | `request.rs` |
@@ -18,6 +21,7 @@ use axum::{
     routing::any,
 };
 use regorus::Value;
+use tokio::sync::Semaphore;
 
 use crate::engine::RegorusEngine;
 
@@ -41,7 +45,41 @@ pub fn router(engine: Arc<RegorusEngine>) -> Router {
         .route("/v1/query", any(not_here))
         .route("/v1/compile", any(not_here))
         .fallback(|| async { answer::not_found() })
-        .with_state(engine)
+        .with_state(Deciders::new(engine))
+}
+
+/// The engine, and the threads that may decide at the same time.
+#[derive(Clone)]
+struct Deciders {
+    engine: Arc<RegorusEngine>,
+    free: Arc<Semaphore>,
+}
+
+impl Deciders {
+    /// More decisions at a time than cores only make each other slower.
+    fn new(engine: Arc<RegorusEngine>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+        Self { engine, free: Arc::new(Semaphore::new(cores)) }
+    }
+
+    /// Runs `work` on a thread that may be blocked.
+    async fn run(
+        &self,
+        work: impl FnOnce(&RegorusEngine) -> Response + Send + 'static,
+    ) -> Response {
+        // Fails only for a semaphore that was closed, which nobody does.
+        let Ok(place) = Arc::clone(&self.free).acquire_owned().await else {
+            return answer::gave_up();
+        };
+        let engine = Arc::clone(&self.engine);
+        let work = move || {
+            // Kept by the work itself, which goes on when its client has gone away.
+            let _place = place;
+            work(&engine)
+        };
+        // It fails if it panicked, which the panic hook has reported, or if the agent ends.
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| answer::gave_up())
+    }
 }
 
 async fn health(method: Method) -> Response {
@@ -60,7 +98,7 @@ async fn not_here(method: Method) -> Response {
 }
 
 async fn data(
-    State(engine): State<Arc<RegorusEngine>>,
+    State(deciders): State<Deciders>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -71,19 +109,30 @@ async fn data(
     }
     let query = request::Query::parse(&uri);
     let style = if query.pretty { Style::Pretty } else { Style::Compact };
-    let input = match method {
-        Method::GET => query.input.as_deref().map(request::parameter).transpose(),
+    let posted = match method {
+        Method::GET => None,
+        // Reading YAML takes time that grows with the square of its nesting.
+        Method::POST if is_yaml(&headers) => {
+            return answer::invalid_parameter("YAML is not taken; send JSON");
+        }
         Method::POST => match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
-            Ok(body) => request::body(&body, is_yaml(&headers)),
-            Err(_) => Err("request body too large".to_owned()),
+            Ok(body) => Some(body),
+            Err(_) => return answer::invalid_parameter("request body too large"),
         },
         Method::PUT | Method::PATCH | Method::DELETE => return answer::written_through_girasol(),
         _ => return answer::method_not_allowed(),
     };
-    match input {
-        Ok(input) => decide(&engine, &uri, input, method == Method::POST).response(style),
-        Err(message) => answer::invalid_parameter(&message),
-    }
+    let work = move |engine: &RegorusEngine| {
+        let input = match &posted {
+            None => query.input.as_deref().map(request::parameter).transpose(),
+            Some(body) => request::body(body),
+        };
+        match input {
+            Ok(input) => decide(engine, &uri, input, posted.is_some()).response(style),
+            Err(message) => answer::invalid_parameter(&message),
+        }
+    };
+    deciders.run(work).await
 }
 
 fn decide(engine: &RegorusEngine, uri: &Uri, input: Option<Value>, warn: bool) -> Answer {

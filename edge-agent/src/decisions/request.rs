@@ -74,17 +74,10 @@ pub(super) fn parameter(text: &str) -> Result<Value, String> {
 }
 
 /// The input of a `POST`; none if the body has none, or `null`.
-pub(super) fn body(body: &[u8], is_yaml: bool) -> Result<Option<Value>, String> {
+pub(super) fn body(body: &[u8]) -> Result<Option<Value>, String> {
     let malformed = |reason: String| format!("body contains malformed input document: {reason}");
     if body.trim_ascii().is_empty() {
         return Ok(None);
-    }
-    if is_yaml {
-        let text = std::str::from_utf8(body).map_err(|error| malformed(error.to_string()))?;
-        let value = Value::from_yaml_str(text).map_err(|error| malformed(error.to_string()))?;
-        let input =
-            value.as_object().ok().and_then(|body| body.get(&Value::from("input")).cloned());
-        return Ok(input.filter(|input| !matches!(input, Value::Null)));
     }
     // What follows the first JSON value is nobody's, and of two inputs the last one counts.
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();

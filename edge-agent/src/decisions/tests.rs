@@ -127,15 +127,13 @@ async fn a_post_answers_what_opa_answers() {
 }
 
 #[tokio::test]
-async fn yaml_is_read_where_it_is_announced() {
+async fn yaml_is_refused_in_words() {
     let base = start().await;
     let http = crate::http::client(std::time::Duration::from_secs(5)).unwrap();
-    for (body, expected) in [("input:\n  x: 1", r#""result":true"#), ("x: 1", "api_usage_warning")]
-    {
-        let request = http.post(format!("{base}/v1/data/a/allow")).body(body);
-        let answer = request.header(CONTENT_TYPE, "application/x-yaml").send().await.unwrap();
-        assert!(answer.text().await.unwrap().contains(expected), "{body}");
-    }
+    let request = http.post(format!("{base}/v1/data/a/allow")).body("input: 1");
+    let answer = request.header(CONTENT_TYPE, "application/x-yaml").send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().await.unwrap().contains("send JSON"));
 }
 
 #[tokio::test]
@@ -228,4 +226,53 @@ async fn a_body_over_the_limit_is_refused() {
     let body = format!(r#"{{"input":"{}"}}"#, "x".repeat(MAX_BODY_BYTES));
     let answer = ask(&base, "POST", "/v1/data/a/allow", Some(&body)).await;
     assert!(answer.starts_with("400 ") && answer.contains("request body too large"), "{answer}");
+}
+
+#[tokio::test]
+async fn policies_that_take_long_block_nothing_else() {
+    let deciders = Deciders::new(Arc::new(RegorusEngine::new()));
+    let (release, released) = std::sync::mpsc::channel();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let places = deciders.free.available_permits();
+    assert!(places >= 2);
+    // One more than there are threads to decide on.
+    let slow = (0..=places).map(|_| {
+        let (deciders, released) = (deciders.clone(), Arc::clone(&released));
+        let wait = std::time::Duration::from_secs(10);
+        tokio::spawn(async move {
+            let work = move |_: &RegorusEngine| {
+                released.lock().unwrap().recv_timeout(wait).unwrap();
+                answer::not_found()
+            };
+            deciders.run(work).await.status()
+        })
+    });
+    let slow: Vec<_> = slow.collect();
+    while deciders.free.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    // This test has one thread, which answers although every decider is busy.
+    let base = start().await;
+    assert_eq!(ask(&base, "GET", "/health", None).await, format!("{JSON}{{}}\n"));
+    assert!(slow.iter().all(|task| !task.is_finished()));
+    // Whichever of them takes one.
+    slow.iter().for_each(|_| release.send(()).unwrap());
+    for task in slow {
+        assert_eq!(task.await.unwrap(), 404);
+    }
+    assert_eq!(deciders.free.available_permits(), places);
+}
+
+#[tokio::test]
+async fn a_panic_while_deciding_is_an_answer_and_takes_no_place() {
+    let deciders = Deciders::new(Arc::new(RegorusEngine::new()));
+    let places = deciders.free.available_permits();
+    for _ in 0..=places {
+        let response = deciders.run(|_| panic!("the test's")).await;
+        assert_eq!(response.status(), 500);
+        let body = axum::body::to_bytes(response.into_body(), 1 << 10).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["code"], "internal_error");
+    }
+    assert_eq!(deciders.free.available_permits(), places);
 }

@@ -2,7 +2,7 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | How is a real OPA filled over its REST API? | `opa.rs` |
+//! | How is a real OPA filled over its REST API? | `opa/` |
 //! | How does the embedded engine hold data and decide? | `regorus/` |
 
 use futures::future::BoxFuture;

@@ -35,8 +35,9 @@ impl HttpFetcher {
     async fn fetch(&self, source: &Source) -> Result<Box<RawValue>, FetchError> {
         let request = settings_of::<HttpConfig>(source)?.request()?;
         let url = Url::parse(&source.url).map_err(|error| {
-            FetchError::new(format!("url: {error}; give http://… or https://…"))
+            FetchError::permanent(format!("url: {error}; give http://… or https://…"))
         })?;
+        may_be_fetched(&url).map_err(FetchError::permanent)?;
         let is_json = request.is_json;
         let (shown, response) = self.ask(url, request).await?;
         let named = |message: String| FetchError::new(format!("{shown} {message}"));
@@ -56,13 +57,6 @@ impl HttpFetcher {
         for _ in 0..=MAX_REDIRECTS {
             let shown = display(&url);
             let named = |message: String| FetchError::new(format!("{shown}: {message}"));
-            if !matches!(url.scheme(), "http" | "https") {
-                return Err(FetchError::new(format!(
-                    "url: `{}` is not fetched from; give http://… or https://…",
-                    url.scheme()
-                )));
-            }
-            guard::check(&url).map_err(|refused| named(refused.to_string()))?;
             let mut builder = self.http.request(method.clone(), url.clone());
             builder = builder.headers(headers.clone());
             if let Some(body) = &body {
@@ -73,6 +67,8 @@ impl HttpFetcher {
                 return Ok((shown, response));
             };
             let next = next.map_err(named)?;
+            // Not the publisher's word but the server's, which may be another one tomorrow.
+            may_be_fetched(&next).map_err(FetchError::new)?;
             if next.origin() != url.origin() {
                 // Headers were meant for the host that the publisher named, whatever they
                 // are called; so was the body.
@@ -122,6 +118,16 @@ impl Fetcher for HttpFetcher {
     fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Box<RawValue>, FetchError>> {
         Box::pin(self.fetch(source))
     }
+}
+
+/// Refuses other schemes than HTTP's, and literal addresses that are never fetched from;
+/// names are looked at when they are resolved.
+fn may_be_fetched(url: &Url) -> Result<(), String> {
+    if !matches!(url.scheme(), "http" | "https") {
+        let scheme = url.scheme();
+        return Err(format!("url: `{scheme}` is not fetched from; give http://… or https://…"));
+    }
+    guard::check(url).map_err(|refused| format!("{}: {refused}", display(url)))
 }
 
 /// Where a response says to go, if it does.

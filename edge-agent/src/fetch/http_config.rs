@@ -70,7 +70,10 @@ impl HttpConfig {
                 .map(|(_, method)| method.clone())
                 .ok_or_else(|| {
                     let known: Vec<_> = METHODS.iter().map(|(known, _)| *known).collect();
-                    FetchError::new(format!("config.method: give one of {}", known.join(", ")))
+                    FetchError::permanent(format!(
+                        "config.method: give one of {}",
+                        known.join(", ")
+                    ))
                 })?,
         };
         let mut headers = HeaderMap::new();
@@ -89,7 +92,7 @@ impl HttpConfig {
                 Some(form(fields)?)
             }
             Some(_) => {
-                return Err(FetchError::new(
+                return Err(FetchError::permanent(
                     "config.data: give an object, sent as a form, or a string, sent as it is",
                 ));
             }
@@ -108,7 +111,7 @@ fn header(name: &str, value: &Value) -> Result<(HeaderName, HeaderValue), FetchE
     );
     // A header's name is no secret, but one with a line break in it is not a name either.
     valid.ok_or_else(|| {
-        FetchError::new(format!(
+        FetchError::permanent(format!(
             "config.headers: {name:?} is not a header name with a plain text value"
         ))
     })
@@ -122,7 +125,7 @@ fn form(fields: serde_json::Map<String, Value>) -> Result<String, FetchError> {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in fields {
         let text = scalar(&value).ok_or_else(|| {
-            FetchError::new(format!(
+            FetchError::permanent(format!(
                 "config.data: the form field {name:?} is not a string, number or boolean; \
                  to send JSON give `data` as a string and a content-type header"
             ))
@@ -177,7 +180,11 @@ mod tests {
         assert_eq!(request(r#"{"method":"post"}"#).unwrap().method, Method::POST);
         assert_eq!(request(r#"{"method":"DELETE"}"#).unwrap().method, Method::DELETE);
         let error = request(r#"{"method":"trace"}"#).err().unwrap();
-        assert_eq!(error.0, "config.method: give one of get, post, put, patch, head, delete");
+        assert!(error.is_permanent());
+        assert_eq!(
+            error.to_string(),
+            "config.method: give one of get, post, put, patch, head, delete"
+        );
     }
 
     #[test]
@@ -189,7 +196,9 @@ mod tests {
             (r#"{"data":["secret"]}"#, "config.data"),
             (r#"{"data":{"f":{"a":"secret"}}}"#, "form field \"f\""),
         ] {
-            let error = request(config).err().unwrap().0;
+            let error = request(config).err().unwrap();
+            assert!(error.is_permanent(), "{config}");
+            let error = error.to_string();
             assert!(error.contains(words) && !error.contains("secret"), "{config}: {error}");
         }
     }

@@ -96,11 +96,11 @@ fn fetcher() -> HttpFetcher {
     HttpFetcher { http, max_body_bytes: 256 }
 }
 
-async fn fetch(url: &str, config: &str) -> Result<String, String> {
+async fn fetch(url: &str, config: &str) -> Result<String, FetchError> {
     let config = Some(RawValue::from_string(config.to_owned()).unwrap());
     let source = Source { url: url.to_owned(), config };
     let data = fetcher().fetch(&source).await;
-    data.map(|data| data.get().to_owned()).map_err(|error| error.0)
+    data.map(|data| data.get().to_owned())
 }
 
 async fn echoed(url: &str, config: &str) -> serde_json::Value {
@@ -165,7 +165,9 @@ async fn every_failure_says_what_came_and_nothing_of_what_was_in_it() {
         let source = Source { url, config: None };
         let mut fetcher = fetcher();
         fetcher.max_body_bytes = 32;
-        let error = fetcher.fetch(&source).await.unwrap_err().0;
+        let error = fetcher.fetch(&source).await.unwrap_err();
+        assert!(!error.is_permanent(), "{path}");
+        let error = error.to_string();
         assert!(error.contains(words) && !error.contains("secret"), "{path}: {error}");
     }
 }
@@ -176,7 +178,7 @@ async fn a_source_that_is_not_there_is_named_with_its_reason() {
     let address = closed.local_addr().unwrap();
     drop(closed);
     let error = fetch(&format!("http://{address}/x?k=secret"), "{}").await.unwrap_err();
-    assert_eq!(error, format!("http://{address}/x: Connection refused"));
+    assert_eq!(error, FetchError::new(format!("http://{address}/x: Connection refused")));
     for (url, words) in [
         ("postgres://u:secret@h/db", "`postgres` is not fetched from"),
         ("not an address", "url: relative URL without a base"),
@@ -185,6 +187,8 @@ async fn a_source_that_is_not_there_is_named_with_its_reason() {
     ] {
         let begun = Instant::now();
         let error = fetch(url, "{}").await.unwrap_err();
+        assert!(error.is_permanent(), "{url}");
+        let error = error.to_string();
         assert!(error.contains(words) && !error.contains("secret"), "{url}: {error}");
         assert!(begun.elapsed() < Duration::from_millis(400), "{url} was connected to");
     }

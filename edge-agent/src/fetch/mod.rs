@@ -33,12 +33,29 @@ impl std::fmt::Debug for Source {
 
 /// Why there is no data. Never holds a body, a header, or a password of an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FetchError(pub String);
+#[error("{message}")]
+pub struct FetchError {
+    message: String,
+    permanent: bool,
+}
 
 impl FetchError {
-    fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+    /// Worth another try: what failed is the world, which changes.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), permanent: false }
+    }
+
+    /// Fails however often it is tried: what is wrong is the source itself.
+    #[must_use]
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self { message: message.into(), permanent: true }
+    }
+
+    /// True if another try would fail in the same way.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.permanent
     }
 }
 
@@ -87,7 +104,7 @@ impl Fetchers {
         };
         found.map(AsRef::as_ref).ok_or_else(|| {
             let known: Vec<_> = self.known.iter().map(|fetcher| fetcher.name()).collect();
-            FetchError::new(format!(
+            FetchError::permanent(format!(
                 "config.fetcher: this agent has no `{}`; it has {}",
                 named.fetcher.unwrap_or_default(),
                 known.join(", ")
@@ -105,8 +122,8 @@ fn settings_of<'s, T: Deserialize<'s> + Default>(source: &'s Source) -> Result<T
     };
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().to_string() {
-        root if root == "." => FetchError::new("config: give an object"),
-        path => FetchError::new(format!("config.{path}: it has the wrong type")),
+        root if root == "." => FetchError::permanent("config: give an object"),
+        path => FetchError::permanent(format!("config.{path}: it has the wrong type")),
     })
 }
 
@@ -126,12 +143,12 @@ mod tests {
         }
     }
 
-    async fn picked(config: Option<&str>) -> String {
+    async fn picked(config: Option<&str>) -> FetchError {
         let fetchers =
             Fetchers { known: vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))] };
         let config = config.map(|text| RawValue::from_string(text.to_owned()).unwrap());
         let source = Source { url: "http://h".to_owned(), config };
-        fetchers.fetch(&source).await.unwrap_err().0
+        fetchers.fetch(&source).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -142,20 +159,22 @@ mod tests {
             (Some(r#"{"fetcher":null,"headers":{}}"#), "First"),
             (Some(r#"{"fetcher":"Second"}"#), "Second"),
         ] {
-            assert_eq!(picked(config).await, expected);
+            assert_eq!(picked(config).await, FetchError::new(expected));
         }
     }
 
     #[tokio::test]
     async fn an_unknown_fetcher_is_an_error_that_names_the_known_ones() {
         let error = picked(Some(r#"{"fetcher":"Third"}"#)).await;
-        assert_eq!(error, "config.fetcher: this agent has no `Third`; it has First, Second");
+        let expected = "config.fetcher: this agent has no `Third`; it has First, Second";
+        assert_eq!(error, FetchError::permanent(expected));
     }
 
     #[tokio::test]
     async fn settings_of_the_wrong_type_are_named_and_not_shown() {
-        assert_eq!(picked(Some(r#""secret""#)).await, "config: give an object");
+        let error = picked(Some(r#""secret""#)).await;
+        assert_eq!(error, FetchError::permanent("config: give an object"));
         let error = picked(Some(r#"{"fetcher":["secret"]}"#)).await;
-        assert_eq!(error, "config.fetcher: it has the wrong type");
+        assert_eq!(error, FetchError::permanent("config.fetcher: it has the wrong type"));
     }
 }

@@ -12,8 +12,9 @@ use reqwest::dns::{Name, Resolve, Resolving};
 use url::{Host, Url};
 
 /// Metadata services outside the link-local ranges.
-const METADATA: [IpAddr; 4] = [
+const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)), // AWS
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254)), // Google Cloud
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),                    // Alibaba Cloud
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),                      // Azure
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),                        // Oracle Cloud
@@ -100,6 +101,7 @@ mod tests {
             "[fe80::1]",
             "[febf::1]",
             "[fd00:ec2::254]",
+            "[fd20:ce::254]",
             "[::ffff:169.254.169.254]",
             "[::169.254.169.254]",
             "[64:ff9b::169.254.169.254]",

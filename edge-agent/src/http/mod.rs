@@ -1,7 +1,10 @@
-//! The one HTTP client of a process, and TLS for everything that connects out.
+//! The HTTP clients of a process, and TLS for everything that connects out.
 //!
-//! The client follows no redirects: only a fetch has a reason to, and it looks at every
-//! step ([`crate::fetch`]). It never connects to an address that [`guard`] refuses.
+//! A client follows no redirects: only a fetch has a reason to, and it looks at every
+//! step ([`crate::fetch`]). A client connects to no name that resolves to an address that
+//! [`guard`] refuses. Literal addresses are not resolved, so a client cannot tell: whoever
+//! takes addresses from others, as a fetch does, asks [`guard::check`] first. The addresses
+//! of the settings are the operator's own word.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -21,7 +24,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// The TLS library cannot be set up.
 pub fn client(timeout: Duration) -> Result<reqwest::Client, HttpError> {
-    reqwest::Client::builder()
+    build(reqwest::Client::builder(), timeout)
+}
+
+/// The same for a neighbour: it takes no proxy from the environment, which would see what
+/// is said to it.
+///
+/// # Errors
+/// The TLS library cannot be set up.
+pub fn direct_client(timeout: Duration) -> Result<reqwest::Client, HttpError> {
+    build(reqwest::Client::builder().no_proxy(), timeout)
+}
+
+fn build(builder: reqwest::ClientBuilder, timeout: Duration) -> Result<reqwest::Client, HttpError> {
+    builder
         .tls_backend_preconfigured(tls::config()?)
         .dns_resolver(guard::GuardedResolver)
         .redirect(reqwest::redirect::Policy::none())

@@ -13,7 +13,7 @@ use crate::core::queue::Ready;
 use crate::core::status::Status;
 use crate::core::{Core, Effect, Input};
 use crate::engine::{Engine, EngineError, Write};
-use crate::fetch::Fetchers;
+use crate::fetch::{FetchError, Fetchers};
 use crate::policy::PolicyModule;
 
 /// A question for the core's status, with where to answer.
@@ -96,38 +96,50 @@ impl Shell {
         match effect {
             Effect::Connect => self.link.connect(),
             Effect::Send(frame) => self.link.send(&frame),
+            Effect::Disconnect => self.link.disconnect(),
             Effect::Fetch(job, source) => {
                 let fetchers = Arc::clone(&self.fetchers);
-                self.spawn(async move {
-                    let result = fetchers.fetch(&source).await;
-                    Input::Fetched(job, result.map_err(|error| error.to_string()))
-                });
+                let fetch = async move { fetchers.fetch(&source).await };
+                let broken = || Err(FetchError::new("the fetcher broke"));
+                self.spawn(fetch, broken, move |result| Input::Fetched(job, result));
             }
             Effect::Write(ready) => {
                 let engine = Arc::clone(&self.engine);
-                self.spawn(async move {
-                    let job = ready.job;
-                    Input::Written(job, engine.write(as_write(&ready)).await)
-                });
+                let job = ready.job;
+                let write = async move { engine.write(as_write(&ready)).await };
+                let broken = || Err(EngineError::Rejected("the engine broke on it".to_owned()));
+                self.spawn(write, broken, move |result| Input::Written(job, result));
             }
             Effect::PrepareEngine => {
                 let (engine, policies) = (Arc::clone(&self.engine), Arc::clone(&self.policies));
-                self.spawn(async move { Input::Prepared(prepare(&*engine, &policies).await) });
+                let prepare = async move { prepare(&*engine, &policies).await };
+                let broken = || Err(EngineError::Rejected("the engine broke on them".to_owned()));
+                self.spawn(prepare, broken, Input::Prepared);
             }
             Effect::ProbeEngine => {
                 let engine = Arc::clone(&self.engine);
-                self.spawn(async move { Input::Probed(engine.probe().await) });
+                let probe = async move { engine.probe().await };
+                let broken = || Err(EngineError::Unavailable("the probe broke".to_owned()));
+                self.spawn(probe, broken, Input::Probed);
             }
             Effect::Report(report) => report::log(&report),
             Effect::GiveUp(_) => {}
         }
     }
 
-    fn spawn(&self, work: impl Future<Output = Input> + Send + 'static) {
+    /// Runs `work` beside the loop and feeds its result back. Work that panics is a failure
+    /// like another: a job without an end would hold up everything behind it.
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        broken: impl FnOnce() -> T + Send + 'static,
+        input: impl FnOnce(T) -> Input + Send + 'static,
+    ) {
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
+            let result = tokio::spawn(work).await.unwrap_or_else(|_| broken());
             // The receiver lives as long as the process.
-            let _ = inputs.send(work.await);
+            let _ = inputs.send(input(result));
         });
     }
 }

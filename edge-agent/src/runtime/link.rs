@@ -82,6 +82,11 @@ impl Link {
         });
     }
 
+    /// Ends the open connection; an input says so when it has ended.
+    pub(super) fn disconnect(&mut self) {
+        self.outgoing = None;
+    }
+
     /// Sends a frame on the open connection. Without one the frame is for nobody: what it
     /// asked for is asked again by the next `hello`.
     pub(super) fn send(&self, frame: &AgentFrame) {
@@ -151,7 +156,10 @@ async fn converse(
                     None => return "closed by the hub".to_owned(),
                 }
             }
-            Some(message) = to_send.recv() => {
+            message = to_send.recv() => {
+                let Some(message) = message else {
+                    return "closed by the agent".to_owned();
+                };
                 if let Err(error) = sink.send(message).await {
                     return why(&error);
                 }

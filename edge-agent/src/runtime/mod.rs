@@ -95,7 +95,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         }
         EngineKind::Opa => {
             tracing::info!(local = %local_address, "listening");
-            Arc::new(OpaEngine::new(http.clone(), settings.opa_url, settings.opa_token))
+            Arc::new(OpaEngine::new(settings.opa_url, settings.opa_token)?)
         }
     };
     let core = Core::new(Config {

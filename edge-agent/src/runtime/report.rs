@@ -18,15 +18,11 @@ pub(super) fn log(report: &Report) {
         Report::FetchFailed(seq, error, wait) => {
             tracing::warn!(%seq, %error, retry_in_ms = wait, "a source failed; the old data stays");
         }
-        Report::WriteRejected(seq, error) => {
-            tracing::error!(%seq, %error, "the engine refused an entry; it is given up");
-        }
+        Report::GivenUp(seq, error) => tracing::error!(%seq, %error, "an entry is given up"),
         Report::EnginePrepared => tracing::info!("the engine has its policies"),
         Report::EngineDown(error, wait) => {
             tracing::warn!(%error, retry_in_ms = wait, "the engine does not answer");
         }
-        Report::EngineEmpty => {
-            tracing::warn!("the engine was emptied; filling it again");
-        }
+        Report::Refill => tracing::warn!("the engine was emptied; filling it again"),
     }
 }

@@ -10,7 +10,7 @@ use url::Url;
 pub(super) enum Kind {
     /// Any text that is not empty.
     Text,
-    /// An `http` or `https` address without user and password.
+    /// An address as [`http_address`] has it.
     Url,
     /// Topics, separated by commas; in the file a list of strings.
     Topics,
@@ -47,7 +47,7 @@ impl Kind {
         }
         match self {
             Self::Text => Ok(Value::Text(text.to_owned())),
-            Self::Url => url(text).map(Value::Url),
+            Self::Url => http_address(text).map(Value::Url),
             Self::Topics => {
                 let topics = text.split(',').map(|topic| topic.trim().to_owned());
                 topics_of(topics.collect())
@@ -115,7 +115,12 @@ fn topics_of(topics: Vec<String>) -> Result<Value, String> {
     }
 }
 
-fn url(text: &str) -> Result<Url, String> {
+/// An `http` or `https` address without user, password, query and fragment: it is shown in
+/// logs and messages, and paths are added to it.
+///
+/// # Errors
+/// What to give in its place; the text itself is not repeated.
+pub(crate) fn http_address(text: &str) -> Result<Url, String> {
     let advice = "give an address such as http://localhost:7002";
     let url = Url::parse(text).map_err(|_| advice.to_owned())?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -125,6 +130,9 @@ fn url(text: &str) -> Result<Url, String> {
         return Err("an address with a user or password in it ends up in logs; give a token \
                     instead"
             .to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("give the address without what follows the ? or #".to_owned());
     }
     Ok(url)
 }

@@ -26,6 +26,7 @@ pub use resolve::{Resolved, Sources};
 pub use table::{SETTINGS, Setting};
 
 use kind::Value;
+pub(crate) use kind::http_address;
 
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,7 +95,7 @@ pub struct Settings {
     pub token: Secret,
     /// What to subscribe to.
     pub topics: Vec<String>,
-    /// Whose updates.
+    /// Whose updates; only the default scope for now.
     pub scope: String,
     /// The agent's name in statistics and receipts.
     pub agent_name: String,
@@ -108,7 +109,7 @@ pub struct Settings {
     pub policy_dir: Option<PathBuf>,
     /// Where state is kept.
     pub data_dir: Option<PathBuf>,
-    /// The local API.
+    /// The local API, on loopback.
     pub listen: SocketAddr,
     /// The decisions of the embedded engine.
     pub decision_listen: SocketAddr,
@@ -124,7 +125,8 @@ impl Settings {
     /// The typed settings.
     ///
     /// # Errors
-    /// Names the setting that is missing and how to give it.
+    /// Names the setting that is missing, or that this version cannot follow, and what to
+    /// do about it.
     pub fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
         let Some(token) = resolved.secret("token") else {
             return Err(ConfigError {
@@ -134,12 +136,26 @@ impl Settings {
                 ),
             });
         };
+        let scope = resolved.text("scope")?;
+        if scope != protocol::DEFAULT_SCOPE {
+            // The hub would subscribe the agent to the default scope, without a word.
+            let only = protocol::DEFAULT_SCOPE;
+            let reason = format!("there are no scopes yet but `{only}`; leave it out");
+            return Err(resolved.refuse("scope", &reason));
+        }
+        let listen = resolved.address("listen")?;
+        if !listen.ip().to_canonical().is_loopback() {
+            // Whoever reaches it may ask it everything: it has no key yet.
+            let reason = "the agent's own API is for its own machine only; give a loopback \
+                          address, such as 127.0.0.1:7766";
+            return Err(resolved.refuse("listen", reason));
+        }
         let log_level = resolved.text("log_level")?;
         Ok(Self {
             server: resolved.url("server")?,
             token,
             topics: resolved.list("topics")?,
-            scope: resolved.text("scope")?,
+            scope,
             agent_name: resolved.text("agent_name").unwrap_or_else(|_| host_name()),
             engine: match resolved.text("engine")?.as_str() {
                 "opa" => EngineKind::Opa,
@@ -149,7 +165,7 @@ impl Settings {
             opa_token: resolved.secret("opa_token"),
             policy_dir: resolved.path("policy_dir"),
             data_dir: resolved.path("data_dir"),
-            listen: resolved.address("listen")?,
+            listen,
             decision_listen: resolved.address("decision_listen")?,
             log_level: log_level.parse().map_err(|_| missing("log_level"))?,
             log_format: match resolved.text("log_format")?.as_str() {

@@ -80,6 +80,15 @@ impl Resolved {
         Ok(Self { entries })
     }
 
+    /// Says that a value cannot be used, and where it was set.
+    pub(super) fn refuse(&self, name: &str, reason: &str) -> ConfigError {
+        let entry = self.entries.iter().find(|entry| entry.setting.name == name);
+        entry.map_or_else(
+            || ConfigError::new(format!("{name}: {reason}")),
+            |entry| wrong(entry.setting, &entry.origin, reason),
+        )
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.entries.iter().find(|entry| entry.setting.name == name)?.value.as_ref()
     }

@@ -76,9 +76,13 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("topics", Kind::Topics, "topics to subscribe to, separated by commas")
         .default("policy_data")
         .opal("DATA_TOPICS"),
-    Setting::new("scope", Kind::Text, "the scope whose updates to receive")
-        .default(protocol::DEFAULT_SCOPE)
-        .opal("SCOPE_ID"),
+    Setting::new(
+        "scope",
+        Kind::Text,
+        "the scope whose updates to receive; only the default for now",
+    )
+    .default(protocol::DEFAULT_SCOPE)
+    .opal("SCOPE_ID"),
     Setting::new(
         "agent_name",
         Kind::AgentName,
@@ -99,7 +103,7 @@ pub const SETTINGS: &[Setting] = &[
         .opal("POLICY_STORE_AUTH_TOKEN"),
     Setting::new("policy_dir", Kind::Path, "folder of .rego files to load"),
     Setting::new("data_dir", Kind::Path, "folder for state; reserved, nothing is kept in it yet"),
-    Setting::new("listen", Kind::Address, "where the agent's own API listens")
+    Setting::new("listen", Kind::Address, "where the agent's own API listens; loopback only")
         .default("127.0.0.1:7766"),
     Setting::new(
         "decision_listen",

@@ -81,7 +81,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
         (&[], &[TOKEN], None, "default"),
     ] {
         let resolved = resolve(flags, variables, file).unwrap();
-        assert_eq!(Settings::new(&resolved).unwrap().scope, scope);
+        assert_eq!(resolved.text("scope").unwrap(), scope);
     }
 }
 
@@ -135,6 +135,7 @@ fn what_is_wrong_is_named_with_its_place_and_never_shown() {
         (&[], &[("GIRASOL_SERVER", "secret")], None, "GIRASOL_SERVER: give an address such as"),
         (&[], &[("GIRASOL_SERVER", "ftp://h")], None, "GIRASOL_SERVER: give an address such as"),
         (&[], &[("GIRASOL_OPA_URL", "http://u:secret@h")], None, "ends up in logs"),
+        (&[], &[("GIRASOL_OPA_URL", "http://h?secret")], None, "GIRASOL_OPA_URL: give the address"),
         (&[], &[("GIRASOL_FETCH_TIMEOUT_SECONDS", "0")], None, "at least 1"),
         (&[], &[], Some("topics = \"a\""), "girasol.toml: topics: give a list of strings"),
         (&[], &[], Some("fetch_timeout_seconds = \"5\""), "fetch_timeout_seconds: give a number"),
@@ -145,6 +146,25 @@ fn what_is_wrong_is_named_with_its_place_and_never_shown() {
         assert!(error.contains(words), "{error}");
         assert!(words.contains("TOPICS") || !error.contains("secret"), "{error}");
     }
+}
+
+#[test]
+fn a_scope_and_a_listener_that_cannot_be_yet_are_refused_in_one_line() {
+    for (flags, variables, words) in [
+        (&[("scope", "blue")][..], &[TOKEN][..], "--scope: there are no scopes yet"),
+        (&[], &[TOKEN, ("OPAL_SCOPE_ID", "blue")], "OPAL_SCOPE_ID: there are no scopes yet"),
+        (&[("listen", "0.0.0.0:7766")], &[TOKEN], "--listen: the agent's own API"),
+        (&[("listen", "[::]:7766")], &[TOKEN], "--listen: the agent's own API"),
+        (&[], &[TOKEN, ("GIRASOL_LISTEN", "10.0.0.1:1")], "GIRASOL_LISTEN: the agent's own API"),
+    ] {
+        let error = Settings::new(&resolve(flags, variables, None).unwrap()).unwrap_err();
+        assert!(error.message.starts_with(words) && !error.message.contains('\n'), "{error}");
+    }
+    for listen in ["127.0.0.2:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        assert!(Settings::new(&resolve(&[("listen", listen)], &[TOKEN], None).unwrap()).is_ok());
+    }
+    let elsewhere = [("decision_listen", "0.0.0.0:8181"), ("scope", "default")];
+    assert!(Settings::new(&resolve(&elsewhere, &[TOKEN], None).unwrap()).is_ok());
 }
 
 #[test]
@@ -166,7 +186,7 @@ fn a_missing_token_says_how_to_give_and_how_to_get_one() {
 
 #[test]
 fn secrets_are_never_shown() {
-    let variables = [TOKEN, ("GIRASOL_OPA_TOKEN", "secret"), ("OPAL_SCOPE_ID", "s1")];
+    let variables = [TOKEN, ("GIRASOL_OPA_TOKEN", "secret"), ("OPAL_SCOPE_ID", "default")];
     let resolved = resolve(&[("topics", "a,b")], &variables, None).unwrap();
     for format in [PrintFormat::Table, PrintFormat::Json, PrintFormat::Toml] {
         let printed = resolved.print(format);

@@ -10,7 +10,7 @@ use url::Url;
 use super::marker::{self, Mark, Marker};
 use crate::{
     engine::EngineError,
-    http::{display, failure},
+    http::{self, HttpError, display, failure},
     settings::Secret,
 };
 
@@ -34,6 +34,14 @@ pub(super) enum Body<'b> {
     None,
 }
 
+/// OPA's no to a module.
+pub(super) struct Refused {
+    /// Which module, and OPA's words.
+    pub(super) why: String,
+    /// It is not Rego, whatever other modules there are.
+    pub(super) unreadable: bool,
+}
+
 /// OPA's error document.
 #[derive(Default, Deserialize)]
 struct Refusal {
@@ -45,6 +53,8 @@ struct Refusal {
 
 #[derive(Deserialize)]
 struct Detail {
+    #[serde(default)]
+    code: String,
     #[serde(default)]
     message: String,
     #[serde(default)]
@@ -60,14 +70,20 @@ struct Location {
 }
 
 #[derive(Deserialize)]
-struct Found {
-    #[serde(default)]
-    result: Option<Mark>,
+struct Found<T> {
+    result: Option<T>,
+}
+
+#[derive(Deserialize)]
+struct Module {
+    raw: String,
 }
 
 impl Rest {
-    pub(super) fn new(http: Client, url: Url, token: Option<Secret>) -> Self {
-        Self { http, url, token }
+    pub(super) fn new(url: Url, token: Option<Secret>) -> Result<Self, HttpError> {
+        // A proxy would see the token and all of the data.
+        let http = http::direct_client(WRITE_TIMEOUT)?;
+        Ok(Self { http, url, token })
     }
 
     /// Writes at a place of the data document.
@@ -86,19 +102,43 @@ impl Rest {
         }
     }
 
-    /// Puts or deletes a policy module; a module that is to go may be gone.
+    /// Puts or deletes a policy module, unless OPA refuses; a module that is to go may be
+    /// gone.
     pub(super) async fn policy(
         &self,
         method: Method,
         id: &str,
         body: Body<'_>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<Refused>, EngineError> {
         let gone = method == Method::DELETE;
         let response = self.call(method, self.address("policies", id.split('/')), body).await?;
+        let status = response.status();
+        if status == StatusCode::OK || (gone && status == StatusCode::NOT_FOUND) {
+            return Ok(None);
+        }
+        let refusal = read_refusal(response).await;
+        let unreadable = refusal.errors.iter().any(|error| error.code == "rego_parse_error");
+        match judge(status, &refusal) {
+            EngineError::Rejected(why) => {
+                Ok(Some(Refused { why: format!("{id}: {why}"), unreadable }))
+            }
+            unavailable @ EngineError::Unavailable(_) => Err(unavailable),
+        }
+    }
+
+    /// The text of a policy module, if there is one of that name.
+    pub(super) async fn read_policy(&self, id: &str) -> Result<Option<String>, EngineError> {
+        let url = self.address("policies", id.split('/'));
+        let response = self.call(Method::GET, url, Body::None).await?;
         match response.status() {
-            StatusCode::OK => Ok(()),
-            StatusCode::NOT_FOUND if gone => Ok(()),
-            _ => Err(refusal(response).await),
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(refusal(response).await),
+        }
+        let body = response.bytes().await.map_err(|error| self.unavailable(error))?;
+        match serde_json::from_slice::<Found<Module>>(&body) {
+            Ok(Found { result: Some(module) }) => Ok(Some(module.raw)),
+            _ => Err(EngineError::Rejected(format!("{id}: OPA did not answer with its text"))),
         }
     }
 
@@ -111,7 +151,7 @@ impl Rest {
             return Err(refusal(response).await);
         }
         let body = response.bytes().await.map_err(|error| self.unavailable(error))?;
-        Ok(serde_json::from_slice::<Found>(&body).ok().and_then(|found| found.result))
+        Ok(serde_json::from_slice::<Found<Mark>>(&body).ok().and_then(|found| found.result))
     }
 
     /// Puts this run's marker.
@@ -165,13 +205,20 @@ impl Rest {
 /// What an answer that is not a success means.
 async fn refusal(response: Response) -> EngineError {
     let status = response.status();
+    judge(status, &read_refusal(response).await)
+}
+
+async fn read_refusal(response: Response) -> Refusal {
     let body = response.bytes().await.unwrap_or_default();
-    let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
+    serde_json::from_slice(&body).unwrap_or_default()
+}
+
+fn judge(status: StatusCode, refusal: &Refusal) -> EngineError {
     let mut message = format!("OPA answered {}", status.as_u16());
     if !refusal.message.is_empty() {
         message = format!("{message}: {}", refusal.message.replace('\n', " "));
     }
-    for Detail { message: detail, location } in &refusal.errors {
+    for Detail { message: detail, location, .. } in &refusal.errors {
         let place = match location {
             Some(Location { file, row }) => format!("{file}:{row}: "),
             None => String::new(),
@@ -179,7 +226,9 @@ async fn refusal(response: Response) -> EngineError {
         message = format!("{message}; {place}{detail}");
     }
     match status.as_u16() {
-        401 | 403 => EngineError::Rejected(format!("{message}; check --opa-token")),
+        // Not what was written is wrong but who writes it, which somebody will mend; an
+        // update that is given up until then would be lost.
+        401 | 403 => EngineError::Unavailable(format!("{message}; check --opa-token")),
         408 | 425 | 429 | 500.. => EngineError::Unavailable(message),
         _ => EngineError::Rejected(message),
     }
@@ -192,8 +241,7 @@ mod tests {
     #[test]
     fn every_segment_is_escaped_on_its_own() {
         let address = |base: &str, path: &str| {
-            let http = crate::http::client(PROBE_TIMEOUT).unwrap();
-            let rest = Rest::new(http, Url::parse(base).unwrap(), None);
+            let rest = Rest::new(Url::parse(base).unwrap(), None).unwrap();
             let path = DataPath::parse(path).unwrap();
             rest.address("data", path.segments().iter().map(String::as_str)).to_string()
         };

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{Engine, EngineError, EngineState, Write};
-use crate::{policy::PolicyModule, settings::Secret};
+use crate::{http::HttpError, policy::PolicyModule, settings::Secret};
 
 mod call;
 mod marker;
@@ -33,9 +33,11 @@ pub struct OpaEngine {
 
 impl OpaEngine {
     /// An OPA at `url`, asked with the bearer token `token`. Does not connect.
-    #[must_use]
-    pub fn new(http: reqwest::Client, url: Url, token: Option<Secret>) -> Self {
-        Self { rest: Rest::new(http, url, token), marker: Marker::new() }
+    ///
+    /// # Errors
+    /// There is no HTTP client.
+    pub fn new(url: Url, token: Option<Secret>) -> Result<Self, HttpError> {
+        Ok(Self { rest: Rest::new(url, token)?, marker: Marker::new() })
     }
 
     async fn put(&self, path: &DataPath, data: &RawValue) -> Result<(), EngineError> {

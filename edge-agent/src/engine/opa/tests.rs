@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use axum::{
@@ -48,9 +47,17 @@ async fn answer(
         return (StatusCode::from_u16(*status).unwrap(), *answer).into_response();
     }
     match (verb.as_str(), path.strip_prefix("/v1/policies/")) {
-        ("GET", _) => {
+        ("GET", Some(id)) => match opa.policies.get(id) {
+            Some(raw) => axum::Json(serde_json::json!({"result": {"raw": raw}})).into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        },
+        ("GET", None) => {
             let result = opa.marker.as_ref().map(|marker| format!(r#"{{"result":{marker}}}"#));
             result.unwrap_or_else(|| "{}".to_owned()).into_response()
+        }
+        ("PUT", Some(_)) if !body.starts_with("package ") => {
+            let why = r#"{"code":"invalid_parameter","message":"no","errors":[{"code":"rego_parse_error","message":"package expected","location":{"file":"b.rego","row":1,"col":1}}]}"#;
+            (StatusCode::BAD_REQUEST, why).into_response()
         }
         ("PUT", Some(id)) => {
             let refused = match opa.needs.get(id).map(|need| (need.strip_prefix('!'), *need)) {
@@ -84,9 +91,8 @@ async fn start() -> (Shared, OpaEngine) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let http = crate::http::client(Duration::from_secs(5)).unwrap();
     let token = Some(Secret::new("tok".to_owned()));
-    (opa, OpaEngine::new(http, url, token))
+    (opa, OpaEngine::new(url, token).unwrap())
 }
 
 fn raw(text: &str) -> Box<RawValue> {
@@ -178,7 +184,8 @@ async fn what_opa_answers_is_rejected_or_unavailable() {
     for (status, body, words, retried) in [
         (404, refusal, "OPA answered 404: storage_write_conflict_error: /a", false),
         (400, "", "OPA answered 400", false),
-        (401, "{}", "check --opa-token", false),
+        (401, "{}", "check --opa-token", true),
+        (403, "{}", "check --opa-token", true),
         (301, "", "OPA answered 301", false),
         (500, "<html>", "OPA answered 500", true),
         (503, "", "OPA answered 503", true),
@@ -198,8 +205,7 @@ async fn an_opa_that_is_not_there_is_unavailable_and_named() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
-    let http = crate::http::client(Duration::from_secs(5)).unwrap();
-    let engine = OpaEngine::new(http, Url::parse(&url).unwrap(), None);
+    let engine = OpaEngine::new(Url::parse(&url).unwrap(), None).unwrap();
     let error = engine.probe().await.unwrap_err();
     let expected = format!("OPA at {url}/: Connection refused; start it, or correct --opa-url");
     assert_eq!(error, EngineError::Unavailable(expected));
@@ -242,4 +248,62 @@ async fn a_policy_that_never_gets_in_is_rejected_with_opas_words() {
         EngineError::Rejected("b.rego: OPA answered 400: no; b.rego:3: var x is unsafe".to_owned())
     );
     assert!(opa.lock().unwrap().policies.contains_key("a.rego"));
+}
+
+#[tokio::test]
+async fn a_syntax_error_in_a_new_policy_deletes_nothing() {
+    let (opa, engine) = start().await;
+    engine.set_policies(&[module("old.rego")]).await.unwrap();
+    opa.lock().unwrap().asked.clear();
+    // The other one is refused for a reason that could go away with the old one.
+    opa.lock().unwrap().needs = BTreeMap::from([("a.rego", "!old.rego")]);
+    let broken = PolicyModule { id: "b.rego".to_owned(), rego: "pakage b".to_owned() };
+    let error = engine.set_policies(&[module("a.rego"), broken]).await.unwrap_err();
+    let words = "b.rego: OPA answered 400: no; b.rego:1: package expected";
+    assert_eq!(error, EngineError::Rejected(words.to_owned()));
+    let opa = opa.lock().unwrap();
+    assert!(!opa.asked.iter().any(|asked| asked.starts_with("DELETE")));
+    assert!(opa.policies.contains_key("old.rego"));
+}
+
+#[tokio::test]
+async fn policies_that_made_way_in_vain_are_put_back() {
+    let (opa, engine) = start().await;
+    let mut changed = module("c.rego");
+    changed.rego.push_str("\n# before");
+    engine.set_policies(&[module("old.rego"), changed, module("older.rego")]).await.unwrap();
+    let before = opa.lock().unwrap().policies.clone();
+    // Two get in without the old one, which cannot come back while the first is there; the
+    // last one never does.
+    opa.lock().unwrap().needs = BTreeMap::from([
+        ("a.rego", "!old.rego"),
+        ("b.rego", "missing.rego"),
+        ("c.rego", "!older.rego"),
+        ("old.rego", "!a.rego"),
+    ]);
+    let new = [module("a.rego"), module("b.rego"), module("c.rego")];
+    let error = engine.set_policies(&new).await.unwrap_err();
+    assert!(matches!(&error, EngineError::Rejected(why) if why.starts_with("b.rego: ")), "{error}");
+    assert!(!error.to_string().contains("put back"), "{error}");
+    assert_eq!(opa.lock().unwrap().policies, before);
+}
+
+#[tokio::test]
+async fn an_opa_is_asked_past_the_proxy_of_the_environment() {
+    const PROXY: &str = "http://127.0.0.1:1";
+    let name = "engine::opa::tests::an_opa_is_asked_past_the_proxy_of_the_environment";
+    // The environment belongs to a process, so that this test takes another one.
+    if std::env::var("HTTP_PROXY").as_deref() != Ok(PROXY) {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", name]).env_remove("NO_PROXY").env_remove("no_proxy");
+        for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            again.env(variable, PROXY);
+        }
+        let ended = again.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let (_, engine) = start().await;
+    assert_eq!(engine.probe().await, Ok(EngineState::Empty));
 }

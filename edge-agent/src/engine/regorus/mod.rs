@@ -40,8 +40,9 @@ use document::Refused;
 use patch::Patch;
 use policies::Policies;
 
-/// A decision that takes longer is given up, so that a policy that never ends costs one
-/// request and not a thread.
+/// A decision that takes longer is given up, so that a policy that never ends costs its
+/// thread for this long and not for ever. [`RegorusEngine::decide`] blocks; whoever calls
+/// it sees to it that the thread is one that may be blocked.
 const TIME_LIMIT: ExecutionTimerConfig = ExecutionTimerConfig {
     limit: Duration::from_secs(10),
     check_interval: NonZeroU32::MIN.saturating_add(999),
