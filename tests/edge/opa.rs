@@ -87,7 +87,6 @@ async fn an_opa_that_was_restarted_is_filled_again() {
 
     opa.kill().await.unwrap();
     opa.restart().await.unwrap();
-    assert_eq!(opa.data("/d").await.unwrap(), Value::Null, "it comes back empty");
     let noticed = |line: &str| line.contains("the engine was emptied").then_some(());
     timeout(SOON, agent.logs().wait_for(noticed)).await.unwrap().unwrap();
     agent

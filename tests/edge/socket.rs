@@ -212,3 +212,30 @@ async fn a_cursor_from_the_future_is_reset() {
     assert!(socket.frame().await["reset"]["reason"].as_str().unwrap().contains("99"));
     assert_eq!(socket.seqs().await, [(0, 1)]);
 }
+
+#[tokio::test]
+async fn a_long_replay_comes_in_batches_that_are_asked_for() {
+    if !can_run(&[]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let large = json!({"large": "x".repeat(200_000)});
+    for topic in ["users", "billing", "users", "users/eu", "users"] {
+        functions.publish_ok(&token, &inline(topic, "/a", &large)).await.unwrap();
+    }
+    let mut socket = Socket::native(&functions, &token).await;
+    socket.hello(&["users"], 0).await;
+    socket.frame().await;
+    let mut seen = vec![];
+    loop {
+        seen.extend(socket.seqs().await);
+        let end = socket.frame().await;
+        if end["caught_up"] == json!({"seq": 5}) {
+            break;
+        }
+        let cursor = &end["bookmark"]["seq"];
+        assert_eq!(cursor.as_u64(), seen.last().map(|&(_, seq)| seq), "{end}");
+        socket.say(&json!({"resume": {"cursor": cursor}})).await;
+    }
+    assert_eq!(seen, [(0, 1), (1, 3), (3, 4), (4, 5)]);
+}

@@ -28,6 +28,13 @@ async fn every_bad_update_is_told_what_to_change_and_the_log_is_unchanged() {
         (entry(json!({"url": "http://h", "topics": topics})), 422, "the limit is 128"),
         (entry(json!({"url": "http://h", "topics": ["__opal_stats_add"]})), 422, "reserved"),
         (entry(json!({"data": {}, "save_method": "PATCH"})), 422, "JSON Patch"),
+        (
+            entry(
+                json!({"save_method": "PATCH", "data": [{"op": "move", "from": "/a", "path": "/b"}]}),
+            ),
+            422,
+            "`add`, `remove`, `replace`",
+        ),
         (entry(json!({"data": {"large": "x".repeat(1_100_000)}})), 413, "limit"),
     ];
     for (body, status, words) in cases {

@@ -9,16 +9,18 @@ use crate::setup::{npm, opa};
 use crate::workspace::Workspace;
 use crate::{build, process};
 
-/// Runs `testbed <subcommand> <arguments>`, with all it needs built. Does not return if it starts.
+/// Becomes `testbed <subcommand> <arguments>`, with all it needs built; it stays in the folder of
+/// the person who called, to which paths in the arguments are relative.
 pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString]) -> Result<()> {
-    let mut cargo = workspace.cargo("run --quiet --release --package testbed -- ");
-    cargo.arg(subcommand).args(arguments);
+    process::run_quietly(&mut workspace.cargo("build --release --package testbed"))?;
+    let mut testbed = process::command(workspace.built("release/testbed"));
+    testbed.arg(subcommand).args(arguments);
     if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         // The demo decides with the embedded engine; nobody should have to wait for another.
         let opa = if subcommand == "bench" { opa::ensure(workspace)? } else { None };
-        cargo.envs(environment(workspace, opa)?);
+        testbed.envs(environment(workspace, opa)?);
     }
-    Err(process::become_program(&mut cargo))
+    Err(process::become_program(&mut testbed))
 }
 
 /// Builds the Worker and the agent, and tells where all parts are, as the testbed crate reads it.

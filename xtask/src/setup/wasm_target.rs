@@ -39,10 +39,11 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     let missing = || Ok(!has_library(&folder) || is_of_another_compiler(&folder)?);
     install_if(workspace, missing, &format!("installing the Rust target {TARGET}"), || {
         if folder.join(BUILT_FOR).exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot remove {}", folder.display()))?;
+            remove(&folder)?;
         }
-        install(workspace, &folder)
+        install(workspace, &folder)?;
+        // Crates compiled with an earlier library do not fit this one, and cargo cannot tell.
+        remove(&workspace.built(TARGET))
     })
 }
 
@@ -59,6 +60,14 @@ fn install(workspace: &Workspace, folder: &Path) -> Result<()> {
         );
     }
     fs::write(folder.join(BUILT_FOR), &rustc.version)?;
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
     Ok(())
 }
 
