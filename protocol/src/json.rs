@@ -30,6 +30,27 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
+/// Levels of arrays and objects in a JSON text.
+#[must_use]
+pub fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 fn not_json(error: &serde_json::Error) -> Problem {
     Problem::invalid(format!("the body is not valid JSON: {error}"))
 }
@@ -49,6 +70,15 @@ mod tests {
         let problem = parse::<Outer>(br#"{"inner":[1,"x"]}"#).unwrap_err();
         assert_eq!(problem.status, 422);
         assert!(problem.detail.starts_with("inner[1]: invalid type: string"), "{problem}");
+    }
+
+    #[test]
+    fn depth_counts_levels_and_not_what_strings_hold() {
+        for (text, levels) in
+            [("1", 0), ("[]", 1), (r#"{"a":[{}],"b":[]}"#, 3), (r#"["[{\"["]"#, 1)]
+        {
+            assert_eq!(depth(text), levels, "{text}");
+        }
     }
 
     #[test]

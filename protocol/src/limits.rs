@@ -32,6 +32,8 @@ pub const MAX_EXPANDED_TOPICS: usize = 1_024;
 pub const MAX_PATH_SEGMENTS: usize = 32;
 /// Bytes of a destination path.
 pub const MAX_PATH_BYTES: usize = 1_024;
+/// Levels of inline data. Engines differ in how deep a document they read.
+pub const MAX_DATA_DEPTH: usize = 100;
 /// Bytes of an update's `id`.
 pub const MAX_ID_BYTES: usize = 256;
 /// Bytes of an agent's name.

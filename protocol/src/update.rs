@@ -165,6 +165,13 @@ impl Entry {
         }
         topic::check_count(self.topics.len())?;
         self.topics.iter().try_for_each(|topic| topic::check(topic))?;
+        let (levels, limit) =
+            (self.inline().map_or(0, |data| json::depth(data.get())), limits::MAX_DATA_DEPTH);
+        if levels > limit {
+            return Err(Problem::invalid(format!(
+                "data: {levels} levels are too many, the limit is {limit}"
+            )));
+        }
         match (self.inline(), self.save_method) {
             (None, _) if self.url.is_empty() => {
                 Err(Problem::invalid("url: missing; give a `url` to fetch from, or inline `data`"))
@@ -310,6 +317,8 @@ mod tests {
             "/a".repeat(40)
         );
         assert!(refusal(&entry(&deep)).detail.contains("32 segments"));
+        let levels = refusal(&entry(&format!(r#""data":{}{}"#, "[".repeat(101), "]".repeat(101))));
+        assert!(levels.detail.contains("101 levels"), "{levels}");
         let large = refusal(&format!(
             r#"{{"reason":"{}","entries":[]}}"#,
             "x".repeat(limits::MAX_UPDATE_BYTES)

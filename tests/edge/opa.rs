@@ -1,10 +1,16 @@
 //! A real OPA beside the agent.
 
 use serde_json::{Value, json};
-use testbed::{Engine, Opa, Part, Source};
+use testbed::{Agent, Engine, Functions, Opa, Part, Source};
 use tokio::time::timeout;
 
 use crate::support::{SOON, agent, can_run, fetched, functions, inline, policy};
+
+/// An agent that fills this OPA with the example's policy and the data of a topic.
+async fn beside(opa: &Opa, functions: &Functions, topic: &str) -> Agent {
+    let plan = agent(functions, &[topic]).await.policy_dir(policy());
+    plan.engine(Engine::Opa(opa.url().to_owned())).start().await.unwrap()
+}
 
 #[tokio::test]
 async fn a_publish_flips_the_decision_of_a_real_opa() {
@@ -14,13 +20,7 @@ async fn a_publish_flips_the_decision_of_a_real_opa() {
     let (functions, token) = functions().await;
     let opa = Opa::start().await.unwrap();
     let billing = Source::start(&json!({"acme": {"enabled": true}})).unwrap();
-    let agent = agent(&functions, &["billing"])
-        .await
-        .engine(Engine::Opa(opa.url().to_owned()))
-        .policy_dir(policy())
-        .start()
-        .await
-        .unwrap();
+    let agent = beside(&opa, &functions, "billing").await;
     agent.wait_live(SOON).await.unwrap();
     let user = json!({"customer": "acme"});
     agent.wait_decision("app/allow", &user, &json!(false), SOON).await.unwrap();
@@ -45,13 +45,7 @@ async fn an_opa_that_is_down_at_the_start_is_waited_for() {
     let (functions, token) = functions().await;
     let mut opa = Opa::start().await.unwrap();
     opa.stop().await.unwrap();
-    let agent = agent(&functions, &["t"])
-        .await
-        .engine(Engine::Opa(opa.url().to_owned()))
-        .policy_dir(policy())
-        .start()
-        .await
-        .unwrap();
+    let agent = beside(&opa, &functions, "t").await;
     let seq = functions.publish_ok(&token, &inline("t", "/d", &json!({"k": 1}))).await.unwrap();
     let down = |status: &Value| status["engine_up"] == false && status["engine_error"].is_string();
     agent.wait_status(down, SOON).await.unwrap();
@@ -69,13 +63,7 @@ async fn an_opa_that_was_restarted_is_filled_again() {
     }
     let (functions, token) = functions().await;
     let mut opa = Opa::start().await.unwrap();
-    let agent = agent(&functions, &["t"])
-        .await
-        .engine(Engine::Opa(opa.url().to_owned()))
-        .policy_dir(policy())
-        .start()
-        .await
-        .unwrap();
+    let agent = beside(&opa, &functions, "t").await;
     agent.wait_live(SOON).await.unwrap();
     // A document for the root replaces everything but what the agent itself keeps there.
     functions
@@ -105,12 +93,7 @@ async fn what_opa_refuses_is_shown_and_the_next_update_goes_on() {
     }
     let (functions, token) = functions().await;
     let opa = Opa::start().await.unwrap();
-    let agent = agent(&functions, &["t"])
-        .await
-        .engine(Engine::Opa(opa.url().to_owned()))
-        .start()
-        .await
-        .unwrap();
+    let agent = beside(&opa, &functions, "t").await;
     agent.wait_live(SOON).await.unwrap();
     let patch = json!({"entries": [{"topics": ["t"], "dst_path": "/d", "save_method": "PATCH",
         "data": [{"op": "remove", "path": "/nothing"}]}]});

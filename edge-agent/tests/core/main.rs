@@ -1,0 +1,16 @@
+//! The agent's state machine, driven step by step.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+mod engine;
+mod health;
+mod order;
+mod rig;
+mod subscription;
