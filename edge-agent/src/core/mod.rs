@@ -297,7 +297,7 @@ impl Core {
         prepared: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let wait = self.engine_backoff.next_delay();
+        let (error, wait) = (status::shown(error), self.engine_backoff.next_delay());
         effects.push(Effect::Report(Report::EngineDown(error.clone(), wait)));
         self.engine = Engine::Down { retry_at: now.plus(wait), prepared };
         self.engine_error = Some(error);

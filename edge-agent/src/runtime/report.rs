@@ -23,6 +23,8 @@ pub(super) fn log(report: &Report) {
         Report::EngineDown(error, wait) => {
             tracing::warn!(%error, retry_in_ms = wait, "the engine does not answer");
         }
-        Report::Refill => tracing::warn!("the engine was emptied; filling it again"),
+        Report::Refill => {
+            tracing::warn!("the engine was emptied, or may lack a patch; filling it again");
+        }
     }
 }

@@ -14,6 +14,9 @@ fn an_error_that_quotes_a_document_is_shortened() {
     let ready = write(&rig.deliver(0, 1, &[("/a", json!({}))])).unwrap();
     rig.step(Input::Written(ready.job, Err(EngineError::Rejected("x".repeat(1_000_000)))));
     assert!(rig.status().last_failure.unwrap().error.len() < 1_000);
+    let ready = write(&rig.deliver(1, 2, &[("/a", json!({}))])).unwrap();
+    rig.step(Input::Written(ready.job, Err(EngineError::Unavailable("x".repeat(1_000_000)))));
+    assert!(rig.status().engine_error.unwrap().len() < 1_000);
 }
 
 #[test]
