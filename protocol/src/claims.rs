@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Problem, topic::TopicSet};
+use crate::Problem;
 
 /// The role of a token's bearer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,12 +73,42 @@ impl Claims {
     ///
     /// # Errors
     /// 401 naming the first topic that is not permitted.
-    pub fn require_topics(&self, topics: &TopicSet) -> Result<(), Problem> {
-        match self.permitted_topics.as_deref().and_then(|allowed| topics.first_outside(allowed)) {
+    pub fn require_topics<'t>(
+        &self,
+        topics: impl IntoIterator<Item = &'t str>,
+    ) -> Result<(), Problem> {
+        let Some(allowed) = &self.permitted_topics else {
+            return Ok(());
+        };
+        // Compared as plain strings (`spec/opal-protocol.md` §3.2).
+        let mut topics = topics.into_iter();
+        match topics.find(|topic| !allowed.iter().any(|permitted| permitted == topic)) {
             None => Ok(()),
             Some(outside) => Err(Problem::unauthorized(format!(
                 "topic `{outside}` is not among the token's permitted_topics"
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permitted_topics_are_compared_as_strings() {
+        let claims = Claims {
+            sub: String::new(),
+            jti: None,
+            exp: 0,
+            peer_type: None,
+            permitted_topics: Some(vec!["users".to_owned()]),
+            allowed_scopes: None,
+        };
+        assert_eq!(claims.require_topics(["users"]), Ok(()));
+        let problem = claims.require_topics(["users", "users/eu"]).unwrap_err();
+        assert!(problem.detail.contains("`users/eu`"), "{problem}");
+        let anything = Claims { permitted_topics: None, ..claims };
+        assert_eq!(anything.require_topics(["users/eu"]), Ok(()));
     }
 }

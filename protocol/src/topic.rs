@@ -67,13 +67,6 @@ impl TopicSet {
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
-
-    /// The first topic that `allowed` does not hold, if any. OPAL's `permitted_topics` are
-    /// compared as plain strings (`spec/opal-protocol.md` §3.2).
-    #[must_use]
-    pub fn first_outside(&self, allowed: &[String]) -> Option<&str> {
-        self.iter().find(|topic| !allowed.iter().any(|permitted| permitted == topic))
-    }
 }
 
 impl serde::Serialize for TopicSet {
@@ -203,12 +196,5 @@ mod tests {
         assert!(TopicSet::new((0..limits::MAX_TOPICS).map(|n| format!("t{n}"))).is_ok());
         assert!(TopicSet::new((0..100).map(|n| format!("{n:0100}"))).is_err());
         assert!(TopicSet::new((0..16).map(|n| format!("{n:0256}"))).is_ok());
-    }
-
-    #[test]
-    fn permitted_topics_are_compared_as_strings() {
-        let allowed = ["users".to_owned()];
-        assert_eq!(set(&["users"]).first_outside(&allowed), None);
-        assert_eq!(set(&["users", "users/eu"]).first_outside(&allowed), Some("users/eu"));
     }
 }

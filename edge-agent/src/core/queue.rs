@@ -205,12 +205,15 @@ impl Queue {
     /// for it.
     #[must_use]
     pub fn next_retry(&self) -> Option<Millis> {
-        let places = self.places();
-        let retries = self.fetchable().filter_map(|(_, job)| match job.state {
-            State::Wanted(at) if job.attempts > 0 && places.has_one_for(job) => Some(at),
+        let mut retries = self.fetchable().filter_map(|(_, job)| match job.state {
+            State::Wanted(at) if job.attempts > 0 => Some((at, job)),
             _ => None,
         });
-        retries.min()
+        let first = retries.next()?;
+        let places = self.places();
+        let placed =
+            std::iter::once(first).chain(retries).filter(|(_, job)| places.has_one_for(job));
+        placed.map(|(at, _)| at).min()
     }
 
     /// True while a write is under way.
@@ -224,6 +227,9 @@ impl Queue {
         let due =
             self.fetchable().filter(|(_, job)| matches!(job.state, State::Wanted(at) if at <= now));
         let mut due: Vec<(bool, JobId)> = due.map(|(&id, job)| (job.attempts > 0, id)).collect();
+        if due.is_empty() {
+            return vec![];
+        }
         due.sort_unstable();
         let mut places = self.places();
         let mut started = vec![];

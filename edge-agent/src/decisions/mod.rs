@@ -23,7 +23,7 @@ use axum::{
 use regorus::Value;
 use tokio::sync::Semaphore;
 
-use crate::engine::RegorusEngine;
+use crate::engine::{RegorusEngine, regorus::DECIDERS};
 
 mod answer;
 mod request;
@@ -56,10 +56,8 @@ struct Deciders {
 }
 
 impl Deciders {
-    /// More decisions at a time than cores only make each other slower.
     fn new(engine: Arc<RegorusEngine>) -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-        Self { engine, free: Arc::new(Semaphore::new(cores)) }
+        Self { engine, free: Arc::new(Semaphore::new(*DECIDERS)) }
     }
 
     /// Runs `work` on a thread that may be blocked.

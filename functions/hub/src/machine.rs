@@ -217,13 +217,12 @@ impl Machine {
         let head = log.head();
         let welcome = HubFrame::Welcome { scope, head, epoch: log.epoch().to_owned() };
         let mut effects = vec![send(vec![socket], &welcome)];
-        let known = hello.epoch.as_deref().is_none_or(|epoch| epoch == log.epoch());
-        if known || hello.cursor == Seq::ZERO {
-            effects.extend(self.replay(socket, hello.cursor, log)?);
-        } else {
+        let stranger = hello.epoch.as_deref().is_some_and(|epoch| epoch != log.epoch());
+        let cursor = if stranger { Seq::ZERO } else { hello.cursor };
+        if cursor != hello.cursor {
             effects.push(reset(socket, "the log was started anew since the cursor was given"));
-            effects.extend(self.replay(socket, Seq::ZERO, log)?);
         }
+        effects.extend(self.replay(socket, cursor, log)?);
         Ok(effects)
     }
 
@@ -238,7 +237,7 @@ impl Machine {
         let Some(attachment) = self.sockets.get_mut(&socket) else {
             return Ok(());
         };
-        attachment.session.claims.require_topics(&topics).map_err(Refusal::forbidden)?;
+        attachment.session.claims.require_topics(topics.iter()).map_err(Refusal::forbidden)?;
         attachment.subscription = Some(Subscription { agent, topics, live: false });
         Ok(())
     }
@@ -247,7 +246,7 @@ impl Machine {
     fn replay(
         &mut self,
         socket: SocketId,
-        cursor: Seq,
+        mut cursor: Seq,
         log: &dyn Log,
     ) -> Result<Vec<Effect>, Refusal> {
         self.leave_group(socket);
@@ -259,11 +258,11 @@ impl Machine {
         };
         let topics = subscription.topics.clone();
         let mut effects = vec![];
-        let (asked, head) = (cursor, log.head());
-        let cursor = if asked > head { Seq::ZERO } else { asked };
-        if asked > head {
-            let reason = format!("cursor {asked} is ahead of the log, which ends at {head}");
+        let head = log.head();
+        if cursor > head {
+            let reason = format!("cursor {cursor} is ahead of the log, which ends at {head}");
             effects.push(reset(socket, &reason));
+            cursor = Seq::ZERO;
         }
         let records =
             log.read(&topics, cursor, limits::REPLAY_BATCH_BYTES).map_err(Refusal::storage)?;

@@ -33,9 +33,10 @@ pub struct Location {
     pub col: u32,
 }
 
-/// More engines than threads that decide are of no use.
-static MAX_IDLE: LazyLock<usize> =
-    LazyLock::new(|| std::thread::available_parallelism().map_or(1, Into::into));
+/// Decisions at one time, and engines kept ready for them: more than cores only make each
+/// other slower.
+pub(crate) static DECIDERS: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)));
 
 impl Snapshot {
     pub(super) fn decide(
@@ -65,7 +66,7 @@ impl Snapshot {
 
     fn give_back(&self, engine: Engine) {
         let mut idle = lock(&self.idle);
-        if idle.len() < *MAX_IDLE {
+        if idle.len() < *DECIDERS {
             idle.push(engine);
         }
     }

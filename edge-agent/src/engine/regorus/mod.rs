@@ -34,6 +34,7 @@ mod document;
 mod patch;
 mod policies;
 
+pub(crate) use decide::DECIDERS;
 use decide::query;
 pub use decide::{DecisionError, Location};
 use document::Refused;

@@ -1,6 +1,6 @@
 //! JSON Patch (RFC 6902) on a [`Value`], relative to a place of the document.
 
-use regorus::Value;
+use regorus::{Value, value::Object};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -163,14 +163,9 @@ fn check(path: &[String], value: &Value, most: usize) -> Result<(), Refused> {
         left = left
             .checked_sub(level.len())
             .ok_or_else(|| format!("a copy may stand for at most {MAX_COPIED} values"))?;
-        let below = level.iter().flat_map(|value| -> Box<dyn Iterator<Item = &Value>> {
-            match value {
-                Value::Object(_) => {
-                    Box::new(value.as_object().into_iter().flat_map(regorus::value::Object::values))
-                }
-                Value::Array(_) => Box::new(value.as_array().into_iter().flat_map(|it| it.iter())),
-                _ => Box::new(std::iter::empty()),
-            }
+        let below = level.iter().flat_map(|value| {
+            let members = value.as_object().into_iter().flat_map(Object::values);
+            members.chain(value.as_array().into_iter().flat_map(|array| array.iter()))
         });
         level = below.take(left.saturating_add(1)).collect();
         if level.is_empty() {
