@@ -51,5 +51,8 @@ const girasol :Workerd.Worker = (
     (name = "GIRASOL_AUTH_JWT_ISSUER", fromEnvironment = "GIRASOL_AUTH_JWT_ISSUER"),
     (name = "OPAL_AUTH_JWT_AUDIENCE", fromEnvironment = "OPAL_AUTH_JWT_AUDIENCE"),
     (name = "OPAL_AUTH_JWT_ISSUER", fromEnvironment = "OPAL_AUTH_JWT_ISSUER"),
+    # How much of the log is kept.
+    (name = "GIRASOL_LOG_MAX_BYTES", fromEnvironment = "GIRASOL_LOG_MAX_BYTES"),
+    (name = "GIRASOL_LOG_MAX_AGE_SECONDS", fromEnvironment = "GIRASOL_LOG_MAX_AGE_SECONDS"),
   ],
 );

@@ -10,6 +10,7 @@
 //! | Who carries that out? | [`runtime`] |
 //! | Where does data come from? | [`fetch`] |
 //! | Where does it go, and what decides? | [`engine`] |
+//! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
 //! | Which settings are there, from where? | [`settings`] |
@@ -27,3 +28,4 @@ pub mod logging;
 pub mod policy;
 pub mod runtime;
 pub mod settings;
+pub mod store;

@@ -34,13 +34,17 @@ impl fmt::Display for PeerType {
 /// The names of the fields are the names of the claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who: a UUID.
+    /// Who: a UUID, as 32 hexadecimal digits.
     pub sub: String,
-    /// This token's own id, what revocation names. Absent in tokens that OPAL minted.
+    /// This token's own id, what revocation names; a renewal keeps it. Absent in tokens that
+    /// OPAL minted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// End of validity, in seconds since the epoch.
     pub exp: u64,
+    /// When it was issued, in seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iat: Option<u64>,
     /// The role. OPAL demands it only where a role matters; a token without it may do
     /// what every valid token may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +105,7 @@ mod tests {
             sub: String::new(),
             jti: None,
             exp: 0,
+            iat: None,
             peer_type: None,
             permitted_topics: Some(vec!["users".to_owned()]),
             allowed_scopes: None,

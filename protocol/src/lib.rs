@@ -11,15 +11,19 @@
 //! | Which subscriber gets which entry? | [`topic`] |
 //! | Which entries touch the same data? | [`path`] |
 //! | What travels between hub and agent? | [`socket`] |
+//! | How do hub and agent find out that they have seen the same? | [`digest`] |
 //! | What may the bearer of a token do? | [`claims`] |
 //! | How do the functions call the hub? | [`internal`] |
 //! | What does a refusal look like? | [`problem`] |
+//! | Which bugs does the simulation plant? | [`planted`] |
 
 pub mod claims;
+pub mod digest;
 pub mod internal;
 pub mod json;
 pub mod limits;
 pub mod path;
+pub mod planted;
 pub mod problem;
 pub mod seq;
 pub mod socket;

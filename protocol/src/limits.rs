@@ -38,3 +38,16 @@ pub const MAX_DATA_DEPTH: usize = 100;
 pub const MAX_ID_BYTES: usize = 256;
 /// Bytes of an agent's name.
 pub const MAX_AGENT_NAME_BYTES: usize = 128;
+/// Seconds that an answer may be held back for somebody who waits.
+pub const MAX_WAIT_SECONDS: u64 = 300;
+/// Seconds for which it is held back if nobody says.
+pub const DEFAULT_WAIT_SECONDS: u64 = 10;
+/// Agents whose receipts a publisher can wait for by number.
+pub const MAX_WAIT_AGENTS: u32 = 100_000;
+/// Bytes on the way to all sockets that are pushed to, together: what a hub may come to
+/// hold for subscribers that stopped reading.
+pub const PUSH_BUDGET_BYTES: usize = 32 << 20;
+/// Bytes on the way to one socket that is pushed to, at most.
+pub const MAX_PUSH_WINDOW_BYTES: usize = 256 << 10;
+/// The same, if there are very many sockets.
+pub const MIN_PUSH_WINDOW_BYTES: usize = 16 << 10;

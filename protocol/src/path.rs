@@ -59,6 +59,13 @@ impl DataPath {
         &self.0
     }
 
+    /// The place that is reached from here by these segments. They may hold what
+    /// [`Self::parse`] refuses: a JSON Pointer can name any member.
+    #[must_use]
+    pub fn below<I: IntoIterator<Item = String>>(&self, segments: I) -> Self {
+        Self(self.0.iter().cloned().chain(segments).collect())
+    }
+
     /// True if this is the whole data document.
     #[must_use]
     pub fn is_root(&self) -> bool {
@@ -115,6 +122,13 @@ mod tests {
         assert!(path("").is_root() && path("/").is_root());
         assert_eq!(path("a/b").to_string(), "/a/b");
         assert_eq!(path("").to_string(), "/");
+    }
+
+    #[test]
+    fn a_place_below_is_named_segment_by_segment() {
+        assert_eq!(path("a").below(["b".to_owned()]), path("/a/b"));
+        assert_eq!(path("").below(["a/b".to_owned()]).segments(), ["a/b"]);
+        assert_eq!(path("a").below([]), path("a"));
     }
 
     #[test]

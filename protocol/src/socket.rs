@@ -14,13 +14,20 @@
 //!    subscription*. An agent that has received less than that has found a hole: it asks
 //!    `resume` from where it is.
 //! 4. `reset`, between `welcome` and the first batch, tells an agent that its cursor means
-//!    nothing here (another epoch, a log that ends before it). The agent forgets its cursor
-//!    and takes what follows: the hub replays from 0 in answer to the same `hello`, so the
-//!    agent does not ask again.
+//!    nothing here (another epoch, a log that ends before it, a log whose beginning is
+//!    beyond retention). The agent forgets its cursor and takes what follows: the hub
+//!    replays from 0 in answer to the same `hello`, so the agent does not ask again.
+//! 5. `pause {seq}` asks for a sign of life: the hub has pushed as much as it is willing to
+//!    have on the way, and goes on after the agent's `resume`. So an agent that stops
+//!    reading is behind in the log, and in no queue. An agent that is waiting for a replay
+//!    has asked already and need not ask again.
+//! 6. `confirm {seq}` asks for one `receipt`: somebody waits to know that this agent has the
+//!    update. The agent answers when it is done with it, at once if it already is.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use crate::{Entry, Millis, Seq, topic::TopicSet};
+use crate::{Entry, Millis, Seq, digest::TopicDigests, topic::TopicSet};
 
 /// The subprotocol's name in `Sec-WebSocket-Protocol`.
 pub const SUBPROTOCOL: &str = "girasol.v1";
@@ -117,9 +124,22 @@ pub enum HubFrame<E = Entry> {
         /// Everything of this subscription up to here has been sent.
         seq: Seq,
     },
+    /// Nothing is pushed any more until the agent has answered with `resume`.
+    Pause {
+        /// The last update that was pushed.
+        seq: Seq,
+    },
     /// A replay ended at `seq`, which is the log's end: from here on updates are pushed.
     CaughtUp {
         /// Everything of this subscription up to here has been sent.
+        seq: Seq,
+        /// What has been published to each topic of the subscription up to `seq`.
+        #[serde(default, skip_serializing_if = "TopicDigests::is_empty")]
+        digests: TopicDigests,
+    },
+    /// Somebody waits for this agent's `receipt` of an update.
+    Confirm {
+        /// The update.
         seq: Seq,
     },
     /// The agent's cursor cannot be continued from; a replay from 0 follows without asking.
@@ -134,7 +154,8 @@ pub enum HubFrame<E = Entry> {
 /// Why the hub refuses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketError {
-    /// A word for programs: `bad_frame`, `too_large`, `forbidden`, `expired`, `internal`.
+    /// A word for programs: `bad_frame`, `too_large`, `forbidden`, `expired`, `revoked`,
+    /// `internal`.
     pub code: String,
     /// A sentence that names the fix.
     pub message: String,
@@ -158,13 +179,21 @@ pub struct Delivery<E = Entry> {
     /// The publisher's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The entries whose topics match the subscription, in the publisher's order.
+    /// The entries whose topics match the subscription, in the publisher's order, without
+    /// those that a later update has made unnecessary.
     pub entries: Vec<E>,
+    /// The place of each of `entries` in the update as it was published, from 0: with `seq`
+    /// it names the entry for ever, whatever else was left out.
+    pub places: Vec<u32>,
+    /// Who wants to hear of the result (`spec/opal-protocol.md` §4.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<Box<RawValue>>,
 }
 
 /// Frames this version knows; others are from a newer peer.
 const AGENT_FRAMES: [&str; 5] = ["hello", "subscribe", "resume", "receipt", "status"];
-const HUB_FRAMES: [&str; 6] = ["welcome", "updates", "bookmark", "caught_up", "reset", "error"];
+const HUB_FRAMES: [&str; 8] =
+    ["welcome", "updates", "bookmark", "pause", "caught_up", "confirm", "reset", "error"];
 
 impl AgentFrame {
     /// Reads a frame; `None` for one that this version does not know.
@@ -253,7 +282,7 @@ mod tests {
 
     #[test]
     fn inline_data_travels_verbatim() {
-        let text = r#"{"updates":[{"seq":2,"prev":1,"id":"u","at":5,"entries":[{"url":"","topics":["t"],"dst_path":"/x","save_method":"PUT","data":{"b":1.0,"a":12345678901234567890123}}]}]}"#;
+        let text = r#"{"updates":[{"seq":2,"prev":1,"id":"u","at":5,"entries":[{"url":"","topics":["t"],"dst_path":"/x","save_method":"PUT","data":{"b":1.0,"a":12345678901234567890123}}],"places":[0]}]}"#;
         let frame = HubFrame::decode(text).unwrap().unwrap();
         assert_eq!(frame.encode().unwrap(), text);
     }

@@ -50,6 +50,7 @@ pub struct AgentBuilder {
     policy_dir: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     log_level: String,
+    log_file: Option<PathBuf>,
     args: Vec<OsString>,
     vars: Vec<(String, String)>,
 }
@@ -91,6 +92,13 @@ impl AgentBuilder {
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.log_level);
+        self
+    }
+
+    /// Appends what the agent logs to `file`, over restarts too; the handle keeps the last lines only.
+    #[must_use]
+    pub fn log_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log_file = Some(file.into());
         self
     }
 
@@ -149,7 +157,7 @@ impl AgentBuilder {
             agent.arg("--policy-dir").arg(folder);
         }
         agent.args(&self.args).envs(self.vars.iter().map(|(name, value)| (name, value)));
-        let mut process = Process::spawn("edge-agent", agent)?;
+        let mut process = Process::spawn_logging("edge-agent", agent, self.log_file.as_deref())?;
         let (local, decisions) = process.wait_for_line(START_WITHIN, listening).await?;
         let decision_url = match (&self.engine, decisions) {
             (Engine::Opa(url), _) => url.trim_end_matches('/').to_owned(),
@@ -186,6 +194,7 @@ impl Agent {
             policy_dir: None,
             data_dir: None,
             log_level: "info".to_owned(),
+            log_file: None,
             args: Vec::new(),
             vars: Vec::new(),
         }
@@ -355,6 +364,23 @@ impl Agent {
             anyhow!("edge-agent did not end on SIGTERM; it wrote:\n{}", self.logs())
         })?;
         status.code().ok_or_else(|| anyhow!("edge-agent ended with {status}, not with a code"))
+    }
+
+    /// Stops the agent where it is (SIGSTOP): it keeps its sockets and does nothing, until
+    /// [`Agent::thaw`].
+    ///
+    /// # Errors
+    /// The signal could not be sent.
+    pub async fn freeze(&mut self) -> Result<()> {
+        self.process.signal("STOP").await
+    }
+
+    /// Lets a frozen agent go on (SIGCONT).
+    ///
+    /// # Errors
+    /// The signal could not be sent.
+    pub async fn thaw(&mut self) -> Result<()> {
+        self.process.signal("CONT").await
     }
 
     /// Starts the agent again with the same arguments and state, killing it first if it runs.

@@ -42,6 +42,7 @@ pub struct FunctionsBuilder {
     config: Option<PathBuf>,
     port: u16,
     vars: Vec<(String, String)>,
+    log_file: Option<PathBuf>,
 }
 
 // === impl FunctionsBuilder ===
@@ -82,6 +83,14 @@ impl FunctionsBuilder {
     #[must_use]
     pub fn keys(self, keys: &Keys) -> Self {
         self.var(PRIVATE_KEY, keys.private_pem())
+    }
+
+    /// Appends what workerd writes to `file`, over restarts too; the handle keeps the last lines
+    /// only.
+    #[must_use]
+    pub fn log_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log_file = Some(file.into());
+        self
     }
 
     /// Runs another workerd configuration than the built Worker's. Its socket must be named `http`
@@ -134,7 +143,7 @@ impl FunctionsBuilder {
             .arg(format!("--directory-path=disk={}", disk.display()))
             .arg("--control-fd=1")
             .envs(self.vars.iter().map(|(name, value)| (name, value)));
-        let mut process = Process::spawn("workerd", workerd)?;
+        let mut process = Process::spawn_logging("workerd", workerd, self.log_file.as_deref())?;
         match process.wait_for_line(START_WITHIN, listening_port).await {
             Ok(port) => Ok((process, port)),
             Err(_) if process.logs().to_string().contains("Address already in use") => {
@@ -191,6 +200,12 @@ impl Functions {
     /// that workerd can do, for the benchmarks to compare with.
     pub fn bare() -> FunctionsBuilder {
         FunctionsBuilder::default().config(checkout().join("testbed/assets/bare.capnp"))
+    }
+
+    /// A hand-written Durable Object in JavaScript that stores and broadcasts what is posted to
+    /// it, for the benchmarks to compare with.
+    pub fn peer() -> FunctionsBuilder {
+        FunctionsBuilder::default().config(checkout().join("testbed/assets/peer.capnp"))
     }
 
     /// Starts what [`Functions::builder`] describes.

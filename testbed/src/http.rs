@@ -20,6 +20,14 @@ pub struct Answer {
 /// # Errors
 /// The client could not be built.
 pub fn http_client() -> Result<reqwest::Client> {
+    http_client_within(Duration::from_secs(60))
+}
+
+/// The same, with another time than a minute for an answer.
+///
+/// # Errors
+/// The client could not be built.
+pub fn http_client_within(timeout: Duration) -> Result<reqwest::Client> {
     // Nothing here speaks TLS; an empty trust store spares reading the machine's certificates.
     let tls = rustls::ClientConfig::builder_with_provider(
         rustls::crypto::ring::default_provider().into(),
@@ -30,7 +38,7 @@ pub fn http_client() -> Result<reqwest::Client> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
-        .timeout(Duration::from_secs(60))
+        .timeout(timeout)
         .build()
         .context("building the HTTP client")
 }

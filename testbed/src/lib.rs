@@ -12,6 +12,7 @@
 //! | how is an agent run, how do I wait for it? | `agent.rs` |
 //! | how is OPA run? | `opa.rs` |
 //! | where does data come from, how does a source fail? | `source.rs` |
+//! | how does the network fail, how many bytes pass? | `proxy.rs` |
 //! | which binaries are used, and what if one is missing? | `parts.rs` |
 //! | which keys and secrets are used? | `keys.rs` |
 //! | how does a child start, speak and end? | `process.rs` |
@@ -24,13 +25,15 @@ mod keys;
 mod opa;
 mod parts;
 mod process;
+mod proxy;
 mod source;
 
 pub use agent::{Agent, AgentBuilder, Engine};
 pub use functions::{Functions, FunctionsBuilder};
-pub use http::{Answer, http_client};
+pub use http::{Answer, http_client, http_client_within};
 pub use keys::{Keys, load_or_create_secret, write_private};
 pub use opa::Opa;
 pub use parts::{Part, checkout, require};
 pub use process::{Logs, Process, command, free_port};
+pub use proxy::Proxy;
 pub use source::{Received, Reply, Source};

@@ -2,6 +2,10 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +21,8 @@ use tokio::time::timeout;
 const KEPT_LINES: usize = 2_000;
 /// Lines shown in an error message.
 const SHOWN_LINES: usize = 40;
+/// Ports that neither a service is known by nor Linux gives to outgoing connections.
+const LISTENING: RangeInclusive<u16> = 12_000..=32_000;
 /// What a child sees of our environment. Everything else is stated by whoever starts it, so that a
 /// developer's own `GIRASOL_…` or `OPAL_…` variables do not reach it.
 const PASSED_ON: [&str; 7] =
@@ -39,6 +45,7 @@ pub struct Logs {
     /// How many output streams are still open; touched at every line, so that waiters look again.
     open: Arc<watch::Sender<usize>>,
     shown: Arc<AtomicBool>,
+    file: Option<Arc<File>>,
 }
 
 /// A command for `program` that sees only the few variables of ours that any program needs.
@@ -53,13 +60,25 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A port of 127.0.0.1 that nothing listens on at this moment.
+/// A port of 127.0.0.1 that nothing listens on at this moment, for what must come back on it.
+///
+/// It is below the ports that the system gives to outgoing connections. One of those could
+/// otherwise take it while its owner is away; even somebody who only tries to connect to it would
+/// in the end be connected to itself.
 ///
 /// # Errors
 /// The system has no free port.
 pub fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    Ok(listener.local_addr()?.port())
+    let mut random = [0; 2];
+    for _ in 0..1_000 {
+        getrandom::fill(&mut random).map_err(|error| anyhow!("no random bytes: {error}"))?;
+        let port =
+            LISTENING.start() + u16::from_ne_bytes(random) % (LISTENING.end() - LISTENING.start());
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of {}-{} is free on 127.0.0.1", LISTENING.start(), LISTENING.end())
 }
 
 // === impl Process ===
@@ -69,8 +88,25 @@ impl Process {
     ///
     /// # Errors
     /// The program could not be started.
-    pub fn spawn(name: impl Into<String>, mut command: Command) -> Result<Self> {
+    pub fn spawn(name: impl Into<String>, command: Command) -> Result<Self> {
+        Self::spawn_logging(name, command, None)
+    }
+
+    /// The same, and every line it writes is also appended to `file`.
+    ///
+    /// # Errors
+    /// The program could not be started, or the file not be opened.
+    pub fn spawn_logging(
+        name: impl Into<String>,
+        mut command: Command,
+        file: Option<&Path>,
+    ) -> Result<Self> {
         let name = name.into();
+        let open_file = |path: &Path| {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            file.map(Arc::new).with_context(|| format!("opening {}", path.display()))
+        };
+        let file = file.map(open_file).transpose()?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -82,7 +118,7 @@ impl Process {
         })?;
         let pid = child.id().ok_or_else(|| anyhow!("{name} ended as it was started"))?;
         let open = Arc::new(watch::Sender::new(2));
-        let logs = Logs { lines: Arc::default(), open, shown: Arc::default() };
+        let logs = Logs { lines: Arc::default(), open, shown: Arc::default(), file };
         if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
             logs.follow(out);
             logs.follow(err);
@@ -147,16 +183,26 @@ impl Process {
         Ok(())
     }
 
+    /// Sends it a signal, named without its `SIG`, such as `STOP`; nothing if it has ended.
+    ///
+    /// # Errors
+    /// The signal could not be sent.
+    pub async fn signal(&mut self, name: &str) -> Result<()> {
+        if self.is_running() {
+            // The standard library has only SIGKILL, and `unsafe` is forbidden here.
+            let signal = format!("-{name}");
+            let sent = Command::new("kill").args([&signal, &self.pid.to_string()]).status().await;
+            sent.with_context(|| format!("running `kill {signal}` on {}", self.name))?;
+        }
+        Ok(())
+    }
+
     /// Asks it to end (SIGTERM) and waits. `None`: it had not ended after `within` and was killed.
     ///
     /// # Errors
     /// The signal could not be sent.
     pub async fn terminate(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
-        if self.is_running() {
-            // The standard library has no SIGTERM, and `unsafe` is forbidden here.
-            let sent = Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().await;
-            sent.with_context(|| format!("running `kill` to stop {}", self.name))?;
-        }
+        self.signal("TERM").await?;
         match timeout(within, self.child.wait()).await {
             Ok(status) => Ok(Some(status?)),
             Err(_) => {
@@ -217,6 +263,10 @@ impl Logs {
     fn push(&self, line: String) {
         if self.shown.load(Ordering::Relaxed) {
             eprintln!("{line}");
+        }
+        if let Some(mut file) = self.file.as_deref() {
+            // A full disk must not end what is watched.
+            let _ = writeln!(file, "{line}");
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == KEPT_LINES {

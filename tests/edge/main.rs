@@ -6,6 +6,7 @@
 //! | who may do what; what a bad token is told | `tokens.rs` |
 //! | what a bad update is told, and that the log is unchanged | `updates.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
+//! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
@@ -22,6 +23,7 @@
 mod commands;
 mod main_job;
 mod opa;
+mod promises;
 mod socket;
 mod sources;
 mod support;

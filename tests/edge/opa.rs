@@ -1,7 +1,7 @@
 //! A real OPA beside the agent.
 
 use serde_json::{Value, json};
-use testbed::{Agent, Engine, Functions, Opa, Part, Source};
+use testbed::{Agent, Engine, Functions, Opa, Part, Source, http_client};
 use tokio::time::timeout;
 
 use crate::support::{SOON, agent, can_run, fetched, functions, inline, policy};
@@ -84,6 +84,61 @@ async fn an_opa_that_was_restarted_is_filled_again() {
     assert_eq!(opa.data("/d").await.unwrap(), json!({"k": 1}));
     let user = json!({"customer": "acme"});
     assert_eq!(opa.decide("app/allow", &user).await.unwrap()["result"], json!(true));
+}
+
+#[tokio::test]
+async fn what_somebody_else_writes_into_opa_is_put_right() {
+    if !can_run(&[Part::Opa]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let opa = Opa::start().await.unwrap();
+    let agent = beside(&opa, &functions, "t").await;
+    let seq = functions.publish_ok(&token, &inline("t", "/d", &json!({"k": 1}))).await.unwrap();
+    agent.wait_cursor(seq, SOON).await.unwrap();
+
+    let http = http_client().unwrap();
+    for (path, document) in [("/d", json!({"k": 2})), ("/others", json!(1))] {
+        let url = format!("{}/v1/data{path}", opa.url());
+        let answer = http.put(url).body(document.to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+        let mut lines = 0;
+        let noticed = |line: &str| {
+            lines += usize::from(line.contains("somebody else wrote into the engine"));
+            (lines > usize::from(path == "/others")).then_some(())
+        };
+        timeout(SOON, agent.logs().wait_for(noticed)).await.unwrap().unwrap();
+        agent.wait_status(|status| status["engine_up"] == true, SOON).await.unwrap();
+    }
+    assert_eq!(opa.data("/d").await.unwrap(), json!({"k": 1}));
+    assert_eq!(opa.data("/others").await.unwrap(), json!(1));
+}
+
+#[tokio::test]
+async fn a_write_of_an_earlier_life_of_the_agent_is_refused_by_opa() {
+    if !can_run(&[Part::Opa]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let opa = Opa::start().await.unwrap();
+    let first = beside(&opa, &functions, "t").await;
+    let seq = functions.publish_ok(&token, &inline("t", "/d", &json!({"k": 1}))).await.unwrap();
+    first.wait_cursor(seq, SOON).await.unwrap();
+    let mark = opa.data("/girasol/agent").await.unwrap();
+    let fence = format!("/girasol/agent/writes/{}", mark["run"].as_str().unwrap());
+    let late = json!([{"op": "replace", "path": fence, "value": true},
+        {"op": "add", "path": "/d", "value": {"k": "late"}}]);
+    let send = || {
+        let url = format!("{}/v1/data", opa.url());
+        let request = http_client().unwrap().patch(url).body(late.to_string());
+        request.header("content-type", "application/json-patch+json").send()
+    };
+    assert_eq!(send().await.unwrap().status(), 204);
+    drop(first);
+    let second = beside(&opa, &functions, "t").await;
+    second.wait_cursor(seq, SOON).await.unwrap();
+    assert_eq!(send().await.unwrap().status(), 404);
+    assert_eq!(opa.data("/d").await.unwrap(), json!({"k": 1}));
 }
 
 #[tokio::test]

@@ -26,6 +26,11 @@ const SUITES: &[Suite] = &[
         run: |workspace, arguments| black_box(workspace, "tests", "edge", arguments),
     },
     Suite {
+        name: "chaos",
+        about: "parts are killed under load; a small run, `-- --kills 200 --updates 100000` for all",
+        run: |workspace, arguments| black_box(workspace, "tests", "chaos", arguments),
+    },
+    Suite {
         name: "testbed",
         about: "what starts the parts for the other suites, by itself",
         run: |workspace, arguments| black_box(workspace, "testbed", "parts", arguments),

@@ -1,12 +1,14 @@
 //! What goes into the core and what comes out of it.
 
 use protocol::socket::{AgentFrame, HubFrame};
-use protocol::{Seq, topic::TopicSet};
+use protocol::{DataPath, Millis, Seq, topic::TopicSet};
 use serde_json::value::RawValue;
 
 use super::queue::{JobId, Ready};
+use super::results::UpdateReport;
 use crate::engine::{EngineError, EngineState};
 use crate::fetch::{FetchError, Source};
+use crate::store::{Mark, Tag, Written};
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
@@ -23,6 +25,37 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// What the agent had on disk when it started.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Up to where, of which log.
+    pub mark: Mark,
+    /// What it had of updates above that.
+    pub written: Vec<Written>,
+    /// Why something that was there could not be used.
+    pub fresh: Option<String>,
+}
+
+/// Why a write is not in the engine, as far as we know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// It could not be recorded in the store, and the engine was not asked.
+    #[error("{0}")]
+    NotRecorded(String),
+    /// It is recorded, and the engine refused it or did not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// How the engine took what the store has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Entries that can have no effect, with the reason; they have left the store.
+    pub refused: Vec<(Tag, String)>,
+    /// Places whose documents the engine refuses, with its words.
+    pub refused_places: Vec<(DataPath, String)>,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -37,11 +70,15 @@ pub enum Input {
     /// A fetch ended.
     Fetched(JobId, Result<Box<RawValue>, FetchError>),
     /// A write ended.
-    Written(JobId, Result<(), EngineError>),
+    Written(JobId, Result<(), WriteError>),
     /// [`Effect::PrepareEngine`] ended.
-    Prepared(Result<(), EngineError>),
+    Prepared(Result<Restored, EngineError>),
     /// [`Effect::ProbeEngine`] ended.
     Probed(Result<EngineState, EngineError>),
+    /// Somebody waits until the agent is at least at this seq, until this moment.
+    Wanted(Seq, Millis),
+    /// The link has a new token; the socket is still of the old one.
+    Renewed,
     /// Time has passed.
     Tick,
 }
@@ -57,12 +94,22 @@ pub enum Effect {
     Send(AgentFrame),
     /// Fetch a job's data.
     Fetch(JobId, Source),
-    /// Write a job's data into the engine. At most one is under way.
-    Write(Ready),
-    /// Give the engine its policies, and mark it as ours.
+    /// Record a job's data in the store, with the mark of this moment; when it is durable
+    /// there, write it into the engine. At most one is under way.
+    Write(Ready, Mark),
+    /// The engine refused this: the store need not keep it.
+    Discard(Tag),
+    /// Keep the mark.
+    Save(Mark),
+    /// Keep the mark, and forget which entries the store has: what follows is another log,
+    /// or the same once more.
+    BeginAgain(Mark),
+    /// Give the engine its policies and what the store has.
     PrepareEngine,
     /// Ask the engine whether it is still ours.
     ProbeEngine,
+    /// Tell an update's callbacks what became of it.
+    Tell(UpdateReport),
     /// Tell the operator; the level is the shell's choice.
     Report(Report),
     /// The agent cannot do its work and never will: end, and say why.
@@ -94,4 +141,12 @@ pub enum Report {
     EngineDown(String, u64),
     /// The engine was emptied, or nobody knows what it has: everything is put into it again.
     Refill,
+    /// Somebody else changed the engine: everything is put right.
+    Altered,
+    /// The engine refuses a document that the store has.
+    NotRestored(DataPath, String),
+    /// The store does not take a write; the next try is in so many milliseconds.
+    NotRecorded(String, u64),
+    /// We have not seen the updates that the hub has: everything is asked for again.
+    Diverged(String),
 }

@@ -10,38 +10,51 @@
 //!   job is written only when no unfinished job before it touches the same paths.
 //! * **Nothing missed.** A delivery whose `prev` is beyond what was received shows a hole;
 //!   the core asks for a replay from what it has.
-//! * **Nothing twice.** A delivery that was received before is skipped. The cursor is the
-//!   seq before the first unfinished job. A patch of which nobody knows whether it was
-//!   applied is not tried again: the engine is filled from the beginning.
+//! * **Nothing twice.** A delivery that was received before is skipped, and so is an entry
+//!   that the store has. The cursor is the seq before the first unfinished job.
+//! * **Written ahead.** What goes into the engine is in the [store](crate::store) first, so
+//!   the engine is never ahead of the disk. Whenever it is not certain what the engine has
+//!   (at the start, after a write of unknown outcome, when it was emptied or altered), it
+//!   is given what the store has, and goes on from there.
 //! * **Bounded.** The queue has a limit; what does not fit stays in the hub's log.
-//! * **The engine comes first.** Nothing is written until the engine has its policies. An
-//!   engine that is found empty gets them again, and then everything since seq 0.
 //!
 //! | question | file |
 //! |---|---|
 //! | What goes in, what comes out? | [`io`] |
 //! | What happens on each input? | this one |
 //! | Where does the link stand, what has arrived? | `subscription` |
+//! | What does a replay leave open? | `settling` |
 //! | Which job may be written now? | [`queue`] |
+//! | What did the store have already? | [`known`] |
+//! | What is kept, and when? | `keeping` |
+//! | Who hears what became of an update? | [`results`] |
 //! | How long to wait before the next try? | [`backoff`] |
 //! | What is shown to people? | [`status`] |
 
 pub mod backoff;
 pub mod io;
+mod keeping;
+pub mod known;
 pub mod queue;
+pub mod results;
+mod settling;
 pub mod status;
 mod subscription;
 
-use protocol::socket::HubFrame;
-use protocol::{Millis, Seq};
+use protocol::socket::{AgentFrame, HubFrame};
+use protocol::{DataPath, Millis, Seq};
 use serde_json::value::RawValue;
 
 use crate::engine::{EngineError, EngineState};
 use crate::fetch::FetchError;
+use crate::store::Mark;
 use backoff::Backoff;
-pub use io::{Config, Effect, Input, Report};
+pub use io::{Config, Effect, Input, Kept, Report, Restored, WriteError};
+use keeping::Keeping;
+use known::Known;
 use queue::{Failed, Finished, JobId, Queue};
-use status::{EngineStatus, Failure};
+use results::Results;
+use status::{EngineStatus, Failure, Progress};
 use subscription::{News, Subscription};
 
 /// Milliseconds between two looks at an engine that can be emptied behind our back.
@@ -50,14 +63,14 @@ const PROBE_EVERY: u64 = 1_000;
 /// How the engine is, as far as we know.
 #[derive(Debug)]
 enum Engine {
-    /// Policies are being put in.
+    /// Policies and data are being put in.
     Preparing,
     /// Ready for writes. Time of the next probe, if it needs any.
     Up(Option<Millis>),
     /// A probe is under way.
     Probing,
-    /// Not reachable: time and kind of the next try.
-    Down { retry_at: Millis, prepared: bool },
+    /// Not reachable, or in doubt: it is to be prepared again at this moment.
+    Down(Millis),
 }
 
 /// The agent's state machine.
@@ -70,41 +83,54 @@ pub struct Core {
     engine_backoff: Backoff,
     /// The engine took our policies once.
     prepared_once: bool,
-    /// The engine may or may not have a patch: it has to be filled from the beginning.
-    in_doubt: bool,
-    /// Everything that was missed has taken effect since the engine was last empty.
+    /// Everything that was missed has taken effect, in this run or in one before it.
     complete: bool,
     queue: Queue,
+    known: Known,
+    keeping: Keeping,
+    results: Results,
+    /// Places whose documents the engine refused when it was last prepared.
+    not_restored: Vec<(DataPath, String)>,
     /// The highest update that took effect as a whole.
     last_applied: Option<Seq>,
     last_failure: Option<Failure>,
 }
 
 impl Core {
-    /// An agent that has nothing yet.
+    /// An agent with what it kept.
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, kept: Kept) -> Self {
+        let Kept { mark, written, fresh } = kept;
         Self {
-            subscription: Subscription::new(config.seed),
+            subscription: Subscription::new(config.topics.clone(), &mark, config.seed),
             engine: Engine::Preparing,
             engine_error: None,
             engine_backoff: Backoff::new(config.seed.wrapping_add(1)),
             prepared_once: false,
-            in_doubt: false,
-            complete: false,
+            complete: mark.complete,
             queue: Queue::new(config.seed.wrapping_add(2)),
+            known: Known::new(written),
+            keeping: Keeping::new(mark, fresh, config.seed.wrapping_add(3)),
+            results: Results::default(),
+            not_restored: vec![],
             last_applied: None,
             last_failure: None,
             config,
         }
     }
 
-    /// Up to where everything has taken effect.
+    /// Up to where everything that was delivered has taken effect: the log goes on from here.
     #[must_use]
     pub fn cursor(&self) -> Seq {
         self.queue
             .first_unfinished()
             .map_or(self.subscription.received(), |seq| Seq(seq.0.saturating_sub(1)))
+    }
+
+    /// Up to where everything has taken effect, and nothing is missing that was dropped from
+    /// the log for a later update.
+    fn settled(&self) -> Seq {
+        self.cursor().min(self.subscription.settled())
     }
 
     /// When the core wants an [`Input::Tick`] if nothing happens before.
@@ -113,10 +139,11 @@ impl Core {
         let engine = match self.engine {
             // The probe waits for the write that is under way.
             Engine::Up(at) => at.filter(|_| !self.queue.is_writing()),
-            Engine::Down { retry_at, .. } => Some(retry_at),
+            Engine::Down(retry_at) => Some(retry_at),
             Engine::Preparing | Engine::Probing => None,
         };
-        let due = [self.subscription.next_tick(), engine, self.queue.next_retry()];
+        let keeping = self.keeping.next_tick();
+        let due = [self.subscription.next_tick(), engine, self.queue.next_retry(), keeping];
         due.into_iter().flatten().min()
     }
 
@@ -127,11 +154,16 @@ impl Core {
             Input::Start => effects.push(Effect::PrepareEngine),
             Input::LinkUp => self.subscription.up(now, &self.config, &mut effects),
             Input::Frame(frame) => self.frame(now, frame, &mut effects),
-            Input::LinkDown(reason) => self.subscription.down(now, reason, &mut effects),
+            Input::LinkDown(reason) => {
+                self.results.disconnected();
+                self.subscription.down(now, reason, &mut effects);
+            }
             Input::Fetched(job, result) => self.fetched(now, job, result, &mut effects),
             Input::Written(job, result) => self.written(now, job, result, &mut effects),
             Input::Prepared(result) => self.prepared(now, result, &mut effects),
             Input::Probed(result) => self.probed(now, result, &mut effects),
+            Input::Wanted(seq, until) => self.subscription.want(seq, until),
+            Input::Renewed => self.subscription.renewed(now, &mut effects),
             Input::Tick => {}
         }
         self.due(now, &mut effects);
@@ -140,24 +172,46 @@ impl Core {
 
     /// What time, or room in the queue, has made possible.
     fn due(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        self.subscription.settle(&self.queue);
         self.subscription.due(now, self.queue.has_room(), effects);
         match self.engine {
             Engine::Up(Some(at)) if at <= now && !self.queue.is_writing() => {
                 self.engine = Engine::Probing;
                 effects.push(Effect::ProbeEngine);
             }
-            Engine::Down { retry_at, prepared } if retry_at <= now => {
-                self.engine = if prepared { Engine::Probing } else { Engine::Preparing };
-                effects.push(if prepared { Effect::ProbeEngine } else { Effect::PrepareEngine });
-            }
+            Engine::Down(retry_at) if retry_at <= now => self.prepare(effects),
             _ => {}
         }
         for (job, source) in self.queue.take_fetches(now) {
             effects.push(Effect::Fetch(job, source));
         }
+        let store_is_open = self.keeping.is_open(now);
         if matches!(self.engine, Engine::Up(_)) {
-            effects.extend(self.queue.take_write().map(Effect::Write));
+            if store_is_open {
+                let mark = self.mark();
+                if let Some(ready) = self.queue.take_write() {
+                    self.keeping.saved(mark.clone());
+                    effects.push(Effect::Write(ready, mark));
+                }
+            }
             self.complete |= self.subscription.is_live() && self.queue.is_empty();
+            let (receipts, reports) = self.results.due(&self.subscription, &self.queue);
+            effects.extend(receipts.into_iter().map(AgentFrame::Receipt).map(Effect::Send));
+            effects.extend(reports.into_iter().map(Effect::Tell));
+        }
+        if let Some(mark) = self.keeping.due(now, self.mark()) {
+            effects.push(Effect::Save(mark));
+        }
+    }
+
+    /// Where the agent stands, as the store keeps it.
+    fn mark(&self) -> Mark {
+        Mark {
+            cursor: self.cursor(),
+            settled: self.settled(),
+            epoch: self.subscription.epoch().map(str::to_owned),
+            complete: self.complete,
+            generation: self.keeping.generation(),
         }
     }
 
@@ -166,17 +220,33 @@ impl Core {
             News::None => {}
             News::Updates(updates) => {
                 for update in updates {
-                    self.queue.push(update);
+                    let seq = update.seq;
+                    self.results.arrived(&update, self.subscription.is_of_our_time(seq));
+                    self.queue.push(update, &self.known);
+                    self.known.reached(seq);
                 }
             }
-            News::Reset => self.forget(),
+            News::Reset => self.begin_again(effects),
+            News::Diverged(difference) => {
+                effects.push(Effect::Report(Report::Diverged(difference)));
+                self.subscription.restart(now, effects);
+                self.begin_again(effects);
+            }
+            News::Confirm(seq) => self.results.confirm(seq),
         }
     }
 
-    /// Nothing is on its way any more. What is in the engine stays until it is replaced.
-    fn forget(&mut self) {
+    /// Nothing is on its way any more, and everything comes again. What the engine has stays
+    /// until it is replaced.
+    fn begin_again(&mut self, effects: &mut Vec<Effect>) {
         self.complete = false;
         self.queue.clear();
+        self.known.forget();
+        self.results.forget();
+        self.keeping.begin_again();
+        let mark = self.mark();
+        self.keeping.saved(mark.clone());
+        effects.push(Effect::BeginAgain(mark));
     }
 
     // === fetching and writing ===
@@ -201,9 +271,12 @@ impl Core {
         &mut self,
         now: Millis,
         job: JobId,
-        result: Result<(), EngineError>,
+        result: Result<(), WriteError>,
         effects: &mut Vec<Effect>,
     ) {
+        if !matches!(result, Err(WriteError::NotRecorded(_))) {
+            self.keeping.works();
+        }
         match result {
             Ok(()) => {
                 self.engine_backoff.reset();
@@ -211,56 +284,100 @@ impl Core {
                     self.applied(finished, effects);
                 }
             }
-            Err(EngineError::Rejected(error)) => {
+            Err(WriteError::Engine(EngineError::Rejected(error))) => {
                 self.engine_backoff.reset();
                 if let Some(finished) = self.queue.refused(job) {
+                    effects.push(Effect::Discard(finished.tag));
                     self.give_up(finished, error, effects);
                 }
             }
-            Err(EngineError::Unavailable(error)) => {
-                self.in_doubt |= self.queue.write_again(job);
-                self.engine_down(now, error, true, effects);
+            Err(WriteError::Engine(EngineError::Unavailable(error))) => {
+                self.queue.in_doubt(job);
+                self.engine_down(now, error, effects);
+            }
+            Err(WriteError::NotRecorded(error)) => {
+                self.queue.write_again();
+                let error = status::shown(error);
+                let wait = self.keeping.fails(now, error.clone());
+                effects.push(Effect::Report(Report::NotRecorded(error, wait)));
             }
         }
     }
 
     fn applied(&mut self, finished: Finished, effects: &mut Vec<Effect>) {
-        let whole = self.last_failure.as_ref().is_none_or(|failure| failure.seq != finished.seq);
+        self.results.ended(&finished, None);
+        let seq = finished.tag.seq;
+        let whole = self.last_failure.as_ref().is_none_or(|failure| failure.seq != seq);
         if finished.update_done && whole {
-            self.last_applied = self.last_applied.max(Some(finished.seq));
-            effects.push(Effect::Report(Report::Applied(finished.seq, finished.update)));
+            self.last_applied = self.last_applied.max(Some(seq));
+            effects.push(Effect::Report(Report::Applied(seq, finished.update)));
         }
     }
 
     fn give_up(&mut self, finished: Finished, error: String, effects: &mut Vec<Effect>) {
-        let (seq, dst_path) = (finished.seq, finished.path);
         let error = status::shown(error);
+        self.results.ended(&finished, Some(&error));
+        let (seq, dst_path) = (finished.tag.seq, finished.path);
         self.last_failure = Some(Failure { seq, dst_path, error: error.clone() });
         effects.push(Effect::Report(Report::GivenUp(seq, error)));
     }
 
     // === the engine ===
 
+    fn prepare(&mut self, effects: &mut Vec<Effect>) {
+        self.engine = Engine::Preparing;
+        effects.push(Effect::PrepareEngine);
+    }
+
     fn prepared(
         &mut self,
         now: Millis,
-        result: Result<(), EngineError>,
+        result: Result<Restored, EngineError>,
         effects: &mut Vec<Effect>,
     ) {
         match result {
-            Ok(()) => {
+            Ok(restored) => {
                 self.engine_backoff.reset();
                 self.prepared_once = true;
                 self.engine_up(now);
                 effects.push(Effect::Report(Report::EnginePrepared));
+                self.restored(restored, effects);
             }
             Err(EngineError::Rejected(error)) if !self.prepared_once => {
                 effects.push(Effect::GiveUp(error));
             }
             Err(EngineError::Rejected(error) | EngineError::Unavailable(error)) => {
-                self.engine_down(now, error, false, effects);
+                self.engine_down(now, error, effects);
             }
         }
+    }
+
+    /// The engine has what the store has: the job in doubt, if there was one, has ended.
+    fn restored(&mut self, restored: Restored, effects: &mut Vec<Effect>) {
+        let Restored { refused, refused_places } = restored;
+        self.known.refused(&refused, &refused_places);
+        for (path, error) in &refused_places {
+            let report = Report::NotRestored(path.clone(), status::shown(error.clone()));
+            effects.push(Effect::Report(report));
+        }
+        if let Some((job, tag, path)) = self.queue.recorded() {
+            let entry = refused.into_iter().find(|(refused, _)| *refused == tag);
+            let place = refused_places.iter().find(|(place, _)| place.overlaps(path));
+            match entry.or_else(|| place.map(|(_, error)| (tag, error.clone()))) {
+                None => {
+                    if let Some(finished) = self.queue.applied(job) {
+                        self.applied(finished, effects);
+                    }
+                }
+                Some((_, error)) => {
+                    if let Some(finished) = self.queue.refused(job) {
+                        effects.push(Effect::Discard(tag));
+                        self.give_up(finished, error, effects);
+                    }
+                }
+            }
+        }
+        self.not_restored = refused_places;
     }
 
     fn probed(
@@ -270,17 +387,16 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) {
         match result {
-            Ok(EngineState::Filled) if !self.in_doubt => self.engine_up(now),
-            Ok(_) => {
-                self.engine = Engine::Preparing;
-                effects.push(Effect::Report(Report::Refill));
-                effects.push(Effect::PrepareEngine);
-                self.in_doubt = false;
-                self.forget();
-                self.subscription.restart(now, effects);
+            Ok(EngineState::Filled) => self.engine_up(now),
+            Ok(state) => {
+                effects.push(Effect::Report(match state {
+                    EngineState::Altered => Report::Altered,
+                    EngineState::Filled | EngineState::Empty => Report::Refill,
+                }));
+                self.prepare(effects);
             }
             Err(EngineError::Rejected(error) | EngineError::Unavailable(error)) => {
-                self.engine_down(now, error, true, effects);
+                self.engine_down(now, error, effects);
             }
         }
     }
@@ -290,16 +406,10 @@ impl Core {
         self.engine = Engine::Up(self.config.probe_engine.then(|| now.plus(PROBE_EVERY)));
     }
 
-    fn engine_down(
-        &mut self,
-        now: Millis,
-        error: String,
-        prepared: bool,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn engine_down(&mut self, now: Millis, error: String, effects: &mut Vec<Effect>) {
         let (error, wait) = (status::shown(error), self.engine_backoff.next_delay());
         effects.push(Effect::Report(Report::EngineDown(error.clone(), wait)));
-        self.engine = Engine::Down { retry_at: now.plus(wait), prepared };
+        self.engine = Engine::Down(now.plus(wait));
         self.engine_error = Some(error);
     }
 
@@ -315,7 +425,7 @@ impl Core {
             scope: self.subscription.scope().map(str::to_owned),
             connection: self.subscription.connection(now),
             engine: EngineStatus { up: engine_up, error: self.engine_error.clone() },
-            cursor: self.cursor(),
+            cursor: self.settled(),
             head: self.subscription.head(),
             last_applied: self.last_applied,
             last_failure: self.last_failure.clone(),
@@ -323,6 +433,16 @@ impl Core {
             pending: self.queue.pending(now),
             failing: self.queue.failing(),
             complete: self.complete,
+            not_restored: &self.not_restored,
+            keeping: &self.keeping,
+            digests: self.subscription.digests().clone(),
         })
+    }
+
+    /// How far the engine is, for those who wait.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let up = matches!(self.engine, Engine::Up(_) | Engine::Probing);
+        Progress { at: up.then(|| self.settled()), head: self.subscription.head() }
     }
 }

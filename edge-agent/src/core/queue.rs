@@ -5,6 +5,10 @@
 //! only until a newer document for the same place, or for one above it, is there: that one
 //! may pass, and when the engine has it, everything before it that it covers ends without
 //! being written, for it could have no lasting effect.
+//!
+//! A write is recorded in the store before it goes to the engine. If nobody knows what the
+//! engine made of it, the job stays [`State::Recorded`] until the engine has been given
+//! what the store has, this job with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,8 +18,10 @@ use protocol::{DataPath, Millis, SaveMethod, Seq};
 use serde_json::value::RawValue;
 
 use super::backoff::Backoff;
+use super::known::Known;
 use super::status::{Failure, Pending, PendingState};
 use crate::fetch::{FetchError, Source};
+use crate::store::{Record, Tag};
 
 /// Fetches at one time.
 const MAX_FETCHES: usize = 64;
@@ -30,34 +36,32 @@ const MAX_BYTES: usize = 64 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u64);
 
-/// A job's data on its way into the engine.
+/// A job that may be written: to be recorded in the store, then to go to the engine.
 #[derive(Clone, Debug)]
 pub struct Ready {
     /// Which job.
     pub job: JobId,
-    /// Where it goes.
-    pub path: DataPath,
-    /// Replace, or patch.
-    pub save_method: SaveMethod,
-    /// The document, or the list of operations.
-    pub data: Arc<RawValue>,
+    /// What is written.
+    pub record: Record,
 }
 
 /// A job that ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Finished {
-    /// Its update's number.
-    pub seq: Seq,
+    /// Which entry it was.
+    pub tag: Tag,
     /// Its update's id.
     pub update: String,
     /// Its place in the data.
     pub path: DataPath,
     /// True if no other job of the update is left.
     pub update_done: bool,
+    /// Its data, if that was there.
+    pub data: Option<Arc<RawValue>>,
 }
 
 /// A fetch that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Failed {
     /// It is tried again after so many milliseconds.
     Again {
@@ -75,7 +79,7 @@ pub enum Failed {
 /// One entry on its way into the engine.
 #[derive(Debug)]
 pub struct Job {
-    seq: Seq,
+    tag: Tag,
     update: String,
     path: DataPath,
     save_method: SaveMethod,
@@ -92,6 +96,8 @@ enum State {
     Wanted(Millis),
     Fetching,
     Ready(Arc<RawValue>),
+    /// The store has it; whether the engine has is to be found out.
+    Recorded(Arc<RawValue>),
 }
 
 /// The queue.
@@ -134,11 +140,15 @@ fn origin(url: &str) -> &str {
 }
 
 impl Job {
-    fn bytes(&self) -> usize {
+    fn data(&self) -> Option<&Arc<RawValue>> {
         match &self.state {
-            State::Ready(data) => data.get().len(),
-            State::Wanted(_) | State::Fetching => 0,
+            State::Ready(data) | State::Recorded(data) => Some(data),
+            State::Wanted(_) | State::Fetching => None,
         }
+    }
+
+    fn bytes(&self) -> usize {
+        self.data().map_or(0, |data| data.get().len())
     }
 }
 
@@ -167,14 +177,26 @@ impl Queue {
         self.jobs.len() <= MAX_JOBS && self.bytes <= MAX_BYTES
     }
 
-    /// Appends the entries of an update.
-    pub fn push(&mut self, update: Delivery) {
-        let Delivery { seq, id, entries, .. } = update;
-        for entry in entries {
+    /// Appends the entries of an update, without those that the store has already.
+    pub fn push(&mut self, update: Delivery, known: &Known) {
+        let Delivery { seq, id, entries, places, .. } = update;
+        for (at, entry) in entries.into_iter().enumerate() {
+            let place =
+                places.get(at).copied().unwrap_or_else(|| u32::try_from(at).unwrap_or(u32::MAX));
+            let tag = Tag { seq, place };
+            if known.has(tag) {
+                if entry.save_method == SaveMethod::Put {
+                    self.end_covered(&entry.dst_path, JobId(u64::MAX));
+                }
+                continue;
+            }
+            if known.has_newer_document(tag, &entry.dst_path) {
+                continue;
+            }
             self.last += 1;
             let inline = entry.inline().map(|data| Arc::from(data.to_owned()));
             let job = Job {
-                seq,
+                tag,
                 update: id.clone(),
                 path: entry.dst_path,
                 save_method: entry.save_method,
@@ -198,7 +220,7 @@ impl Queue {
     /// The update that the first unfinished job belongs to.
     #[must_use]
     pub fn first_unfinished(&self) -> Option<Seq> {
-        self.jobs.values().next().map(|job| job.seq)
+        self.jobs.values().next().map(|job| job.tag.seq)
     }
 
     /// The next moment at which a failed fetch is to be tried again, if there is a place
@@ -214,6 +236,18 @@ impl Queue {
         let placed =
             std::iter::once(first).chain(retries).filter(|(_, job)| places.has_one_for(job));
         placed.map(|(at, _)| at).min()
+    }
+
+    /// True if an entry of this update has not ended.
+    #[must_use]
+    pub fn has(&self, seq: Seq) -> bool {
+        self.jobs.values().any(|job| job.tag.seq == seq)
+    }
+
+    /// True if an entry of an update above `from`, up to `until`, has not ended.
+    #[must_use]
+    pub fn has_any(&self, from: Seq, until: Seq) -> bool {
+        self.jobs.values().any(|job| job.tag.seq > from && job.tag.seq <= until)
     }
 
     /// True while a write is under way.
@@ -278,7 +312,7 @@ impl Queue {
                 Some(Failed::ForGood(finished, error.to_string()))
             }
             Err(error) => {
-                let (seq, error, wait) = (job.seq, error.to_string(), job.backoff.next_delay());
+                let (seq, error, wait) = (job.tag.seq, error.to_string(), job.backoff.next_delay());
                 job.state = State::Wanted(now.plus(wait));
                 job.error = Some(error.clone());
                 Some(Failed::Again { seq, error, wait })
@@ -297,10 +331,14 @@ impl Queue {
                 let replaces =
                     |path: &DataPath| job.save_method == SaveMethod::Put && job.path.covers(path);
                 if before.iter().all(|path| !path.overlaps(&job.path) || replaces(path)) {
-                    let (path, save_method, data) =
-                        (job.path.clone(), job.save_method, Arc::clone(data));
+                    let record = Record {
+                        tag: job.tag,
+                        path: job.path.clone(),
+                        save_method: job.save_method,
+                        data: Arc::clone(data),
+                    };
                     self.writing = Some(id);
-                    return Some(Ready { job: id, path, save_method, data });
+                    return Some(Ready { job: id, record });
                 }
             }
             before.push(&job.path);
@@ -308,11 +346,27 @@ impl Queue {
         None
     }
 
-    /// A write did not reach the engine, as far as anybody knows: it is to be done again.
-    /// True if it was a patch, which may not be applied twice.
-    pub fn write_again(&mut self, id: JobId) -> bool {
+    /// The store could not record a job, so the engine was not asked: it is to be done again.
+    pub fn write_again(&mut self) {
         self.writing = None;
-        self.jobs.get(&id).is_some_and(|job| job.save_method == SaveMethod::Patch)
+    }
+
+    /// The store has a job, and nobody knows whether the engine has it.
+    pub fn in_doubt(&mut self, id: JobId) {
+        self.writing = None;
+        if let Some(job) = self.jobs.get_mut(&id)
+            && let Some(data) = job.data().map(Arc::clone)
+        {
+            job.state = State::Recorded(data);
+        }
+    }
+
+    /// The job in doubt, if there is one, with its tag and path.
+    #[must_use]
+    pub fn recorded(&self) -> Option<(JobId, Tag, &DataPath)> {
+        let mut recorded =
+            self.jobs.iter().filter(|(_, job)| matches!(job.state, State::Recorded(_)));
+        recorded.next().map(|(&id, job)| (id, job.tag, &job.path))
     }
 
     /// The engine has a job. What it covers of the jobs before it ends with it.
@@ -320,13 +374,19 @@ impl Queue {
         self.writing = None;
         let newer = self.jobs.get(&id)?;
         if newer.save_method == SaveMethod::Put {
-            let before = self.jobs.range(..id);
-            let covered = before.filter(|(_, job)| newer.path.covers(&job.path)).map(|(&id, _)| id);
-            for id in covered.collect::<Vec<_>>() {
-                self.remove(id);
-            }
+            let path = newer.path.clone();
+            self.end_covered(&path, id);
         }
         self.remove(id)
+    }
+
+    /// Ends the jobs before `before` that a document at `path` makes unnecessary.
+    fn end_covered(&mut self, path: &DataPath, before: JobId) {
+        let before = self.jobs.range(..before);
+        let covered = before.filter(|(_, job)| path.covers(&job.path)).map(|(&id, _)| id);
+        for id in covered.collect::<Vec<_>>() {
+            self.remove(id);
+        }
     }
 
     /// The engine refused a job, and would again.
@@ -338,15 +398,16 @@ impl Queue {
     fn remove(&mut self, id: JobId) -> Option<Finished> {
         let job = self.jobs.remove(&id)?;
         self.bytes = self.bytes.saturating_sub(job.bytes());
-        let update_done = !self.jobs.values().any(|other| other.seq == job.seq);
-        Some(Finished { seq: job.seq, update: job.update, path: job.path, update_done })
+        let update_done = !self.has(job.tag.seq);
+        let data = job.data().map(Arc::clone);
+        Some(Finished { tag: job.tag, update: job.update, path: job.path, update_done, data })
     }
 
     /// The jobs whose last fetch failed, with the reason.
     pub fn failing(&self) -> Vec<Failure> {
         let failing = self.jobs.values().filter_map(|job| {
             let error = job.error.clone()?;
-            Some(Failure { seq: job.seq, dst_path: job.path.clone(), error })
+            Some(Failure { seq: job.tag.seq, dst_path: job.path.clone(), error })
         });
         failing.collect()
     }
@@ -355,7 +416,7 @@ impl Queue {
     #[must_use]
     pub fn pending(&self, now: Millis) -> Vec<Pending> {
         let shown = self.jobs.iter().take(100).map(|(&id, job)| Pending {
-            seq: job.seq,
+            seq: job.tag.seq,
             dst_path: job.path.clone(),
             state: match job.state {
                 State::Wanted(_) if job.attempts > 0 => PendingState::Retrying,
@@ -363,6 +424,7 @@ impl Queue {
                 State::Fetching => PendingState::Fetching,
                 State::Ready(_) if self.writing == Some(id) => PendingState::Writing,
                 State::Ready(_) => PendingState::Ready,
+                State::Recorded(_) => PendingState::Writing,
             },
             attempts: job.attempts,
             retry_in_ms: match job.state {

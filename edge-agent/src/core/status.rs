@@ -1,9 +1,20 @@
 //! What `/status` and `/healthz` say. Never a secret: no token, no credentials of a source.
 
+use protocol::digest::TopicDigests;
 use protocol::{DataPath, Seq, topic::TopicSet};
 use serde::Serialize;
 
 use super::Config;
+use super::keeping::Keeping;
+
+/// How far an agent is, for those who wait until it is far enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Up to where everything has taken effect; none while the engine may not have it.
+    pub at: Option<Seq>,
+    /// The log's last seq that we heard of.
+    pub head: Option<Seq>,
+}
 
 /// How the agent is.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +39,12 @@ pub struct Status {
     pub cursor: Seq,
     /// The log's last seq that we heard of.
     pub head: Option<Seq>,
+    /// How many updates of the log may be missing here: `head` less `cursor`.
+    pub lag: u64,
+    /// What has been received of each topic; the hub's `GET /log` shows the same.
+    pub digests: TopicDigests,
+    /// Why the agent started anew and not from what its data folder had.
+    pub fresh_start: Option<String>,
     /// The last update that took effect as a whole.
     pub last_applied: Option<Seq>,
     /// The last entry that was given up: the engine refused it, or it names no source.
@@ -138,6 +155,9 @@ pub(super) struct Parts<'c> {
     pub(super) pending: Vec<Pending>,
     pub(super) failing: Vec<Failure>,
     pub(super) complete: bool,
+    pub(super) not_restored: &'c [(DataPath, String)],
+    pub(super) keeping: &'c Keeping,
+    pub(super) digests: TopicDigests,
 }
 
 /// Characters of an error that are shown: an engine may quote what it was sent.
@@ -169,12 +189,18 @@ impl Parts<'_> {
         match &self.engine.error {
             Some(error) => problems.push(format!("the engine does not answer: {error}")),
             None if !self.engine.up => {
-                problems.push("the engine is getting its policies".to_owned());
+                problems.push("the engine is getting its policies and data".to_owned());
             }
             None if !self.complete && problems.is_empty() => {
                 problems.push("what was missed has not taken effect yet".to_owned());
             }
             None => {}
+        }
+        for (path, error) in self.not_restored.iter().take(TOLD) {
+            problems.push(format!("the engine refuses the data kept for {path}: {error}"));
+        }
+        if let Some(error) = self.keeping.error() {
+            problems.push(format!("what arrives cannot be recorded, and so not applied: {error}"));
         }
         for Failure { seq, dst_path, error } in self.failing.iter().take(TOLD) {
             problems.push(format!("update {seq} for {dst_path} waits for its source: {error}"));
@@ -207,7 +233,10 @@ impl Status {
             engine_error: engine.error,
             connection,
             cursor: parts.cursor,
+            lag: parts.head.map_or(0, |head| head.0.saturating_sub(parts.cursor.0)),
             head: parts.head,
+            digests: parts.digests,
+            fresh_start: parts.keeping.fresh().map(str::to_owned),
             last_applied: parts.last_applied,
             last_failure: parts.last_failure,
             pending_total: parts.pending_total,

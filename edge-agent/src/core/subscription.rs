@@ -3,17 +3,27 @@
 //! Every `hello` and every `resume` is answered by one replay, which ends with `bookmark`
 //! or `caught_up`. While more than one of them is under way only the last one counts: what
 //! belongs to an earlier one was asked for from a place that no longer holds.
+//!
+//! Nothing but updates, and the end of the last replay, moves `received`: every other frame
+//! may cross a hole that is still to be mended.
 
+use protocol::digest::TopicDigests;
 use protocol::socket::{AgentFrame, Delivery, Hello, HubFrame};
+use protocol::topic::{self, TopicSet};
 use protocol::{Millis, Seq};
 
 use super::backoff::Backoff;
 use super::io::{Config, Effect, Report};
+use super::queue::Queue;
+use super::settling::Settling;
 use super::status::{Connection, ConnectionState};
+use crate::store::Mark;
 
 /// Milliseconds without a frame after which a replay is given up: the hub answers at once
 /// or not at all.
 const REPLAY_SILENCE: u64 = 30_000;
+/// Milliseconds between two questions to the hub on behalf of somebody who waits.
+const ASK_EVERY: u64 = 250;
 
 /// Where the link stands.
 #[derive(Debug)]
@@ -28,6 +38,8 @@ enum Link {
     Live,
     /// The socket is being closed.
     Closing,
+    /// The socket is being closed, for one with a new token.
+    Renewing,
 }
 
 /// Whose turn it is in a replay.
@@ -46,8 +58,12 @@ pub(super) enum News {
     None,
     /// These are new, in order.
     Updates(Vec<Delivery>),
-    /// The log begins anew: what has not taken effect yet never will.
+    /// The hub begins anew: what has not taken effect yet never will.
     Reset,
+    /// The hub has other updates than we have seen: everything is to be asked for again.
+    Diverged(String),
+    /// Somebody waits for our receipt of an update.
+    Confirm(Seq),
 }
 
 /// The subscription.
@@ -61,28 +77,62 @@ pub(super) struct Subscription {
     backoff: Backoff,
     /// Everything of our topics up to here has arrived.
     received: Seq,
+    /// What of that is not certain yet.
+    settling: Option<Settling>,
     epoch: Option<String>,
     scope: Option<String>,
     head: Option<Seq>,
+    topics: TopicSet,
+    /// What we have seen of each topic in this run.
+    digests: TopicDigests,
+    /// The log's end when we joined it, if we came with nothing.
+    joined_at: Option<Seq>,
+    /// Somebody waits for this seq, until this moment.
+    wanted: Option<(Seq, Millis)>,
+    asked: Option<Millis>,
 }
 
 impl Subscription {
-    pub(super) fn new(seed: u64) -> Self {
+    /// A subscription that has had everything up to the mark.
+    pub(super) fn new(topics: TopicSet, mark: &Mark, seed: u64) -> Self {
+        let Mark { cursor: received, settled, epoch, .. } = mark.clone();
         Self {
             link: Link::Waiting(Millis(0)),
             since: Millis(0),
             error: None,
             refusal: None,
             backoff: Backoff::new(seed),
-            received: Seq::ZERO,
-            epoch: None,
+            received,
+            settling: Some(Settling::new(settled)),
+            joined_at: epoch.as_ref().map(|_| Seq::ZERO),
+            epoch,
             scope: None,
             head: None,
+            topics,
+            digests: TopicDigests::new(),
+            wanted: None,
+            asked: None,
         }
     }
 
     pub(super) fn received(&self) -> Seq {
         self.received
+    }
+
+    /// Up to where the effect of everything is certain, of what has been received.
+    pub(super) fn settled(&self) -> Seq {
+        self.settling.map_or(self.received, |it| it.from().min(self.received))
+    }
+
+    /// True if everything that an update meant for us, or what made up for it, has arrived;
+    /// and, if it came with a replay, has taken effect.
+    pub(super) fn has_all_of(&self, seq: Seq) -> bool {
+        seq <= self.received && !self.settling.is_some_and(|it| it.is_open(seq))
+    }
+
+    /// Looks whether what was replayed has taken effect.
+    pub(super) fn settle(&mut self, queue: &Queue) {
+        self.settling = self.settling.filter(|it| !it.is_over(queue));
     }
 
     pub(super) fn scope(&self) -> Option<&str> {
@@ -93,13 +143,26 @@ impl Subscription {
         self.head
     }
 
+    pub(super) fn epoch(&self) -> Option<&str> {
+        self.epoch.as_deref()
+    }
+
+    pub(super) fn digests(&self) -> &TopicDigests {
+        &self.digests
+    }
+
+    /// True if an update was published after we joined: its callbacks expect to hear of us.
+    pub(super) fn is_of_our_time(&self, seq: Seq) -> bool {
+        self.joined_at.is_some_and(|joined| seq > joined)
+    }
+
     pub(super) fn is_live(&self) -> bool {
         matches!(self.link, Link::Live)
     }
 
     pub(super) fn connection(&self, now: Millis) -> Connection {
         let state = match self.link {
-            Link::Waiting(_) | Link::Closing => ConnectionState::Waiting,
+            Link::Waiting(_) | Link::Closing | Link::Renewing => ConnectionState::Waiting,
             Link::Connecting => ConnectionState::Connecting,
             Link::Replaying(_) => ConnectionState::Replaying,
             Link::Live => ConnectionState::Live,
@@ -111,8 +174,25 @@ impl Subscription {
         match self.link {
             Link::Waiting(at) => Some(at),
             Link::Replaying(Replay::Asked { heard, .. }) => Some(heard.plus(REPLAY_SILENCE)),
+            Link::Live => self.next_question(),
             _ => None,
         }
+    }
+
+    /// Somebody waits for `seq` until `until`. It may be of other topics than ours: only the
+    /// hub knows whether there is anything for us before it.
+    pub(super) fn want(&mut self, seq: Seq, until: Millis) {
+        if seq > self.received {
+            let (last, end) = self.wanted.unwrap_or_default();
+            self.wanted = Some((last.max(seq), end.max(until)));
+        }
+    }
+
+    fn next_question(&self) -> Option<Millis> {
+        // While a replay settles, what it brought may be what is waited for.
+        self.wanted
+            .filter(|_| self.settling.is_none())
+            .map(|_| self.asked.map_or(Millis(0), |asked| asked.plus(ASK_EVERY)))
     }
 
     /// What time, or room in the queue, has made possible.
@@ -123,6 +203,14 @@ impl Subscription {
                 effects.push(Effect::Connect);
             }
             Link::Replaying(Replay::Paused) if has_room => self.ask(now, 0, effects),
+            Link::Live => {
+                self.wanted =
+                    self.wanted.filter(|(seq, until)| *seq > self.received && *until > now);
+                if self.next_question().is_some_and(|at| at <= now) {
+                    self.asked = Some(now);
+                    self.ask(now, 0, effects);
+                }
+            }
             Link::Replaying(Replay::Asked { heard, .. }) if heard.plus(REPLAY_SILENCE) <= now => {
                 self.refusal = Some("the hub does not go on with its replay".to_owned());
                 self.set(now, Link::Closing);
@@ -134,6 +222,7 @@ impl Subscription {
 
     /// The socket is open.
     pub(super) fn up(&mut self, now: Millis, config: &Config, effects: &mut Vec<Effect>) {
+        self.replay_begins();
         self.set(now, Link::Replaying(Replay::Asked { answers: 1, heard: now }));
         effects.push(Effect::Send(AgentFrame::Hello(Hello {
             agent: config.agent.clone(),
@@ -144,8 +233,24 @@ impl Subscription {
         })));
     }
 
+    /// There is a new token: a new socket is needed, now and not after a failure.
+    pub(super) fn renewed(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        match self.link {
+            Link::Live | Link::Replaying(_) => {
+                self.set(now, Link::Renewing);
+                effects.push(Effect::Disconnect);
+            }
+            Link::Waiting(_) => self.set(now, Link::Waiting(now)),
+            Link::Connecting | Link::Closing | Link::Renewing => {}
+        }
+    }
+
     /// There is no socket (any more).
     pub(super) fn down(&mut self, now: Millis, reason: String, effects: &mut Vec<Effect>) {
+        if matches!(self.link, Link::Renewing) {
+            self.set(now, Link::Waiting(now));
+            return;
+        }
         let wait = self.backoff.next_delay();
         let reason = match self.refusal.take() {
             Some(refusal) => format!("{refusal} ({reason})"),
@@ -170,27 +275,39 @@ impl Subscription {
         }
         match frame {
             HubFrame::Welcome { scope, head, epoch } => {
+                self.joined_at = self.joined_at.or(Some(head));
                 (self.scope, self.head, self.epoch) = (Some(scope), Some(head), Some(epoch));
             }
             HubFrame::Updates(updates) => return self.updates(now, updates, has_room, effects),
-            HubFrame::Bookmark { seq } => {
+            HubFrame::Bookmark { .. } => {
                 if self.is_last_answer() {
-                    self.reach(seq);
                     self.link = Link::Replaying(Replay::Paused);
                 }
             }
-            HubFrame::CaughtUp { seq } => {
+            HubFrame::Pause { .. } => {
+                if self.is_live() {
+                    self.set(now, Link::Replaying(Replay::Paused));
+                }
+            }
+            HubFrame::CaughtUp { seq, digests } => {
                 if self.is_last_answer() {
                     self.reach(seq);
+                    if let Some(settling) = &mut self.settling {
+                        settling.ends(self.received);
+                    }
                     self.backoff.reset();
                     self.error = None;
                     self.set(now, Link::Live);
+                    if let Some(difference) = self.compare(digests) {
+                        return News::Diverged(difference);
+                    }
                     effects.push(Effect::Report(Report::Live(seq)));
                 }
             }
+            HubFrame::Confirm { seq } => return News::Confirm(seq),
             HubFrame::Reset { reason } => {
                 effects.push(Effect::Report(Report::Reset(reason)));
-                self.received = Seq::ZERO;
+                self.begin_again();
                 if self.is_live() {
                     // A replay follows by itself.
                     self.set(now, Link::Replaying(Replay::Asked { answers: 1, heard: now }));
@@ -207,11 +324,11 @@ impl Subscription {
 
     /// Everything again from seq 0.
     pub(super) fn restart(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        self.received = Seq::ZERO;
+        self.begin_again();
         match self.link {
             Link::Replaying(Replay::Asked { answers, .. }) => self.ask(now, answers, effects),
             Link::Live | Link::Replaying(Replay::Paused) => self.ask(now, 0, effects),
-            Link::Waiting(_) | Link::Connecting | Link::Closing => {}
+            Link::Waiting(_) | Link::Connecting | Link::Closing | Link::Renewing => {}
         }
     }
 
@@ -244,6 +361,7 @@ impl Subscription {
                 break;
             }
             self.reach(update.seq);
+            self.count(&update);
             fresh.push(update);
         }
         News::Updates(fresh)
@@ -263,8 +381,43 @@ impl Subscription {
     /// Asks for a replay of what follows, while so many others are still to be answered.
     fn ask(&mut self, now: Millis, others: u32, effects: &mut Vec<Effect>) {
         let answers = others.saturating_add(1);
+        self.replay_begins();
         self.set(now, Link::Replaying(Replay::Asked { answers, heard: now }));
         effects.push(Effect::Send(AgentFrame::Resume { cursor: self.received }));
+    }
+
+    fn replay_begins(&mut self) {
+        let from = self.received;
+        self.settling = Some(self.settling.map_or(Settling::new(from), |it| it.again(from)));
+    }
+
+    fn begin_again(&mut self) {
+        self.received = Seq::ZERO;
+        self.settling = Some(Settling::new(Seq::ZERO));
+        self.digests.clear();
+    }
+
+    fn count(&mut self, update: &Delivery) {
+        let published = || update.entries.iter().flat_map(|entry| &entry.topics);
+        for ours in self.topics.iter() {
+            if published().any(|topic| topic::expand(topic).any(|topic| topic == ours)) {
+                self.digests.entry(ours.to_owned()).or_default().add(update.seq, &update.id);
+            }
+        }
+    }
+
+    /// Compares what we have seen with what the hub has, and takes the hub's over: of a log
+    /// that was compacted while we were away we have seen less. Says what cannot be.
+    fn compare(&mut self, theirs: TopicDigests) -> Option<String> {
+        let different = theirs.iter().find(|(topic, theirs)| {
+            let ours = self.digests.get(*topic).copied().unwrap_or_default();
+            ours.updates > theirs.updates || (ours.updates == theirs.updates && ours != **theirs)
+        });
+        let difference = different.map(|(topic, _)| {
+            format!("the updates seen of topic `{topic}` are not the ones that the hub has")
+        });
+        self.digests = theirs;
+        difference
     }
 
     fn reach(&mut self, seq: Seq) {

@@ -6,10 +6,12 @@ use axum::{
     http::{HeaderValue, StatusCode, Uri, header},
     response::Response,
 };
+use protocol::Seq;
 use regorus::Value;
 use serde::Serialize;
 
 use crate::engine::regorus::DecisionError;
+use crate::runtime::waiting::Behind;
 
 /// How a body is laid out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,6 +114,20 @@ pub(super) fn invalid_parameter(message: &str) -> Response {
 pub(super) fn gave_up() -> Response {
     let message = "the engine failed on this request; the agent's log says more";
     refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+}
+
+/// 503: the engine is not as far as the request wants it.
+pub(super) fn behind(behind: &Behind) -> Response {
+    #[derive(Serialize)]
+    struct Unavailable {
+        code: &'static str,
+        message: String,
+        at: Option<Seq>,
+        lag: u64,
+    }
+    let (message, at, lag) = (behind.to_string(), behind.progress.at, behind.lag);
+    let body = Unavailable { code: "not_yet", message, at, lag };
+    json(StatusCode::SERVICE_UNAVAILABLE, &body, Style::Pretty)
 }
 
 /// 501: OPA can do it, the agent cannot.

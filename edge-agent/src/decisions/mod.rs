@@ -2,6 +2,11 @@
 //! talks to an OPA talks to the agent. Answers are OPA's to the byte where the engine's
 //! values are; data and policies are read-only here, because they come through Girasol.
 //!
+//! Until the engine has its policies and data for the first time, requests wait. One with the
+//! header `X-Girasol-At-Least: SEQ` waits until everything up to that update has taken effect
+//! (`X-Girasol-Timeout`: for so many seconds at most), and is answered 503 with the lag if
+//! that takes too long.
+//!
 //! Deciding can take seconds, so it has threads of its own: the ones that everything else
 //! of the agent runs on are never blocked by a policy.
 //!
@@ -20,10 +25,13 @@ use axum::{
     response::Response,
     routing::any,
 };
+use protocol::Seq;
 use regorus::Value;
 use tokio::sync::Semaphore;
 
 use crate::engine::{RegorusEngine, regorus::DECIDERS};
+use crate::local_api;
+use crate::runtime::waiting::Waiting;
 
 mod answer;
 mod request;
@@ -32,9 +40,13 @@ use answer::{Answer, Style};
 
 /// Bytes of a request's body.
 const MAX_BODY_BYTES: usize = 16 << 20;
+/// Which update a decision must have seen.
+const AT_LEAST: &str = "x-girasol-at-least";
+/// For how many seconds to wait for it.
+const TIMEOUT: &str = "x-girasol-timeout";
 
 /// The routes; whoever binds the listener serves them.
-pub fn router(engine: Arc<RegorusEngine>) -> Router {
+pub(crate) fn router(engine: Arc<RegorusEngine>, waiting: Waiting) -> Router {
     Router::new()
         .route("/health", any(health))
         .route("/v1/data", any(data))
@@ -45,19 +57,37 @@ pub fn router(engine: Arc<RegorusEngine>) -> Router {
         .route("/v1/query", any(not_here))
         .route("/v1/compile", any(not_here))
         .fallback(|| async { answer::not_found() })
-        .with_state(Deciders::new(engine))
+        .with_state(Deciders::new(engine, waiting))
 }
 
 /// The engine, and the threads that may decide at the same time.
 #[derive(Clone)]
 struct Deciders {
     engine: Arc<RegorusEngine>,
+    waiting: Waiting,
     free: Arc<Semaphore>,
 }
 
 impl Deciders {
-    fn new(engine: Arc<RegorusEngine>) -> Self {
-        Self { engine, free: Arc::new(Semaphore::new(*DECIDERS)) }
+    fn new(engine: Arc<RegorusEngine>, waiting: Waiting) -> Self {
+        Self { engine, waiting, free: Arc::new(Semaphore::new(*DECIDERS)) }
+    }
+
+    /// Waits until the engine is as far as the request wants it.
+    async fn far_enough(&self, headers: &HeaderMap) -> Result<(), Response> {
+        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let refused = |name: &str, reason: &str| {
+            answer::invalid_parameter(&format!("header {name}: {reason}"))
+        };
+        let wanted = header(AT_LEAST)
+            .map_or(Ok(Seq::ZERO), local_api::at_least)
+            .map_err(|reason| refused(AT_LEAST, reason))?;
+        let timeout =
+            local_api::timeout(header(TIMEOUT)).map_err(|reason| refused(TIMEOUT, &reason))?;
+        match self.waiting.at_least(wanted, timeout).await {
+            Ok(_) => Ok(()),
+            Err(behind) => Err(answer::behind(&behind)),
+        }
     }
 
     /// Runs `work` on a thread that may be blocked.
@@ -104,6 +134,9 @@ async fn data(
 ) -> Response {
     if let Some(redirect) = answer::redirect(&uri) {
         return redirect;
+    }
+    if let Err(refused) = deciders.far_enough(&headers).await {
+        return refused;
     }
     let query = request::Query::parse(&uri);
     let style = if query.pretty { Style::Pretty } else { Style::Compact };

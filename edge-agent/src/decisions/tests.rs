@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     engine::{Engine as _, Write},
     policy::PolicyModule,
+    runtime::waiting::tests::never,
 };
 
 const POLICY: &str = r#"package a
@@ -30,7 +31,7 @@ async fn start() -> String {
     engine.write(Write::Put { path: &DataPath::default(), data: &data }).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router(engine)).await });
+    tokio::spawn(async move { axum::serve(listener, router(engine, never())).await });
     format!("http://{address}")
 }
 
@@ -230,7 +231,7 @@ async fn a_body_over_the_limit_is_refused() {
 
 #[tokio::test]
 async fn policies_that_take_long_block_nothing_else() {
-    let deciders = Deciders::new(Arc::new(RegorusEngine::new()));
+    let deciders = Deciders::new(Arc::new(RegorusEngine::new()), never());
     let (release, released) = std::sync::mpsc::channel();
     let released = Arc::new(std::sync::Mutex::new(released));
     let places = deciders.free.available_permits();
@@ -265,7 +266,7 @@ async fn policies_that_take_long_block_nothing_else() {
 
 #[tokio::test]
 async fn a_panic_while_deciding_is_an_answer_and_takes_no_place() {
-    let deciders = Deciders::new(Arc::new(RegorusEngine::new()));
+    let deciders = Deciders::new(Arc::new(RegorusEngine::new()), never());
     let places = deciders.free.available_permits();
     for _ in 0..=places {
         let response = deciders.run(|_| panic!("the test's")).await;

@@ -5,6 +5,8 @@
 //! | How is a real OPA filled over its REST API? | `opa/` |
 //! | How does the embedded engine hold data and decide? | `regorus/` |
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use protocol::DataPath;
 use serde_json::value::RawValue;
@@ -48,13 +50,18 @@ pub enum EngineError {
     Unavailable(String),
 }
 
+/// A place that the agent has written to, and the document there: none where nothing may be.
+pub type OwnedDocument = (DataPath, Option<Arc<RawValue>>);
+
 /// Whether an engine still holds what this run of the agent put into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineState {
-    /// It is the one that [`Engine::mark`] was called on.
+    /// Nobody else has written to it since [`Engine::restore`].
     Filled,
-    /// It was restarted, emptied, or filled by somebody else.
+    /// It was restarted, emptied, or another agent filled it: it needs policies and data.
     Empty,
+    /// Somebody else has written to it: policies and data may differ from ours.
+    Altered,
 }
 
 /// A policy engine that the agent keeps current.
@@ -75,7 +82,17 @@ pub trait Engine: Send + Sync + 'static {
     /// A cheap question: is the engine up, and is it still the one this agent filled?
     fn probe(&self) -> BoxFuture<'_, Result<EngineState, EngineError>>;
 
-    /// Marks the engine as filled by this run of the agent: called once after the policies
-    /// are in, before data.
-    fn mark(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+    /// Makes the engine hold exactly these documents at their places, whatever is there,
+    /// and takes it over: nothing that was sent before by this run of the agent or by an
+    /// earlier one lands after it. Called after the policies are in; data at other places
+    /// stays.
+    ///
+    /// Returns the places whose documents the engine will never take, with its words.
+    ///
+    /// # Errors
+    /// The engine could not be asked; it is to be called again.
+    fn restore<'a>(
+        &'a self,
+        owned: &'a [OwnedDocument],
+    ) -> BoxFuture<'a, Result<Vec<(DataPath, String)>, EngineError>>;
 }

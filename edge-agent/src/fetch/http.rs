@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use reqwest::{
     Client, Method, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
 };
 use serde_json::value::RawValue;
 use url::Url;
@@ -33,11 +33,8 @@ impl HttpFetcher {
     }
 
     async fn fetch(&self, source: &Source) -> Result<Box<RawValue>, FetchError> {
-        let request = settings_of::<HttpConfig>(source)?.request()?;
-        let url = Url::parse(&source.url).map_err(|error| {
-            FetchError::permanent(format!("url: {error}; give http://… or https://…"))
-        })?;
-        may_be_fetched(&url).map_err(FetchError::permanent)?;
+        let request = settings_of::<HttpConfig>(source)?.request_or(Method::GET)?;
+        let url = address(&source.url)?;
         let is_json = request.is_json;
         let (shown, response) = self.ask(url, request).await?;
         let named = |message: String| FetchError::new(format!("{shown} {message}"));
@@ -48,6 +45,31 @@ impl HttpFetcher {
         let kind = content_type(response.headers());
         let body = self.read(response).await.map_err(named)?;
         if is_json { json(&body, &kind) } else { text(body) }.map_err(named)
+    }
+
+    /// Sends `body`, which is JSON, to `url`, with a source's settings as OPAL's callbacks
+    /// have them: `POST` unless they say otherwise, and their `data` instead of `body`.
+    ///
+    /// # Errors
+    /// The settings are wrong, nobody answers, or the answer is not a success.
+    pub async fn send(
+        &self,
+        url: &str,
+        config: Option<&RawValue>,
+        body: &str,
+    ) -> Result<(), FetchError> {
+        let source = Source { url: url.to_owned(), config: config.map(ToOwned::to_owned) };
+        let mut request = settings_of::<HttpConfig>(&source)?.request_or(Method::POST)?;
+        if request.body.is_none() {
+            let json = HeaderValue::from_static("application/json");
+            request.headers.entry(CONTENT_TYPE).or_insert(json);
+            request.body = Some(body.to_owned());
+        }
+        let (shown, response) = self.ask(address(url)?, request).await?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(FetchError::new(format!("{shown} answered {status}"))),
+        }
     }
 
     /// Sends the request, and again wherever a redirect points to.
@@ -118,6 +140,15 @@ impl Fetcher for HttpFetcher {
     fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Box<RawValue>, FetchError>> {
         Box::pin(self.fetch(source))
     }
+}
+
+/// An address that may be fetched from.
+fn address(text: &str) -> Result<Url, FetchError> {
+    let url = Url::parse(text).map_err(|error| {
+        FetchError::permanent(format!("url: {error}; give http://… or https://…"))
+    })?;
+    may_be_fetched(&url).map_err(FetchError::permanent)?;
+    Ok(url)
 }
 
 /// Refuses other schemes than HTTP's, and literal addresses that are never fetched from;

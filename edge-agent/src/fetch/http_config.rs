@@ -56,13 +56,13 @@ pub(super) struct Request {
 }
 
 impl HttpConfig {
-    /// Checks the settings.
+    /// Checks the settings; `default` is the method if they name none.
     ///
     /// # Errors
     /// Names the member that is wrong, not what it holds.
-    pub(super) fn request(self) -> Result<Request, FetchError> {
+    pub(super) fn request_or(self, default: Method) -> Result<Request, FetchError> {
         let method = match self.method {
-            None => Method::GET,
+            None => default,
             // OPAL takes lower case only.
             Some(name) => METHODS
                 .iter()
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     fn request(config: &str) -> Result<Request, FetchError> {
-        serde_json::from_str::<HttpConfig>(config).unwrap().request()
+        serde_json::from_str::<HttpConfig>(config).unwrap().request_or(Method::GET)
     }
 
     #[test]

@@ -67,6 +67,18 @@ pub fn failure(error: reqwest::Error) -> String {
     reason(&error)
 }
 
+/// What the functions say in the body of a refusal, after a colon; nothing if the body is
+/// not one of theirs.
+#[must_use]
+pub fn detail(body: &[u8]) -> String {
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return String::new();
+    };
+    let detail = body.get("detail").unwrap_or(&body);
+    let detail = detail.get("error").unwrap_or(detail);
+    format!(": {}", detail.as_str().map_or_else(|| detail.to_string(), str::to_owned))
+}
+
 /// The innermost cause: "connection refused" rather than "error sending request".
 fn reason(error: &dyn Error) -> String {
     let mut innermost = error;

@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::{Millis, SaveMethod};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::link::Link;
-use super::report;
+use super::{callbacks, report};
 use crate::core::queue::Ready;
-use crate::core::status::Status;
-use crate::core::{Core, Effect, Input};
+use crate::core::status::{Progress, Status};
+use crate::core::{Core, Effect, Input, Restored, WriteError};
 use crate::engine::{Engine, EngineError, Write};
-use crate::fetch::{FetchError, Fetchers};
+use crate::fetch::{FetchError, Fetchers, HttpFetcher};
 use crate::policy::PolicyModule;
+use crate::settings::Secret;
+use crate::store::{Mark, Record, Store, StoreError};
 
 /// A question for the core's status, with where to answer.
 pub(crate) type Question = oneshot::Sender<Status>;
@@ -22,8 +24,10 @@ pub(crate) type Question = oneshot::Sender<Status>;
 /// What effects are carried out with.
 pub(super) struct Shell {
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) store: Arc<Store>,
     pub(super) policies: Arc<[PolicyModule]>,
     pub(super) fetchers: Arc<Fetchers>,
+    pub(super) callbacks: Arc<HttpFetcher>,
     pub(super) link: Link,
     pub(super) inputs: mpsc::UnboundedSender<Input>,
 }
@@ -32,19 +36,31 @@ pub(super) struct Shell {
 pub(super) struct Driver {
     core: Core,
     shell: Shell,
+    /// The core's clock begins here.
     started: Instant,
     received: mpsc::UnboundedReceiver<Input>,
     asked: mpsc::Receiver<Question>,
+    renewed: mpsc::Receiver<Secret>,
+    progress: watch::Sender<Progress>,
+}
+
+/// What comes to the driver besides inputs, and what it tells to others.
+pub(super) struct Channels {
+    pub(super) asked: mpsc::Receiver<Question>,
+    pub(super) renewed: mpsc::Receiver<Secret>,
+    pub(super) progress: watch::Sender<Progress>,
 }
 
 impl Driver {
     pub(super) fn new(
         core: Core,
         shell: Shell,
+        started: Instant,
         received: mpsc::UnboundedReceiver<Input>,
-        asked: mpsc::Receiver<Question>,
+        channels: Channels,
     ) -> Self {
-        Self { core, shell, started: Instant::now(), received, asked }
+        let Channels { asked, renewed, progress } = channels;
+        Self { core, shell, started, received, asked, renewed, progress }
     }
 
     /// Runs until the core gives up; returns why.
@@ -58,6 +74,8 @@ impl Driver {
                 }
                 self.shell.carry_out(effect);
             }
+            let progress = self.core.progress();
+            self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
             input = self.next_input().await;
         }
     }
@@ -69,6 +87,10 @@ impl Driver {
             tokio::select! {
                 Some(input) = self.received.recv() => return input,
                 () = sleep_until(tick) => return Input::Tick,
+                Some(token) = self.renewed.recv() => match self.shell.link.set_token(&token) {
+                    Ok(()) => return Input::Renewed,
+                    Err(error) => tracing::error!(%error, "the renewed token cannot be used"),
+                },
                 Some(question) = self.asked.recv() => {
                     // Who asked may have gone away.
                     let _ = question.send(self.core.status(self.now()));
@@ -103,16 +125,24 @@ impl Shell {
                 let broken = || Err(FetchError::new("the fetcher broke"));
                 self.spawn(fetch, broken, move |result| Input::Fetched(job, result));
             }
-            Effect::Write(ready) => {
-                let engine = Arc::clone(&self.engine);
+            Effect::Write(ready, mark) => {
+                let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
                 let job = ready.job;
-                let write = async move { engine.write(as_write(&ready)).await };
-                let broken = || Err(EngineError::Rejected("the engine broke on it".to_owned()));
+                let write = async move { record_and_write(&store, &*engine, ready, mark).await };
+                let broken = || Err(EngineError::Unavailable("the write broke".to_owned()).into());
                 self.spawn(write, broken, move |result| Input::Written(job, result));
             }
+            // These two not beside the loop: no later write may come before them.
+            Effect::Discard(tag) => kept(self.store.discard(tag)),
+            Effect::BeginAgain(mark) => kept(self.store.begin_again(&mark)),
+            Effect::Save(mark) => {
+                let store = Arc::clone(&self.store);
+                tokio::task::spawn_blocking(move || kept(store.save(&mark)));
+            }
             Effect::PrepareEngine => {
-                let (engine, policies) = (Arc::clone(&self.engine), Arc::clone(&self.policies));
-                let prepare = async move { prepare(&*engine, &policies).await };
+                let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+                let policies = Arc::clone(&self.policies);
+                let prepare = async move { prepare(&*engine, store, &policies).await };
                 let broken = || Err(EngineError::Rejected("the engine broke on them".to_owned()));
                 self.spawn(prepare, broken, Input::Prepared);
             }
@@ -121,6 +151,10 @@ impl Shell {
                 let probe = async move { engine.probe().await };
                 let broken = || Err(EngineError::Unavailable("the probe broke".to_owned()));
                 self.spawn(probe, broken, Input::Probed);
+            }
+            Effect::Tell(report) => {
+                let callbacks = Arc::clone(&self.callbacks);
+                tokio::spawn(async move { callbacks::tell(&callbacks, report).await });
             }
             Effect::Report(report) => report::log(&report),
             Effect::GiveUp(_) => {}
@@ -144,14 +178,51 @@ impl Shell {
     }
 }
 
-async fn prepare(engine: &dyn Engine, policies: &[PolicyModule]) -> Result<(), EngineError> {
-    engine.set_policies(policies).await?;
-    engine.mark().await
+/// What could not be kept is done again by the next start: the engine refuses a record once
+/// more, and the hub replays what an older mark does not cover.
+fn kept(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "the state on disk lags behind");
+    }
 }
 
-fn as_write(ready: &Ready) -> Write<'_> {
-    let (path, data) = (&ready.path, &*ready.data);
-    match ready.save_method {
+async fn record_and_write(
+    store: &Arc<Store>,
+    engine: &dyn Engine,
+    ready: Ready,
+    mark: Mark,
+) -> Result<(), WriteError> {
+    let Ready { record, .. } = ready;
+    let recorder = Arc::clone(store);
+    let recorded =
+        tokio::task::spawn_blocking(move || recorder.append(&record, &mark).map(|()| record));
+    let record = match recorded.await {
+        Ok(Ok(record)) => record,
+        Ok(Err(error)) => return Err(WriteError::NotRecorded(error.to_string())),
+        Err(_) => return Err(WriteError::NotRecorded("the store broke on it".to_owned())),
+    };
+    Ok(engine.write(as_write(&record)).await?)
+}
+
+async fn prepare(
+    engine: &dyn Engine,
+    store: Arc<Store>,
+    policies: &[PolicyModule],
+) -> Result<Restored, EngineError> {
+    let state = tokio::task::spawn_blocking(move || store.state());
+    engine.set_policies(policies).await?;
+    let state = match state.await {
+        Ok(Ok(state)) => state,
+        Ok(Err(error)) => return Err(EngineError::Unavailable(error.to_string())),
+        Err(_) => return Err(EngineError::Unavailable("the store broke".to_owned())),
+    };
+    let refused_places = engine.restore(&state.owned).await?;
+    Ok(Restored { refused: state.refused, refused_places })
+}
+
+fn as_write(record: &Record) -> Write<'_> {
+    let (path, data) = (&record.path, &*record.data);
+    match record.save_method {
         SaveMethod::Put => Write::Put { path, data },
         SaveMethod::Patch => Write::Patch { path, operations: data },
     }

@@ -57,12 +57,19 @@ impl Link {
         let bad_server = || LinkError::Server(server.to_string());
         let url = socket_url(server).ok_or_else(bad_server)?;
         let mut request = url.as_str().into_client_request().map_err(|_| bad_server())?;
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        let mut link = Self { request, inputs, outgoing: None };
+        link.set_token(token)?;
+        Ok(link)
+    }
+
+    /// Opens connections with this token from now on.
+    pub(super) fn set_token(&mut self, token: &Secret) -> Result<(), LinkError> {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
             .map_err(|_| LinkError::Token)?;
         bearer.set_sensitive(true);
-        request.headers_mut().insert(AUTHORIZATION, bearer);
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-        Ok(Self { request, inputs, outgoing: None })
+        self.request.headers_mut().insert(AUTHORIZATION, bearer);
+        Ok(())
     }
 
     /// Opens a connection; how it goes comes as inputs.
@@ -181,18 +188,13 @@ fn why(error: &Error) -> String {
     match error {
         Error::Http(response) => {
             let status = response.status();
-            let body = response.body().as_deref().unwrap_or_default();
-            match serde_json::from_slice::<serde_json::Value>(body) {
-                Ok(body) => {
-                    let detail = body.get("detail").unwrap_or(&body);
-                    let detail = detail.get("error").unwrap_or(detail);
-                    let text = detail.as_str().map_or_else(|| detail.to_string(), str::to_owned);
-                    format!("refused with {status}: {text}")
-                }
-                Err(_) => format!(
+            let detail = http::detail(response.body().as_deref().unwrap_or_default());
+            if detail.is_empty() {
+                return format!(
                     "refused with {status}; is --server the address of Girasol's functions?"
-                ),
+                );
             }
+            format!("refused with {status}{detail}")
         }
         other => other.to_string(),
     }

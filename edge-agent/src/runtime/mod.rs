@@ -6,11 +6,18 @@
 //! | What is started, and in which order? | this one |
 //! | Who runs the core? | `driver` |
 //! | How is the socket to the hub kept? | `link` |
+//! | How does the token stay valid? | `renewal` |
+//! | How does somebody wait for an update? | `waiting` |
+//! | How do an update's callbacks hear of it? | `callbacks` |
 //! | What goes to the log? | `report` |
 
+mod callbacks;
 mod driver;
 mod link;
+mod python_json;
+mod renewal;
 mod report;
+pub(crate) mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,19 +26,24 @@ use std::time::Duration;
 use protocol::topic::TopicSet;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use crate::core::{Config, Core};
+use crate::core::status::Progress;
+use crate::core::{Config, Core, Kept};
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
-use crate::fetch::Fetchers;
+use crate::fetch::{Fetchers, HttpFetcher};
 use crate::http::{self, HttpError};
 use crate::policy::{self, PolicyError, PolicyModule};
 use crate::settings::{EngineKind, Settings};
+use crate::store::{Identity, Opened, Store, StoreError};
 use crate::{decisions, local_api};
 pub(crate) use driver::Question;
-use driver::{Driver, Shell};
+use driver::{Channels, Driver, Shell};
 use link::Link;
 pub use link::LinkError;
+use renewal::Renewal;
+use waiting::Waiting;
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +60,9 @@ pub enum RunError {
     /// The server's address or the token cannot be used.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A listener's address cannot be had.
     #[error("{flag} {address}: {reason}; choose another address with {flag}")]
     Listen {
@@ -77,10 +92,25 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         Some(dir) => policy::load_dir(dir)?.into(),
         None => Arc::default(),
     };
+    let identity = Identity {
+        scope: settings.scope.clone(),
+        server: Some(settings.server.to_string()),
+        topics: topics.clone(),
+    };
+    let (store, Opened { mark, written, fresh }) =
+        Store::open(settings.data_dir.as_deref(), &identity)?;
+    if let Some(reason) = &fresh {
+        tracing::warn!(%reason, "the agent starts anew");
+    }
     let timeout = Duration::from_secs(settings.fetch_timeout_seconds);
     let http = http::client(timeout)?;
     let (inputs, received) = mpsc::unbounded_channel();
-    let link = Link::new(&settings.server, &settings.token, inputs.clone())?;
+    let renewal =
+        Renewal::new(&settings.server, http.clone(), settings.data_dir.as_deref(), &settings.token);
+    let link = Link::new(&settings.server, renewal.token(), inputs.clone())?;
+    let started = Instant::now();
+    let (progress, progressed) = watch::channel(Progress::default());
+    let waiting = Waiting::new(progressed, inputs.clone(), started);
 
     let local = listen("--listen", settings.listen).await?;
     let local_address = local.local_addr()?;
@@ -89,7 +119,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             let engine = Arc::new(RegorusEngine::new());
             let listener = listen("--decision-listen", settings.decision_listen).await?;
             let decisions = listener.local_addr()?;
-            serve(listener, decisions::router(Arc::clone(&engine)));
+            serve(listener, decisions::router(Arc::clone(&engine), waiting.clone()));
             tracing::info!(local = %local_address, %decisions, "listening");
             engine
         }
@@ -98,19 +128,30 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             Arc::new(OpaEngine::new(settings.opa_url, settings.opa_token)?)
         }
     };
-    let core = Core::new(Config {
+    let config = Config {
         agent: settings.agent_name.clone(),
         topics,
         engine: engine.name(),
         probe_engine: settings.engine == EngineKind::Opa,
         seed: seed(),
-    });
-    let shell =
-        Shell { engine, policies, fetchers: Arc::new(Fetchers::standard(http)), link, inputs };
+    };
+    let core = Core::new(config, Kept { mark, written, fresh });
+    let shell = Shell {
+        engine,
+        store: Arc::new(store),
+        policies,
+        fetchers: Arc::new(Fetchers::standard(http.clone())),
+        callbacks: Arc::new(HttpFetcher::new(http)),
+        link,
+        inputs,
+    };
     let (questions, asked) = mpsc::channel(16);
-    serve(local, local_api::router(questions));
+    serve(local, local_api::router(questions, waiting));
+    let (tokens, renewed) = mpsc::channel(1);
+    tokio::spawn(renewal.run(tokens, seed()));
 
-    let driver = Driver::new(core, shell, received, asked);
+    let channels = Channels { asked, renewed, progress };
+    let driver = Driver::new(core, shell, started, received, channels);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

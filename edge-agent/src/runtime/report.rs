@@ -23,8 +23,18 @@ pub(super) fn log(report: &Report) {
         Report::EngineDown(error, wait) => {
             tracing::warn!(%error, retry_in_ms = wait, "the engine does not answer");
         }
-        Report::Refill => {
-            tracing::warn!("the engine was emptied, or may lack a patch; filling it again");
+        Report::Refill => tracing::warn!("the engine was emptied; filling it again"),
+        Report::Altered => {
+            tracing::warn!("somebody else wrote into the engine; putting its data right");
+        }
+        Report::NotRestored(path, error) => {
+            tracing::error!(%path, %error, "the engine refuses the data kept for this place");
+        }
+        Report::NotRecorded(error, wait) => {
+            tracing::error!(%error, retry_in_ms = wait, "an update cannot be recorded");
+        }
+        Report::Diverged(difference) => {
+            tracing::error!(%difference, "asking the hub for everything again");
         }
     }
 }

@@ -102,7 +102,11 @@ pub const SETTINGS: &[Setting] = &[
         .secret()
         .opal("POLICY_STORE_AUTH_TOKEN"),
     Setting::new("policy_dir", Kind::Path, "folder of .rego files to load"),
-    Setting::new("data_dir", Kind::Path, "folder for state; reserved, nothing is kept in it yet"),
+    Setting::new(
+        "data_dir",
+        Kind::Path,
+        "folder for state, so that the agent starts and decides without the hub; without it nothing is kept",
+    ),
     Setting::new("listen", Kind::Address, "where the agent's own API listens; loopback only")
         .default("127.0.0.1:7766"),
     Setting::new(

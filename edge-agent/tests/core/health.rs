@@ -1,21 +1,20 @@
 //! What is given up, and how it shows.
 
 use edge_agent::core::{Effect, Input, Report};
-use edge_agent::engine::EngineError;
 use edge_agent::fetch::FetchError;
 use protocol::Seq;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, fetches, path_written, write};
+use crate::rig::{Rig, fetches, path_written, rejected, unavailable, write};
 
 #[test]
 fn an_error_that_quotes_a_document_is_shortened() {
     let mut rig = Rig::live(0);
     let ready = write(&rig.deliver(0, 1, &[("/a", json!({}))])).unwrap();
-    rig.step(Input::Written(ready.job, Err(EngineError::Rejected("x".repeat(1_000_000)))));
+    rig.step(Input::Written(ready.job, Err(rejected(&"x".repeat(1_000_000)))));
     assert!(rig.status().last_failure.unwrap().error.len() < 1_000);
     let ready = write(&rig.deliver(1, 2, &[("/a", json!({}))])).unwrap();
-    rig.step(Input::Written(ready.job, Err(EngineError::Unavailable("x".repeat(1_000_000)))));
+    rig.step(Input::Written(ready.job, Err(unavailable(&"x".repeat(1_000_000)))));
     assert!(rig.status().engine_error.unwrap().len() < 1_000);
 }
 
@@ -23,7 +22,7 @@ fn an_error_that_quotes_a_document_is_shortened() {
 fn an_update_of_which_one_entry_was_refused_has_not_been_applied() {
     let mut rig = Rig::live(0);
     let bad = write(&rig.deliver(0, 1, &[("/a", json!({})), ("/b", json!({}))])).unwrap();
-    let no = EngineError::Rejected("no".to_owned());
+    let no = rejected("no");
     let good = write(&rig.step(Input::Written(bad.job, Err(no)))).unwrap();
     let effects = rig.written(good.job);
     assert!(
@@ -38,7 +37,7 @@ fn an_older_update_that_ends_late_does_not_bring_an_old_failure_back() {
     let mut rig = Rig::live(0);
     let slow = fetches(&rig.deliver(0, 1, &[("/slow", Value::Null)]))[0];
     let bad = write(&rig.deliver(1, 2, &[("/a", json!({}))])).unwrap();
-    rig.step(Input::Written(bad.job, Err(EngineError::Rejected("no".to_owned()))));
+    rig.step(Input::Written(bad.job, Err(rejected("no"))));
     let good = write(&rig.deliver(2, 3, &[("/a", json!({}))])).unwrap();
     rig.written(good.job);
     let late = write(&rig.fetched(slow, "{}")).unwrap();

@@ -11,6 +11,8 @@
 
 mod engine;
 mod health;
+mod kept;
 mod order;
+mod results;
 mod rig;
 mod subscription;

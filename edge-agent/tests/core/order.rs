@@ -2,17 +2,19 @@
 
 use edge_agent::core::status::PendingState;
 use edge_agent::core::{Effect, Input, Report};
-use edge_agent::engine::EngineError;
 use protocol::{Millis, Seq};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, fetches, path_written, write};
+use crate::rig::{Rig, fetches, path_written, rejected, write};
 
 #[test]
 fn an_inline_update_is_written_and_the_cursor_follows() {
     let mut rig = Rig::live(0);
     let ready = write(&rig.deliver(0, 1, &[("/a", json!({"k": 1}))])).unwrap();
-    assert_eq!((ready.path.to_string().as_str(), ready.data.get()), ("/a", r#"{"k":1}"#));
+    assert_eq!(
+        (ready.record.path.to_string().as_str(), ready.record.data.get()),
+        ("/a", r#"{"k":1}"#)
+    );
     assert_eq!(rig.core.cursor(), Seq(0));
     let effects = rig.written(ready.job);
     assert!(matches!(&effects[..], [Effect::Report(Report::Applied(Seq(1), _))]), "{effects:?}");
@@ -76,7 +78,7 @@ fn a_newer_patch_or_a_deeper_document_does_not_free_an_older_one() {
     rig.deliver(0, 1, &[("/a", Value::Null)]);
     assert_eq!(path_written(&rig.deliver(1, 2, &[("/a/b", json!({}))])), None);
     let patch = json!({"updates": [{"seq": 3, "prev": 2, "id": "p", "at": 0, "entries": [
-        {"topics": ["users"], "dst_path": "/a", "save_method": "PATCH", "data": [{"op": "add", "path": "/k", "value": 1}]}]}]});
+        {"topics": ["users"], "dst_path": "/a", "save_method": "PATCH", "data": [{"op": "add", "path": "/k", "value": 1}]}], "places": [0]}]});
     assert_eq!(path_written(&rig.frame(&patch)), None);
     assert_eq!(rig.status().pending.len(), 3);
 }
@@ -102,7 +104,7 @@ fn a_source_that_hangs_does_not_hold_up_another_one() {
         names.iter().map(|name| (name.as_str(), Value::Null)).collect();
     rig.deliver(0, 1, &entries);
     let other = json!({"updates": [{"seq": 2, "prev": 1, "id": "o", "at": 0, "entries": [
-        {"url": "http://other/x", "topics": ["users"], "dst_path": "/o"}]}]});
+        {"url": "http://other/x", "topics": ["users"], "dst_path": "/o"}], "places": [0]}]});
     assert_eq!(fetches(&rig.frame(&other)).len(), 1);
 }
 
@@ -111,7 +113,7 @@ fn a_newer_document_that_is_refused_leaves_the_older_one_in_its_place() {
     let mut rig = Rig::live(0);
     let slow = fetches(&rig.deliver(0, 1, &[("/a", Value::Null)]))[0];
     let newer = write(&rig.deliver(1, 2, &[("/", json!({}))])).unwrap();
-    rig.step(Input::Written(newer.job, Err(EngineError::Rejected("no".to_owned()))));
+    rig.step(Input::Written(newer.job, Err(rejected("no"))));
     assert_eq!(path_written(&rig.fetched(slow, "{}")), Some("/a".to_owned()));
 }
 
@@ -120,10 +122,10 @@ fn a_patch_of_a_document_that_never_came_ends_with_it() {
     let mut rig = Rig::live(0);
     rig.deliver(0, 1, &[("/a", Value::Null)]);
     let patch = json!({"updates": [{"seq": 2, "prev": 1, "id": "p", "at": 0, "entries": [
-        {"topics": ["users"], "dst_path": "/a", "save_method": "PATCH", "data": [{"op": "add", "path": "/k", "value": 1}]}]}]});
+        {"topics": ["users"], "dst_path": "/a", "save_method": "PATCH", "data": [{"op": "add", "path": "/k", "value": 1}]}], "places": [0]}]});
     assert_eq!(path_written(&rig.frame(&patch)), None);
     let newer = write(&rig.deliver(2, 3, &[("/a", json!({"new": 1}))])).unwrap();
-    assert_eq!(newer.data.get(), r#"{"new":1}"#);
+    assert_eq!(newer.record.data.get(), r#"{"new":1}"#);
     assert_eq!(path_written(&rig.written(newer.job)), None, "the patch is not applied to it");
     assert_eq!(rig.core.cursor(), Seq(3));
 }

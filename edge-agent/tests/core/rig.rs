@@ -2,7 +2,8 @@
 
 use edge_agent::core::queue::{JobId, Ready};
 use edge_agent::core::status::Status;
-use edge_agent::core::{Config, Core, Effect, Input};
+use edge_agent::core::{Config, Core, Effect, Input, Kept, Restored, WriteError};
+use edge_agent::engine::EngineError;
 use edge_agent::fetch::FetchError;
 use protocol::socket::{AgentFrame, HubFrame};
 use protocol::{Millis, Seq, topic::TopicSet};
@@ -19,11 +20,16 @@ impl Rig {
     /// An agent whose engine has its policies.
     pub(crate) fn new() -> Self {
         let mut rig = Self::before_engine();
-        rig.step(Input::Prepared(Ok(())));
+        rig.step(Input::Prepared(Ok(Restored::default())));
         rig
     }
 
     pub(crate) fn before_engine() -> Self {
+        Self::started_with(Kept::default())
+    }
+
+    /// An agent that had something on disk; its engine is getting it.
+    pub(crate) fn started_with(kept: Kept) -> Self {
         let config = Config {
             agent: "a1".to_owned(),
             topics: TopicSet::new(["users".to_owned()]).unwrap(),
@@ -31,7 +37,7 @@ impl Rig {
             probe_engine: true,
             seed: 1,
         };
-        let mut rig = Self { core: Core::new(config), now: Millis(1) };
+        let mut rig = Self { core: Core::new(config, kept), now: Millis(1) };
         let effects = rig.step(Input::Start);
         assert!(matches!(effects[..], [Effect::PrepareEngine, Effect::Connect]), "{effects:?}");
         rig
@@ -41,7 +47,7 @@ impl Rig {
     pub(crate) fn live(seq: u64) -> Self {
         let mut rig = Self::new();
         rig.step(Input::LinkUp);
-        rig.step(Input::Frame(HubFrame::CaughtUp { seq: Seq(seq) }));
+        rig.step(Input::Frame(HubFrame::CaughtUp { seq: Seq(seq), digests: Default::default() }));
         rig
     }
 
@@ -90,11 +96,12 @@ impl Rig {
 }
 
 pub(crate) fn update(prev: u64, seq: u64, entries: &[(&str, Value)]) -> Value {
+    let places: Vec<usize> = (0..entries.len()).collect();
     let entries: Vec<Value> = entries
         .iter()
         .map(|(path, data)| json!({"url": "http://s/x", "topics": ["users"], "dst_path": path, "data": data}))
         .collect();
-    json!({"seq": seq, "prev": prev, "id": format!("u{seq}"), "at": 0, "entries": entries})
+    json!({"seq": seq, "prev": prev, "id": format!("u{seq}"), "at": 0, "entries": entries, "places": places})
 }
 
 pub(crate) fn fetches(effects: &[Effect]) -> Vec<JobId> {
@@ -107,14 +114,14 @@ pub(crate) fn fetches(effects: &[Effect]) -> Vec<JobId> {
 pub(crate) fn write(effects: &[Effect]) -> Option<Ready> {
     let mut writes = effects
         .iter()
-        .filter_map(|it| if let Effect::Write(ready) = it { Some(ready.clone()) } else { None });
+        .filter_map(|it| if let Effect::Write(ready, _) = it { Some(ready.clone()) } else { None });
     let first = writes.next();
     assert!(writes.next().is_none(), "one write at a time: {effects:?}");
     first
 }
 
 pub(crate) fn path_written(effects: &[Effect]) -> Option<String> {
-    write(effects).map(|ready| ready.path.to_string())
+    write(effects).map(|ready| ready.record.path.to_string())
 }
 
 pub(crate) fn resumes(effects: &[Effect]) -> Vec<Seq> {
@@ -127,4 +134,12 @@ pub(crate) fn resumes(effects: &[Effect]) -> Vec<Seq> {
 
 pub(crate) fn is_disconnect(effects: &[Effect]) -> bool {
     effects.iter().any(|it| matches!(it, Effect::Disconnect))
+}
+
+pub(crate) fn rejected(reason: &str) -> WriteError {
+    EngineError::Rejected(reason.to_owned()).into()
+}
+
+pub(crate) fn unavailable(reason: &str) -> WriteError {
+    EngineError::Unavailable(reason.to_owned()).into()
 }

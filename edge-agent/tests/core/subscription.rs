@@ -2,8 +2,8 @@
 
 use edge_agent::core::status::ConnectionState;
 use edge_agent::core::{Effect, Input, Report};
-use edge_agent::engine::EngineState;
 use protocol::Seq;
+use protocol::digest::TopicDigest;
 use protocol::socket::{AgentFrame, HubFrame, SocketError};
 use serde_json::{Value, json};
 
@@ -103,33 +103,116 @@ fn the_hubs_own_reason_outlives_the_close() {
     assert!(error.contains("mint a new token"), "{error}");
 }
 
+/// Reconnected at 7, and before the answer to its hello it found that it is to begin again.
+fn beginning_again() -> Rig {
+    let mut rig = Rig::live(7);
+    rig.step(Input::LinkDown("cut".to_owned()));
+    rig.step(Input::LinkUp);
+    rig.frame(&json!({"reset": {"reason": "another epoch"}}));
+    rig.step(Input::LinkDown("cut".to_owned()));
+    rig.step(Input::LinkUp);
+    rig
+}
+
 #[test]
-fn the_end_of_an_older_replay_does_not_hide_what_a_refill_asked_for() {
-    for stale in [json!({"caught_up": {"seq": 7}}), json!({"bookmark": {"seq": 7}})] {
-        let mut rig = Rig::live(7);
-        rig.step(Input::LinkDown("cut".to_owned()));
-        rig.step(Input::LinkUp);
-        let at = rig.core.next_tick().unwrap();
-        assert!(matches!(rig.tick(at)[..], [Effect::ProbeEngine]));
-        assert_eq!(resumes(&rig.step(Input::Probed(Ok(EngineState::Empty)))), [Seq(0)]);
-        rig.step(Input::Prepared(Ok(())));
-        // The answer to the hello, which named 7, and then the answer to the resume.
-        assert_eq!(resumes(&rig.frame(&stale)), [], "{stale}");
-        assert!(!rig.status().ready, "{stale}");
-        assert_eq!(path_written(&rig.deliver(0, 7, &[("/a", json!({}))])), Some("/a".to_owned()));
+fn after_a_reset_everything_is_asked_for_also_on_the_next_connection() {
+    let mut rig = beginning_again();
+    assert_eq!(path_written(&rig.deliver(7, 8, &[("/stale", json!({}))])), None);
+    assert_eq!(path_written(&rig.deliver(0, 8, &[("/a", json!({}))])), Some("/a".to_owned()));
+}
+
+fn digest(updates: &[(u64, &str)]) -> Value {
+    let mut digest = TopicDigest::default();
+    updates.iter().for_each(|(seq, id)| digest.add(Seq(*seq), id));
+    json!({ "users": digest })
+}
+
+#[test]
+fn the_same_updates_on_both_sides_are_no_reason_to_begin_again() {
+    let mut rig = Rig::live(0);
+    rig.deliver(0, 1, &[("/a", json!({}))]);
+    rig.frame(&json!({"pause": {"seq": 1}}));
+    let effects = rig.frame(&json!({"caught_up": {"seq": 1, "digests": digest(&[(1, "u1")])}}));
+    assert_eq!(resumes(&effects), []);
+    assert_eq!(json!(rig.status().digests), digest(&[(1, "u1")]));
+}
+
+#[test]
+fn who_has_seen_less_takes_the_hubs_digest_over() {
+    let mut rig = Rig::live(0);
+    rig.deliver(0, 3, &[("/a", json!({}))]);
+    rig.frame(&json!({"pause": {"seq": 3}}));
+    let theirs = digest(&[(1, "compacted"), (3, "u3")]);
+    assert_eq!(resumes(&rig.frame(&json!({"caught_up": {"seq": 3, "digests": theirs}}))), []);
+    assert_eq!(json!(rig.status().digests), theirs);
+}
+
+#[test]
+fn who_has_seen_other_updates_than_the_hub_begins_again() {
+    for theirs in [digest(&[(1, "other")]), digest(&[])] {
+        let mut rig = Rig::live(0);
+        rig.deliver(0, 1, &[("/a", json!({}))]);
+        rig.frame(&json!({"pause": {"seq": 1}}));
+        let effects = rig.frame(&json!({"caught_up": {"seq": 1, "digests": theirs}}));
+        assert_eq!(resumes(&effects), [Seq(0)], "{theirs}");
+        let again = |it: &Effect| matches!(it, Effect::BeginAgain(mark) if mark.generation == 1);
+        assert!(effects.iter().any(again), "{effects:?}");
+        assert!(!rig.status().ready);
+        let effects = rig.frame(&json!({"caught_up": {"seq": 1, "digests": theirs}}));
+        assert_eq!(resumes(&effects), [], "once is enough");
     }
 }
 
 #[test]
-fn updates_of_an_older_replay_are_not_taken_for_the_newer_one() {
-    let mut rig = Rig::live(7);
-    rig.step(Input::LinkDown("cut".to_owned()));
-    rig.step(Input::LinkUp);
+fn a_pause_is_answered_with_what_was_received() {
+    let mut rig = Rig::live(0);
+    rig.deliver(0, 1, &[("/a", json!({}))]);
+    assert_eq!(resumes(&rig.frame(&json!({"pause": {"seq": 1}}))), [Seq(1)]);
+    assert_eq!(rig.status().connection.state, ConnectionState::Replaying);
+    rig.frame(&json!({"caught_up": {"seq": 1}}));
+    assert_eq!(rig.status().connection.state, ConnectionState::Live);
+}
+
+#[test]
+fn a_pause_that_crosses_a_question_is_not_its_answer() {
+    let mut rig = Rig::live(2);
+    assert_eq!(resumes(&rig.deliver(3, 4, &[("/a", json!({}))])), [Seq(2)], "a hole");
+    assert_eq!(resumes(&rig.frame(&json!({"pause": {"seq": 4}}))), []);
+    assert_eq!(rig.core.cursor(), Seq(2), "the hole is still there");
+    let both = [update(2, 3, &[("/a", json!({}))]), update(3, 4, &[("/a", json!({}))])];
+    assert!(write(&rig.frame(&json!({ "updates": both }))).is_some());
+}
+
+#[test]
+fn who_waits_for_a_number_of_other_topics_makes_the_agent_ask() {
+    let mut rig = Rig::live(3);
+    let until = rig.now.plus(1_000);
+    assert_eq!(resumes(&rig.step(Input::Wanted(Seq(3), until))), [], "it is there");
+    assert_eq!(resumes(&rig.step(Input::Wanted(Seq(5), until))), [Seq(3)]);
+    rig.frame(&json!({"caught_up": {"seq": 4}}));
     let at = rig.core.next_tick().unwrap();
-    rig.tick(at);
-    rig.step(Input::Probed(Ok(EngineState::Empty)));
-    rig.step(Input::Prepared(Ok(())));
-    assert_eq!(path_written(&rig.deliver(0, 8, &[("/stale", json!({}))])), None);
+    assert_eq!(resumes(&rig.tick(at)), [Seq(4)], "not yet: asked again, not at once");
+    rig.frame(&json!({"caught_up": {"seq": 5}}));
+    assert_eq!(rig.core.progress().at, Some(Seq(5)));
+    assert_eq!(resumes(&rig.tick(rig.now.plus(500))), []);
+}
+
+#[test]
+fn nobody_is_asked_for_long_on_behalf_of_one_who_waits_for_the_future() {
+    let mut rig = Rig::live(3);
+    assert_eq!(resumes(&rig.step(Input::Wanted(Seq(99), rig.now.plus(400)))), [Seq(3)]);
+    rig.frame(&json!({"caught_up": {"seq": 3}}));
+    assert_eq!(resumes(&rig.tick(rig.now.plus(250))), [Seq(3)]);
+    rig.frame(&json!({"caught_up": {"seq": 3}}));
+    assert_eq!(resumes(&rig.tick(rig.now.plus(250))), []);
+}
+
+#[test]
+fn a_renewed_token_needs_a_new_socket_and_is_no_failure() {
+    let mut rig = Rig::live(3);
+    assert!(is_disconnect(&rig.step(Input::Renewed)));
+    let effects = rig.step(Input::LinkDown("closed by the agent".to_owned()));
+    assert!(matches!(effects[..], [Effect::Connect]), "{effects:?}");
 }
 
 #[test]

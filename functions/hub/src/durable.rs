@@ -7,39 +7,61 @@
 //! * SQLite's writes are durable before anything that leaves the object afterwards is
 //!   seen by anyone (the output gate): an answer or a frame never tells of a write that
 //!   could still be lost.
+//! * Updates that arrive while a commit is under way are stepped together after it, without
+//!   an await in between: the platform commits them together (group commit).
 //! * Hibernation is the normal state. Whatever a wake-up needs is in SQLite or in the
-//!   sockets' attachments; there is no timer.
+//!   sockets' attachments. The one timer is the object's alarm, at the end of a token or of
+//!   somebody's wait; without sockets and waits there is none.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use js_sys::JsString;
-use protocol::internal::{HubRequest, SESSION_HEADER, SOCKET_PATH, Session};
+use futures::channel::oneshot;
+use js_sys::{JsString, Reflect};
+use protocol::internal::{HubAnswer, HubRequest, SESSION_HEADER, SOCKET_PATH, Session};
 use protocol::socket::SUBPROTOCOL;
 use protocol::{Millis, Problem, json};
 use wasm_bindgen::prelude::*;
 use worker::{
-    Date, DurableObject, Env, Request, Response, Result, State, WebSocket,
+    Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
     WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
 };
 
-use crate::log::LogError;
-use crate::machine::{Attachment, Effect, Input, Machine, SocketId};
+use crate::log::{LogError, Retention};
+use crate::machine::{Attachment, Effect, Input, Machine, RequestId, Settings, SocketId};
 use crate::sql_log::SqlLog;
 
 /// The Durable Object of one scope.
 #[durable_object]
 #[derive(Debug)]
 pub struct Hub {
+    shared: Rc<Shared>,
+}
+
+/// What the handlers share with the work that outlives them.
+#[derive(Debug)]
+struct Shared {
     state: State,
+    settings: Settings,
     inner: RefCell<std::result::Result<Inner, LogError>>,
+    /// Updates that wait for the commit that is under way.
+    arrived: RefCell<Vec<(RequestId, HubRequest)>>,
+    is_committing: Cell<bool>,
+    /// When the alarm goes off, as far as is known since the hub woke up.
+    alarm: Cell<Option<Millis>>,
+    requests: Cell<u64>,
 }
 
 struct Inner {
     machine: Machine,
     log: SqlLog,
     sockets: BTreeMap<SocketId, WebSocket>,
+    /// Where the answers go that are still to be given.
+    asked: BTreeMap<RequestId, oneshot::Sender<Answer>>,
 }
+
+type Answer = std::result::Result<HubAnswer, Problem>;
 
 /// What survives hibernation with a socket.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -59,22 +81,34 @@ extern "C" {
 }
 
 impl DurableObject for Hub {
-    fn new(state: State, _env: Env) -> Self {
-        let inner = RefCell::new(Inner::wake(&state));
-        Self { state, inner }
+    fn new(state: State, env: Env) -> Self {
+        let settings = Settings { retention: retention(&env), ..Settings::default() };
+        let inner = RefCell::new(Inner::wake(&state, settings));
+        Self {
+            shared: Rc::new(Shared {
+                state,
+                settings,
+                inner,
+                arrived: RefCell::default(),
+                is_committing: Cell::new(false),
+                alarm: Cell::new(None),
+                requests: Cell::new(0),
+            }),
+        }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         if request.path() == SOCKET_PATH {
-            return match self.open_socket(&request) {
+            return match self.shared.open_socket(&request) {
                 Ok(response) => Ok(response),
                 Err(problem) => answer(&Err::<(), _>(problem)),
             };
         }
         let body = request.bytes().await?;
-        let outcome = json::parse::<HubRequest>(&body)
-            .and_then(|asked| self.step(Input::Request(asked)))
-            .and_then(|answered| answered.unwrap_or_else(|| Err(Problem::internal("no answer"))));
+        let outcome = match json::parse::<HubRequest>(&body) {
+            Ok(asked) => self.shared.ask(asked).await,
+            Err(problem) => Err(problem),
+        };
         answer(&outcome)
     }
 
@@ -87,16 +121,18 @@ impl DurableObject for Hub {
             return ws.close(Some(protocol::socket::close::INTERNAL), Some("unknown socket"));
         };
         let outcome = match &message {
-            WebSocketIncomingMessage::String(text) => self.step(Input::Text(kept.socket, text)),
-            WebSocketIncomingMessage::Binary(_) => self.step(Input::Binary(kept.socket)),
+            WebSocketIncomingMessage::String(text) => {
+                self.shared.step(Input::Text(kept.socket, text))
+            }
+            WebSocketIncomingMessage::Binary(_) => self.shared.step(Input::Binary(kept.socket)),
         };
-        outcome.map(|_| ()).or_else(|problem| {
+        outcome.or_else(|problem| {
             ws.close(Some(protocol::socket::close::INTERNAL), Some(problem.detail))
         })
     }
 
     async fn websocket_close(&self, ws: WebSocket, code: usize, _: String, _: bool) -> Result<()> {
-        self.forget(&ws);
+        self.shared.forget(&ws);
         // 1005 and above 1014 may be received but not sent (RFC 6455 §7.4.1).
         let code =
             u16::try_from(code).ok().filter(|code| !matches!(code, 1004..=1006 | 1015..=2999));
@@ -106,12 +142,16 @@ impl DurableObject for Hub {
     }
 
     async fn websocket_error(&self, ws: WebSocket, _: worker::Error) -> Result<()> {
-        self.forget(&ws);
+        self.shared.forget(&ws);
         Ok(())
     }
 
     async fn alarm(&self) -> Result<Response> {
-        // Nothing sets an alarm; one that was left by an older version is let go.
+        self.shared.alarm.set(None);
+        // If storage does not open, the platform tries the alarm again.
+        self.shared
+            .step(Input::Tick)
+            .map_err(|problem| worker::Error::RustError(problem.detail))?;
         Response::empty()
     }
 
@@ -120,25 +160,90 @@ impl DurableObject for Hub {
     }
 }
 
-// === impl Hub ===
+// === impl Shared ===
 
-impl Hub {
-    /// Runs one step and carries out what it decides. `Some` is the step's answer.
-    fn step(
-        &self,
-        input: Input<'_>,
-    ) -> std::result::Result<
-        Option<std::result::Result<protocol::internal::HubAnswer, Problem>>,
-        Problem,
-    > {
-        Ok(self.awake()?.step(input))
+impl Shared {
+    /// Asks the machine, and waits for its answer.
+    async fn ask(self: &Rc<Self>, asked: HubRequest) -> Answer {
+        let request = RequestId(self.requests.replace(self.requests.get().wrapping_add(1)));
+        let (sender, answered) = oneshot::channel();
+        self.awake()?.asked.insert(request, sender);
+        if matches!(asked, HubRequest::Append { .. }) {
+            self.arrived.borrow_mut().push((request, asked));
+            self.commit_together();
+        } else {
+            self.step(Input::Request(request, asked))?;
+        }
+        // Dropped only with the object itself.
+        answered.await.unwrap_or_else(|_| Err(Problem::internal("the hub gave no answer")))
+    }
+
+    /// Steps what has arrived; what arrives until that is durable is stepped together.
+    fn commit_together(self: &Rc<Self>) {
+        if self.is_committing.replace(true) {
+            return;
+        }
+        let shared = Rc::clone(self);
+        self.state.wait_until(async move {
+            loop {
+                let batch = shared.arrived.take();
+                if batch.is_empty() {
+                    break;
+                }
+                shared.step_all(batch);
+                // A commit that fails ends the object, and with it everybody who waits here.
+                let _ = shared.state.storage().sync().await;
+            }
+            shared.is_committing.set(false);
+        });
+    }
+
+    fn step_all(&self, batch: Vec<(RequestId, HubRequest)>) {
+        match self.awake() {
+            Ok(mut inner) => {
+                for (request, asked) in batch {
+                    inner.step(Input::Request(request, asked));
+                }
+            }
+            // Nobody is left to answer: what was in memory is gone, and the senders with it.
+            Err(problem) => console_error!("{problem}"),
+        }
+        self.set_alarm();
+    }
+
+    /// Runs one step and carries out what it decides.
+    fn step(&self, input: Input<'_>) -> std::result::Result<(), Problem> {
+        self.awake()?.step(input);
+        self.set_alarm();
+        Ok(())
+    }
+
+    /// Sees to it that the alarm goes off when the machine wants to be called.
+    fn set_alarm(&self) {
+        let Ok(wanted) = self.awake().map(|inner| inner.machine.next_tick()) else { return };
+        let Some(wanted) = wanted else { return };
+        // One that goes off too early costs a step that does nothing.
+        if self.alarm.get().is_some_and(|set| set <= wanted) {
+            return;
+        }
+        self.alarm.set(Some(wanted));
+        let storage = self.state.storage();
+        // A time beyond what JavaScript counts exactly is never, as far as anybody can tell.
+        let at = ScheduledTime::new(js_sys::Date::new(&JsValue::from_f64(
+            wanted.0.min(8_640_000_000_000_000) as f64,
+        )));
+        self.state.wait_until(async move {
+            if let Err(error) = storage.set_alarm(at).await {
+                console_error!("no alarm can be set: {error}");
+            }
+        });
     }
 
     /// What the hub has in memory. Storage that did not open once may open now.
     fn awake(&self) -> std::result::Result<RefMut<'_, Inner>, Problem> {
         let mut inner = self.inner.borrow_mut();
         if inner.is_err() {
-            *inner = Inner::wake(&self.state);
+            *inner = Inner::wake(&self.state, self.settings);
         }
         RefMut::filter_map(inner, |inner| inner.as_mut().ok()).map_err(|inner| {
             if let Err(error) = &*inner {
@@ -166,6 +271,8 @@ impl Hub {
         self.state.accept_web_socket(&pair.server);
         inner.sockets.insert(socket, pair.server);
         inner.step(Input::Opened(socket, session));
+        drop(inner);
+        self.set_alarm();
         let response = Response::from_websocket(pair.client).map_err(platform)?;
         response.headers().set("Sec-WebSocket-Protocol", SUBPROTOCOL).map_err(platform)?;
         Ok(response)
@@ -176,10 +283,15 @@ impl Hub {
 
 impl Inner {
     /// Everything as it was before the object slept.
-    fn wake(state: &State) -> std::result::Result<Self, LogError> {
+    fn wake(state: &State, settings: Settings) -> std::result::Result<Self, LogError> {
         let epoch = random().map_err(|problem| LogError(problem.detail))?;
         let log = SqlLog::open(state.storage().sql(), &format!("{epoch:x}"))?;
-        let mut inner = Self { machine: Machine::default(), log, sockets: BTreeMap::new() };
+        let mut inner = Self {
+            machine: Machine::new(settings),
+            log,
+            sockets: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        };
         for ws in state.get_websockets() {
             if let Some(Kept { socket, attachment }) = kept(&ws) {
                 inner.machine.restore(socket, attachment);
@@ -189,15 +301,16 @@ impl Inner {
         Ok(inner)
     }
 
-    fn step(
-        &mut self,
-        input: Input<'_>,
-    ) -> Option<std::result::Result<protocol::internal::HubAnswer, Problem>> {
+    fn step(&mut self, input: Input<'_>) {
         let now = Millis(Date::now().as_millis());
-        let mut answer = None;
         for effect in self.machine.step(now, input, &mut self.log) {
             match effect {
-                Effect::Answer(outcome) => answer = Some(outcome),
+                Effect::Answer(request, outcome) => {
+                    if let Some(asked) = self.asked.remove(&request) {
+                        // Who asked may have gone away.
+                        let _ = asked.send(outcome);
+                    }
+                }
                 Effect::Send(to, frame) => self.send(&to, &frame),
                 Effect::Attach(socket, attachment) => {
                     if let Err(error) = self.attach(socket, attachment) {
@@ -214,7 +327,6 @@ impl Inner {
                 }
             }
         }
-        answer
     }
 
     fn send(&self, to: &[SocketId], frame: &str) {
@@ -250,6 +362,24 @@ fn broadcast<'o>(outlets: impl Iterator<Item = &'o Outlet>, frame: &str) {
 fn outlet(ws: &WebSocket) -> &Outlet {
     let ws: &worker::worker_sys::web_sys::WebSocket = ws.as_ref();
     ws.unchecked_ref()
+}
+
+/// How much of the log is kept, from the Worker's variables. The environment is not asked
+/// through [`Env::var`], which throws where workerd gives `null` for what is not set.
+fn retention(env: &Env) -> Retention {
+    let number = |name: &str| {
+        let value = Reflect::get(env, &name.into()).ok()?.as_string()?;
+        let number = value.trim().parse::<u64>().ok();
+        if number.is_none() && !value.trim().is_empty() {
+            console_error!("{name}: give a number; the default is used");
+        }
+        number
+    };
+    let default = Retention::default();
+    Retention {
+        max_bytes: number("GIRASOL_LOG_MAX_BYTES").unwrap_or(default.max_bytes),
+        max_age: number("GIRASOL_LOG_MAX_AGE_SECONDS").map(|it| it.saturating_mul(1_000)),
+    }
 }
 
 fn kept(ws: &WebSocket) -> Option<Kept> {

@@ -7,11 +7,15 @@
 //! | question | file |
 //! |---|---|
 //! | What does the hub decide, and in which order? | [`machine`] |
+//! | Which sockets are there, and what is on the way to them? | `sockets` |
+//! | Which publishers wait for agents? | `waits` |
+//! | What need no longer be in the log? | [`compaction`] |
 //! | What must storage be able to do? | [`log`] |
 //! | How does SQLite do it, and how do tests? | `sql_log`, [`memory_log`] |
 //! | Why would a socket be closed? | `refusal` |
 //! | How does it live in a Durable Object? | `durable` |
 
+pub mod compaction;
 pub mod log;
 pub mod machine;
 pub mod memory_log;
@@ -19,6 +23,8 @@ pub mod memory_log;
 #[expect(missing_docs, reason = "the platform's macro writes methods of its own")]
 mod durable;
 mod refusal;
+mod sockets;
 mod sql_log;
+mod waits;
 
 pub use durable::Hub;

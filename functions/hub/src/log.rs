@@ -1,8 +1,12 @@
 //! What the hub needs from storage.
 
-use protocol::{Entry, Millis, Seq, Update, topic::TopicSet};
+use protocol::digest::TopicDigests;
+use protocol::internal::Revocation;
+use protocol::{Claims, Entry, Millis, Seq, Update, topic::TopicSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::compaction::{Footprint, Logged, Position};
 
 /// One update in the log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,21 +17,42 @@ pub struct Record {
     pub id: String,
     /// When the hub accepted it.
     pub at: Millis,
-    /// What was published.
+    /// What was published, without the entries that are unnecessary now.
     pub update: Update,
+    /// The place of each entry in the update as it was published.
+    pub places: Vec<u32>,
 }
 
 impl Record {
+    /// An update as it was published.
+    #[must_use]
+    pub fn new(seq: Seq, id: String, at: Millis, update: Update) -> Self {
+        let places = (0..).take(update.entries.len()).collect();
+        Self { seq, id, at, update, places }
+    }
+
     /// Every topic the update is published to, parents included, without repeats.
     #[must_use]
     pub fn topics(&self) -> std::collections::BTreeSet<&str> {
         self.update.topics()
     }
 
-    /// The entries that are for a subscriber, in the publisher's order.
+    /// The entries that are for a subscriber, in the publisher's order, with their places.
+    /// Without topics all of them.
     #[must_use]
-    pub fn entries_for(&self, topics: &TopicSet) -> Vec<&Entry> {
-        self.update.entries.iter().filter(|entry| topics.matches(&entry.topics)).collect()
+    pub fn entries_for(&self, topics: Option<&TopicSet>) -> (Vec<&Entry>, Vec<u32>) {
+        let entries = self.update.entries.iter().zip(&self.places);
+        entries
+            .filter(|(entry, _)| topics.is_none_or(|topics| topics.matches(&entry.topics)))
+            .unzip()
+    }
+
+    /// Leaves out the entries at these places.
+    pub fn drop_places(&mut self, dropped: &std::collections::BTreeSet<u32>) {
+        let entries = std::mem::take(&mut self.update.entries);
+        let places = std::mem::take(&mut self.places);
+        let kept = entries.into_iter().zip(places).filter(|(_, place)| !dropped.contains(place));
+        (self.update.entries, self.places) = kept.unzip();
     }
 }
 
@@ -54,6 +79,21 @@ impl Fingerprint {
 #[error("storage: {0}")]
 pub struct LogError(pub String);
 
+/// How much of the log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Bytes of all updates together.
+    pub max_bytes: u64,
+    /// Milliseconds since an update was accepted; none for ever.
+    pub max_age: Option<u64>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30, max_age: None }
+    }
+}
+
 /// The durable list of a scope's updates.
 ///
 /// It is passed to each step of the [`machine`](crate::machine), never kept by it. Calls
@@ -64,6 +104,9 @@ pub trait Log {
     fn epoch(&self) -> &str;
     /// The last number given.
     fn head(&self) -> Seq;
+    /// The highest number that was given up to retention though nothing made up for it; 0 if
+    /// none was. Who has not had it cannot go on from where he is.
+    fn floor(&self) -> Seq;
     /// Appends a record. All of it or nothing.
     ///
     /// # Errors
@@ -74,7 +117,7 @@ pub trait Log {
         body: &str,
         fingerprint: &Fingerprint,
     ) -> Result<(), LogError>;
-    /// The number and fingerprint that an id has, if it is in the log.
+    /// The number and fingerprint that an id has, if it is known.
     ///
     /// # Errors
     /// If storage refuses.
@@ -84,15 +127,58 @@ pub trait Log {
     /// # Errors
     /// If storage refuses.
     fn last_for(&self, topics: &TopicSet, before: Seq) -> Result<Seq, LogError>;
-    /// The updates for `topics` after `after`, in order: as many as fit in `max_bytes`,
-    /// but at least one if there is one.
+    /// The updates for `topics`, or all, after `after`, in order: as many as fit in
+    /// `max_bytes`, but at least one if there is one. Those without any entry left are not
+    /// there.
     ///
     /// # Errors
     /// If storage refuses.
     fn read(
         &self,
-        topics: &TopicSet,
+        topics: Option<&TopicSet>,
         after: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Record>, LogError>;
+    /// What was ever published to each of `topics`.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn digests(&self, topics: &TopicSet) -> Result<TopicDigests, LogError>;
+
+    /// Entries before `before` that touch nothing outside of what `document` replaces, the
+    /// newest first of those with its audience, and of some others.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn entries_below(&self, document: &Footprint, before: Seq) -> Result<Vec<Logged>, LogError>;
+    /// The newest patches before `before` that need something at, above or below the path
+    /// of this [key](crate::compaction::key).
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn patches_that_need(&self, key: &str, before: Seq) -> Result<Vec<Logged>, LogError>;
+    /// Drops entries that are unnecessary. Their updates' ids stay known.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn drop_entries(
+        &mut self,
+        entries: &std::collections::BTreeSet<Position>,
+    ) -> Result<(), LogError>;
+    /// Gives up what is beyond retention, some of it at a time.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn retain(&mut self, now: Millis, retention: Retention) -> Result<(), LogError>;
+
+    /// Remembers a revocation made at this moment.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn revoke(&mut self, now: Millis, revocation: &Revocation) -> Result<(), LogError>;
+    /// True if a token with these claims was revoked.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn is_revoked(&self, claims: &Claims) -> Result<bool, LogError>;
 }

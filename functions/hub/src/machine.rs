@@ -5,33 +5,38 @@
 //! * **Append** is checked against the log by id, numbered, written, answered, delivered.
 //!   The answer and the deliveries are effects of the same step as the write, and the
 //!   platform holds effects back until the write is durable: nobody hears of an update
-//!   that could be lost.
+//!   that could be lost. What it makes unnecessary is [dropped](crate::compaction).
 //! * **A subscriber** is `Opened`, then `Replaying` from its cursor in batches it asks for
 //!   one by one, then `Live`. Only a live one is pushed to, so a slow replay is a number
-//!   in the log and not a queue in memory.
+//!   in the log and not a queue in memory. A live one that shows no sign of life is sent a
+//!   `pause` and is behind in the log as well.
 //! * Live subscribers with the same topics form a **group**: what matches, what `prev`
 //!   is, and the frame's text are worked out once for all of them.
+//! * **A publisher may wait**: its answer is an effect of a later step, when agents have
+//!   said what became of the update, or when its time is up.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use protocol::internal::{HubAnswer, HubRequest, Session};
+use protocol::internal::{HubAnswer, HubRequest, LogPage, Revocation, Session, Wait};
 use protocol::socket::{AgentFrame, Delivery, Hello, HubFrame, SocketError};
-use protocol::{Entry, Millis, Problem, Seq, Update, limits, topic::TopicSet};
+use protocol::{Claims, Entry, Millis, Problem, Seq, Update, limits, topic::TopicSet};
 use serde::{Deserialize, Serialize};
 
-use crate::log::{Fingerprint, Log, LogError, Record};
+use crate::compaction;
+use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 use crate::refusal::Refusal;
+use crate::sockets::Sockets;
+pub use crate::sockets::{Attachment, SocketId, Subscription};
+use crate::waits::{Done, Waits};
 
-/// The shell's name of an open socket.
+/// The shell's name of a request that is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SocketId(pub u64);
+pub struct RequestId(pub u64);
 
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input<'i> {
-    /// A function asks; the step has one [`Effect::Answer`].
-    Request(HubRequest),
+    /// A function asks; this step or a later one has one [`Effect::Answer`].
+    Request(RequestId, HubRequest),
     /// A socket was opened by a verified bearer.
     Opened(SocketId, Session),
     /// A socket said something.
@@ -42,13 +47,15 @@ pub enum Input<'i> {
     Unkept(SocketId),
     /// A socket is gone.
     Closed(SocketId),
+    /// The moment of [`Machine::next_tick`] has come.
+    Tick,
 }
 
 /// What the shell has to do, in order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Effect {
-    /// Answer the request of this step.
-    Answer(Result<HubAnswer, Problem>),
+    /// Answer a request.
+    Answer(RequestId, Result<HubAnswer, Problem>),
     /// Send one text frame to each of the sockets.
     Send(Vec<SocketId>, String),
     /// Remember this for the socket, so that it is there after the hub slept.
@@ -57,59 +64,61 @@ pub enum Effect {
     Close(SocketId, u16, &'static str),
 }
 
-/// What the hub must know of a socket after it slept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Attachment {
-    /// Who opened it.
-    pub session: Session,
-    /// What it said in its hello; `None` before that.
-    pub subscription: Option<Subscription>,
+/// What a hub holds itself to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How much of the log is kept.
+    pub retention: Retention,
+    /// Bytes of a replay's batch.
+    pub replay_batch: usize,
+    /// Bytes that may be on the way to one socket, at most.
+    pub push_window: usize,
 }
 
-/// What a socket subscribed to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Subscription {
-    /// The agent's name.
-    pub agent: String,
-    /// What it wants.
-    pub topics: TopicSet,
-    /// True once it has caught up: updates are pushed to it.
-    pub live: bool,
-}
-
-/// Live subscribers with the same topics.
-#[derive(Debug, Default)]
-struct Group {
-    members: BTreeSet<SocketId>,
-    /// The last update for these topics; looked up in the log when it is first needed.
-    last: Option<Seq>,
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            retention: Retention::default(),
+            replay_batch: limits::REPLAY_BATCH_BYTES,
+            push_window: limits::MAX_PUSH_WINDOW_BYTES,
+        }
+    }
 }
 
 /// The hub of one scope.
 #[derive(Debug, Default)]
 pub struct Machine {
-    sockets: BTreeMap<SocketId, Attachment>,
-    groups: BTreeMap<TopicSet, Group>,
+    settings: Settings,
+    sockets: Sockets,
+    waits: Waits,
 }
 
 impl Machine {
+    /// A hub without sockets.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
     /// Takes a socket back after the hub slept.
     pub fn restore(&mut self, socket: SocketId, attachment: Attachment) {
-        if let Some(subscription) = attachment.subscription.as_ref().filter(|it| it.live) {
-            self.join(socket, &subscription.topics);
-        }
-        self.sockets.insert(socket, attachment);
+        self.sockets.restore(socket, attachment);
+    }
+
+    /// When the machine wants an [`Input::Tick`]: the end of a token, or of somebody's wait.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Millis> {
+        let due = [self.sockets.next_expiry(), self.waits.next_deadline()];
+        due.into_iter().flatten().min()
     }
 
     /// One step: everything that follows from one input.
     pub fn step(&mut self, now: Millis, input: Input<'_>, log: &mut dyn Log) -> Vec<Effect> {
         match input {
-            Input::Request(HubRequest::Append(update)) => self.append(now, update, log),
-            Input::Opened(socket, session) => {
-                let attachment = Attachment { session, subscription: None };
-                self.sockets.insert(socket, attachment.clone());
-                vec![Effect::Attach(socket, attachment)]
-            }
+            Input::Request(request, asked) => self
+                .request(now, request, asked, log)
+                .unwrap_or_else(|problem| vec![Effect::Answer(request, Err(problem))]),
+            Input::Opened(socket, session) => self.opened(socket, session, log),
             Input::Text(socket, text) => self
                 .frame(now, socket, text, log)
                 .unwrap_or_else(|refusal| self.refuse(socket, refusal)),
@@ -118,33 +127,114 @@ impl Machine {
             }
             Input::Unkept(socket) => self.refuse(socket, Refusal::unkept()),
             Input::Closed(socket) => {
-                self.leave(socket);
+                self.sockets.close(socket);
                 vec![]
+            }
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    fn tick(&mut self, now: Millis) -> Vec<Effect> {
+        let mut effects: Vec<Effect> = self.waits.over(now).into_iter().map(answer).collect();
+        for socket in self.sockets.expired(now) {
+            effects.extend(self.refuse(socket, Refusal::expired()));
+        }
+        effects
+    }
+
+    // === requests ===
+
+    fn request(
+        &mut self,
+        now: Millis,
+        request: RequestId,
+        asked: HubRequest,
+        log: &mut dyn Log,
+    ) -> Result<Vec<Effect>, Problem> {
+        match asked {
+            HubRequest::Append { update, claims, wait } => {
+                require_good(log, &claims)?;
+                self.append(now, request, update, wait, log)
+            }
+            HubRequest::Read { claims, topics, after } => {
+                require_good(log, &claims)?;
+                let page = read(log, &claims, topics, after)?;
+                Ok(vec![Effect::Answer(request, Ok(HubAnswer::Log(page)))])
+            }
+            HubRequest::Revoke(revocation) => self.revoke(now, request, &revocation, log),
+            HubRequest::Check(claims) => {
+                require_good(log, &claims)?;
+                Ok(vec![Effect::Answer(request, Ok(HubAnswer::Good))])
             }
         }
     }
 
-    // === appending ===
-
-    fn append(&mut self, now: Millis, update: Update, log: &mut dyn Log) -> Vec<Effect> {
-        let record = match accept(now, update, log) {
-            Ok(Accepted::New(record)) => record,
-            Ok(Accepted::Known(seq)) => {
-                return vec![Effect::Answer(Ok(HubAnswer::Appended { seq }))];
+    fn append(
+        &mut self,
+        now: Millis,
+        request: RequestId,
+        update: Update,
+        wait: Option<Wait>,
+        log: &mut dyn Log,
+    ) -> Result<Vec<Effect>, Problem> {
+        if wait.is_some() {
+            self.waits.has_room()?;
+        }
+        // Only who waits needs it once more.
+        let waited_for = wait.map(|wait| (wait, update.clone()));
+        let (seq, deliveries) = match accept(now, update, log)? {
+            Accepted::New(record) => {
+                let deliveries = self.deliver(now, &record, log);
+                compact(now, &record, self.settings.retention, log);
+                (record.seq, deliveries)
             }
-            Err(problem) => return vec![Effect::Answer(Err(problem))],
+            Accepted::Known(seq) => (seq, vec![]),
         };
-        let mut effects = vec![Effect::Answer(Ok(HubAnswer::Appended { seq: record.seq }))];
-        effects.extend(self.deliver(now, &record, log));
-        effects
+        let Some((wait, update)) = waited_for else {
+            let answer = Ok(HubAnswer::Appended { seq, receipts: None });
+            return Ok(std::iter::once(Effect::Answer(request, answer))
+                .chain(deliveries)
+                .collect());
+        };
+        let subscribers: Vec<(SocketId, String)> = self
+            .sockets
+            .subscribers(&update)
+            .map(|(socket, agent)| (socket, agent.to_owned()))
+            .collect();
+        let mut effects = deliveries;
+        let to: Vec<SocketId> = subscribers.iter().map(|(socket, _)| *socket).collect();
+        if !to.is_empty() {
+            effects.push(send(to, &HubFrame::Confirm { seq }));
+        }
+        let done = self.waits.begin(now, request, (seq, update), wait, &subscribers);
+        effects.extend(done.map(answer));
+        Ok(effects)
+    }
+
+    fn revoke(
+        &mut self,
+        now: Millis,
+        request: RequestId,
+        revocation: &Revocation,
+        log: &mut dyn Log,
+    ) -> Result<Vec<Effect>, Problem> {
+        log.revoke(now, revocation).map_err(|_| {
+            Problem::unavailable("the hub's storage refused; nothing was revoked, try again")
+        })?;
+        let revoked = self.sockets.revoked(revocation);
+        let closed = u32::try_from(revoked.len()).unwrap_or(u32::MAX);
+        let mut effects = vec![Effect::Answer(request, Ok(HubAnswer::Revoked { closed }))];
+        for socket in revoked {
+            effects.extend(self.refuse(socket, Refusal::revoked()));
+        }
+        Ok(effects)
     }
 
     /// Delivers a record that is in the log to every live subscriber it is for.
     fn deliver(&mut self, now: Millis, record: &Record, log: &dyn Log) -> Vec<Effect> {
-        let mut effects = vec![];
-        let mut expired = vec![];
-        for (topics, group) in &mut self.groups {
-            let entries = record.entries_for(topics);
+        let mut frames = vec![];
+        for (topics, group) in self.sockets.groups() {
+            let (entries, places) = record.entries_for(Some(topics));
             if entries.is_empty() {
                 continue;
             }
@@ -153,19 +243,45 @@ impl Machine {
             let prev = group.last.map_or_else(|| log.last_for(topics, record.seq), Ok);
             let prev = prev.unwrap_or_else(|_| Seq(record.seq.0.saturating_sub(1)));
             group.last = Some(record.seq);
-            let (to, late) = group.members.iter().partition::<Vec<_>, _>(|member| {
-                self.sockets.get(member).is_some_and(|socket| !socket.session.is_expired(now))
-            });
-            expired.extend(late);
-            effects.push(send(to, &HubFrame::Updates(vec![delivery(record, prev, entries)])));
+            let frame = HubFrame::Updates(vec![delivery(record, prev, entries, places)]);
+            let members: Vec<SocketId> = group.members.iter().copied().collect();
+            frames.push((members, frame.encode().unwrap_or_default()));
         }
-        for socket in expired {
-            effects.extend(self.refuse(socket, Refusal::expired()));
+        let mut effects = vec![];
+        for (members, frame) in frames {
+            let is_late = |socket: &SocketId| {
+                self.sockets.get(*socket).is_none_or(|it| it.session.is_expired(now))
+            };
+            let (late, to): (Vec<_>, Vec<_>) = members.into_iter().partition(is_late);
+            for socket in late {
+                effects.extend(self.refuse(socket, Refusal::expired()));
+            }
+            let over = self.sockets.pushed(&to, frame.len(), self.settings.push_window);
+            if !to.is_empty() {
+                effects.push(Effect::Send(to, frame));
+            }
+            if !over.is_empty() {
+                for socket in &over {
+                    let attachment = self.sockets.set_live(*socket, false);
+                    effects.extend(attachment.map(|it| Effect::Attach(*socket, it)));
+                }
+                effects.push(send(over, &HubFrame::Pause { seq: record.seq }));
+            }
         }
         effects
     }
 
     // === subscribing ===
+
+    fn opened(&mut self, socket: SocketId, session: Session, log: &dyn Log) -> Vec<Effect> {
+        let revoked = log.is_revoked(&session.claims);
+        let attachment = self.sockets.open(socket, session);
+        match revoked {
+            Ok(false) => vec![Effect::Attach(socket, attachment)],
+            Ok(true) => self.refuse(socket, Refusal::revoked()),
+            Err(error) => self.refuse(socket, Refusal::storage(error)),
+        }
+    }
 
     fn frame(
         &mut self,
@@ -174,7 +290,7 @@ impl Machine {
         text: &str,
         log: &dyn Log,
     ) -> Result<Vec<Effect>, Refusal> {
-        let Some(attachment) = self.sockets.get(&socket) else {
+        let Some(attachment) = self.sockets.get(socket) else {
             return Ok(vec![]);
         };
         if attachment.session.is_expired(now) {
@@ -186,16 +302,19 @@ impl Machine {
         let frame = AgentFrame::decode(text).map_err(Refusal::bad_frame)?;
         let agent = attachment.subscription.as_ref().map(|it| it.agent.clone());
         match (frame, agent) {
-            (None | Some(AgentFrame::Receipt(_) | AgentFrame::Status { .. }), _) => Ok(vec![]),
+            (None | Some(AgentFrame::Status { .. }), _) => Ok(vec![]),
             (Some(AgentFrame::Hello(hello)), _) => self.hello(socket, hello, log),
             (Some(AgentFrame::Subscribe { topics, cursor }), Some(agent)) => {
                 self.subscribe(socket, agent, topics)?;
-                self.replay(socket, cursor, log)
+                let mut effects = self.replay(socket, cursor, log)?;
+                effects.extend(self.ask_for_receipts(socket));
+                Ok(effects)
             }
             (Some(AgentFrame::Resume { cursor }), Some(_)) => self.replay(socket, cursor, log),
-            (Some(AgentFrame::Subscribe { .. } | AgentFrame::Resume { .. }), None) => {
-                Err(Refusal::bad_frame("say hello first"))
+            (Some(AgentFrame::Receipt(receipt)), Some(_)) => {
+                Ok(self.waits.receipt(socket, &receipt).into_iter().map(answer).collect())
             }
+            (Some(_), None) => Err(Refusal::bad_frame("say hello first")),
         }
     }
 
@@ -212,8 +331,7 @@ impl Machine {
             )));
         }
         self.subscribe(socket, hello.agent, hello.topics)?;
-        let scope =
-            self.sockets.get(&socket).map(|it| it.session.scope.clone()).unwrap_or_default();
+        let scope = self.sockets.get(socket).map(|it| it.session.scope.clone()).unwrap_or_default();
         let head = log.head();
         let welcome = HubFrame::Welcome { scope, head, epoch: log.epoch().to_owned() };
         let mut effects = vec![send(vec![socket], &welcome)];
@@ -223,6 +341,7 @@ impl Machine {
             effects.push(reset(socket, "the log was started anew since the cursor was given"));
         }
         effects.extend(self.replay(socket, cursor, log)?);
+        effects.extend(self.ask_for_receipts(socket));
         Ok(effects)
     }
 
@@ -233,13 +352,26 @@ impl Machine {
         agent: String,
         topics: TopicSet,
     ) -> Result<(), Refusal> {
-        self.leave_group(socket);
-        let Some(attachment) = self.sockets.get_mut(&socket) else {
-            return Ok(());
-        };
-        attachment.session.claims.require_topics(topics.iter()).map_err(Refusal::forbidden)?;
-        attachment.subscription = Some(Subscription { agent, topics, live: false });
+        if let Some(attachment) = self.sockets.get(socket) {
+            let claims = &attachment.session.claims;
+            claims.require_topics(topics.iter()).map_err(Refusal::forbidden)?;
+        }
+        self.sockets.subscribe(socket, agent, topics);
         Ok(())
+    }
+
+    /// Asks a subscriber that was not there when an update was published for the receipts
+    /// that somebody still waits for.
+    fn ask_for_receipts(&mut self, socket: SocketId) -> Vec<Effect> {
+        let Some(subscription) = self.sockets.get(socket).and_then(|it| it.subscription.clone())
+        else {
+            return vec![];
+        };
+        let is_for_it = |update: &Update| {
+            update.entries.iter().any(|entry| subscription.topics.matches(&entry.topics))
+        };
+        let seqs = self.waits.joined(socket, &subscription.agent, is_for_it);
+        seqs.into_iter().map(|seq| send(vec![socket], &HubFrame::Confirm { seq })).collect()
     }
 
     /// Sends one batch of what a socket has missed since `cursor`, and says how it ended.
@@ -249,74 +381,56 @@ impl Machine {
         mut cursor: Seq,
         log: &dyn Log,
     ) -> Result<Vec<Effect>, Refusal> {
-        self.leave_group(socket);
-        let Some(attachment) = self.sockets.get_mut(&socket) else {
-            return Ok(vec![]);
-        };
-        let Some(subscription) = &mut attachment.subscription else {
+        let Some(subscription) = self.sockets.get(socket).and_then(|it| it.subscription.as_ref())
+        else {
             return Ok(vec![]);
         };
         let topics = subscription.topics.clone();
         let mut effects = vec![];
-        let head = log.head();
+        let (head, floor) = (log.head(), log.floor());
         if cursor > head {
             let reason = format!("cursor {cursor} is ahead of the log, which ends at {head}");
             effects.push(reset(socket, &reason));
             cursor = Seq::ZERO;
         }
-        let records =
-            log.read(&topics, cursor, limits::REPLAY_BATCH_BYTES).map_err(Refusal::storage)?;
+        if Seq::ZERO < cursor && cursor < floor {
+            let reason = format!(
+                "cursor {cursor} is older than what is kept; updates up to {floor} were given up \
+                 to the retention limit"
+            );
+            effects.push(reset(socket, &reason));
+            cursor = Seq::ZERO;
+        }
+        let records = log
+            .read(Some(&topics), cursor, self.settings.replay_batch)
+            .map_err(Refusal::storage)?;
         let reached = records.last().map_or(cursor, |record| record.seq);
         let last = log.last_for(&topics, head.next()).map_err(Refusal::storage)?;
         let caught_up = reached >= last;
-        subscription.live = caught_up;
-
-        effects.push(Effect::Attach(socket, attachment.clone()));
+        let end = if caught_up {
+            let digests = log.digests(&topics).map_err(Refusal::storage)?;
+            HubFrame::CaughtUp { seq: head, digests }
+        } else {
+            HubFrame::Bookmark { seq: reached }
+        };
+        let attachment = self.sockets.set_live(socket, caught_up);
+        effects.extend(attachment.map(|it| Effect::Attach(socket, it)));
         let mut prev = cursor;
         let mut deliveries = Vec::with_capacity(records.len());
         for record in &records {
-            deliveries.push(delivery(record, prev, record.entries_for(&topics)));
+            let (entries, places) = record.entries_for(Some(&topics));
+            deliveries.push(delivery(record, prev, entries, places));
             prev = record.seq;
         }
         if !deliveries.is_empty() {
             effects.push(send(vec![socket], &HubFrame::Updates(deliveries)));
         }
-        let end = if caught_up {
-            self.join(socket, &topics);
-            HubFrame::CaughtUp { seq: head }
-        } else {
-            HubFrame::Bookmark { seq: reached }
-        };
         effects.push(send(vec![socket], &end));
         Ok(effects)
     }
 
-    // === leaving ===
-
-    fn join(&mut self, socket: SocketId, topics: &TopicSet) {
-        self.groups.entry(topics.clone()).or_default().members.insert(socket);
-    }
-
-    fn leave_group(&mut self, socket: SocketId) {
-        let Some(subscription) = self.sockets.get(&socket).and_then(|it| it.subscription.as_ref())
-        else {
-            return;
-        };
-        if let Some(group) = self.groups.get_mut(&subscription.topics) {
-            group.members.remove(&socket);
-            if group.members.is_empty() {
-                self.groups.remove(&subscription.topics);
-            }
-        }
-    }
-
-    fn leave(&mut self, socket: SocketId) {
-        self.leave_group(socket);
-        self.sockets.remove(&socket);
-    }
-
     fn refuse(&mut self, socket: SocketId, refusal: Refusal) -> Vec<Effect> {
-        self.leave(socket);
+        self.sockets.close(socket);
         let Refusal { close, code, message, retry_after } = refusal;
         let error = SocketError { code: code.to_owned(), message, retry_after };
         vec![send(vec![socket], &HubFrame::Error(error)), Effect::Close(socket, close, code)]
@@ -350,14 +464,79 @@ fn accept(now: Millis, update: Update, log: &mut dyn Log) -> Result<Accepted, Pr
             "id `{id}` was published before with other content, as number {seq}; choose another id"
         ))),
         None => {
-            let record = Record { seq: log.head().next(), id, at: now, update };
+            let record = Record::new(log.head().next(), id, now, update);
             log.append(&record, &body, &fingerprint).map_err(refused)?;
             Ok(Accepted::New(record))
         }
     }
 }
 
-fn delivery<'r>(record: &'r Record, prev: Seq, entries: Vec<&'r Entry>) -> Delivery<&'r Entry> {
+/// Drops what a record makes unnecessary, and what is beyond retention. What storage does
+/// not do now is only space, and the next update's turn.
+fn compact(now: Millis, record: &Record, retention: Retention, log: &mut dyn Log) {
+    if let Ok(dropped) = compaction::superseded(log, record)
+        && !dropped.is_empty()
+    {
+        let _ = log.drop_entries(&dropped);
+    }
+    let _ = log.retain(now, retention);
+}
+
+fn require_good(log: &dyn Log, claims: &Claims) -> Result<(), Problem> {
+    match log.is_revoked(claims) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Problem::unauthorized(
+            "Access token was revoked; ask whoever runs this for a new one",
+        )),
+        Err(_) => Err(Problem::unavailable("the hub's storage did not answer; try again")),
+    }
+}
+
+/// A page of the log, of what the bearer may see.
+fn read(
+    log: &dyn Log,
+    claims: &Claims,
+    topics: Option<TopicSet>,
+    after: Seq,
+) -> Result<LogPage, Problem> {
+    let refused = |_: LogError| Problem::unavailable("the hub's storage did not answer; try again");
+    let topics = match (topics, &claims.permitted_topics) {
+        (Some(topics), _) => {
+            claims.require_topics(topics.iter())?;
+            Some(topics)
+        }
+        (None, Some(permitted)) => Some(TopicSet::new(permitted.iter().cloned())?),
+        (None, None) => None,
+    };
+    let topics = topics.as_ref();
+    let records = log.read(topics, after, limits::REPLAY_BATCH_BYTES).map_err(refused)?;
+    let reached = records.last().map(|record| record.seq);
+    let more = match reached {
+        Some(reached) => !log.read(topics, reached, 0).map_err(refused)?.is_empty(),
+        None => false,
+    };
+    let mut prev = after;
+    let updates = records.iter().map(|record| {
+        let (entries, places) = record.entries_for(topics);
+        let entries = entries.into_iter().cloned().collect();
+        let delivery = delivery(record, prev, entries, places);
+        prev = record.seq;
+        delivery
+    });
+    let updates = updates.collect();
+    let digests = match topics {
+        Some(topics) => log.digests(topics).map_err(refused)?,
+        None => protocol::digest::TopicDigests::new(),
+    };
+    let (epoch, head, floor) = (log.epoch().to_owned(), log.head(), log.floor());
+    Ok(LogPage { epoch, head, floor, updates, next: reached.filter(|_| more), digests })
+}
+
+fn answer((request, seq, receipts): Done) -> Effect {
+    Effect::Answer(request, Ok(HubAnswer::Appended { seq, receipts: Some(receipts) }))
+}
+
+fn delivery<E>(record: &Record, prev: Seq, entries: Vec<E>, places: Vec<u32>) -> Delivery<E> {
     Delivery {
         seq: record.seq,
         prev,
@@ -365,6 +544,8 @@ fn delivery<'r>(record: &'r Record, prev: Seq, entries: Vec<&'r Entry>) -> Deliv
         at: record.at,
         reason: record.update.reason.clone(),
         entries,
+        places,
+        callback: record.update.callback.clone(),
     }
 }
 

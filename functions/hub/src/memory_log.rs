@@ -1,8 +1,16 @@
 //! A log in memory, for tests and simulation.
 
-use protocol::{Seq, topic::TopicSet};
+use std::collections::BTreeSet;
 
-use crate::log::{Fingerprint, Log, LogError, Record};
+use protocol::digest::TopicDigests;
+use protocol::internal::Revocation;
+use protocol::{Claims, Millis, Seq, topic::TopicSet};
+
+use crate::compaction::{
+    Footprint, Logged, MAX_OTHER_AUDIENCE, MAX_PATCHES, MAX_SAME_AUDIENCE, Position, above,
+    by_update, footprints,
+};
+use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 
 /// What can be asked of a [`Log`] that storage may refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,25 +23,50 @@ pub enum Call {
     LastFor,
     /// [`Log::read`].
     Read,
+    /// What compaction and retention ask, and do.
+    Compact,
+    /// Whatever is about revocations.
+    Revoke,
 }
 
 impl Call {
     /// Storage that is gone.
-    pub const ALL: &'static [Self] = &[Self::Append, Self::Find, Self::LastFor, Self::Read];
+    pub const ALL: &'static [Self] =
+        &[Self::Append, Self::Find, Self::LastFor, Self::Read, Self::Compact, Self::Revoke];
 }
 
-/// Keeps everything, and refuses what it is told to.
-#[derive(Debug, Default)]
+/// One update and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The update, without the entries that were dropped.
+    pub record: Record,
+    /// Of the update as it was published.
+    pub fingerprint: Fingerprint,
+    /// Bytes of what is left.
+    pub bytes: usize,
+}
+
+/// Keeps everything that it may, and refuses what it is told to.
+#[derive(Clone, Debug, Default)]
 pub struct MemoryLog {
     /// The log's epoch.
     pub epoch: String,
-    /// The records with the size of each body, in order.
-    pub records: Vec<(Record, Fingerprint, usize)>,
+    /// The updates, in order.
+    pub records: Vec<Stored>,
     /// The calls that fail, for as long as they are named here.
     pub refuses: &'static [Call],
+    floor: Seq,
+    digests: TopicDigests,
+    revoked: Vec<(Revocation, Millis)>,
 }
 
 impl MemoryLog {
+    /// An empty log.
+    #[must_use]
+    pub fn new(epoch: &str) -> Self {
+        Self { epoch: epoch.to_owned(), ..Self::default() }
+    }
+
     fn check(&self, call: Call) -> Result<(), LogError> {
         if self.refuses.contains(&call) {
             Err(LogError(format!("told to refuse {call:?}")))
@@ -44,9 +77,20 @@ impl MemoryLog {
 
     fn matching<'l>(
         &'l self,
-        topics: &'l TopicSet,
-    ) -> impl DoubleEndedIterator<Item = &'l (Record, Fingerprint, usize)> {
-        self.records.iter().filter(|(record, _, _)| !record.entries_for(topics).is_empty())
+        topics: Option<&'l TopicSet>,
+    ) -> impl DoubleEndedIterator<Item = &'l Stored> {
+        let live = self.records.iter().filter(|stored| !stored.record.places.is_empty());
+        live.filter(move |stored| !stored.record.entries_for(topics).0.is_empty())
+    }
+
+    fn logged(&self, before: Seq) -> impl Iterator<Item = Logged> {
+        let before = self.records.iter().filter(move |stored| stored.record.seq < before);
+        before.rev().flat_map(|stored| {
+            let footprints = footprints(&stored.record);
+            let of = footprints.len();
+            let seq = stored.record.seq;
+            footprints.into_iter().rev().map(move |footprint| Logged { seq, footprint, of })
+        })
     }
 }
 
@@ -56,7 +100,11 @@ impl Log for MemoryLog {
     }
 
     fn head(&self) -> Seq {
-        self.records.last().map_or(Seq::ZERO, |(record, _, _)| record.seq)
+        self.records.last().map_or(Seq::ZERO, |stored| stored.record.seq)
+    }
+
+    fn floor(&self) -> Seq {
+        self.floor
     }
 
     fn append(
@@ -66,40 +114,121 @@ impl Log for MemoryLog {
         fingerprint: &Fingerprint,
     ) -> Result<(), LogError> {
         self.check(Call::Append)?;
-        self.records.push((record.clone(), fingerprint.clone(), body.len()));
+        for topic in record.topics() {
+            self.digests.entry(topic.to_owned()).or_default().add(record.seq, &record.id);
+        }
+        self.records.push(Stored {
+            record: record.clone(),
+            fingerprint: fingerprint.clone(),
+            bytes: body.len(),
+        });
         Ok(())
     }
 
     fn find(&self, id: &str) -> Result<Option<(Seq, Fingerprint)>, LogError> {
         self.check(Call::Find)?;
-        let found = self.records.iter().find(|(record, _, _)| record.id == id);
-        Ok(found.map(|(record, fingerprint, _)| (record.seq, fingerprint.clone())))
+        let found = self.records.iter().find(|stored| stored.record.id == id);
+        Ok(found.map(|stored| (stored.record.seq, stored.fingerprint.clone())))
     }
 
     fn last_for(&self, topics: &TopicSet, before: Seq) -> Result<Seq, LogError> {
         self.check(Call::LastFor)?;
-        let mut matching = self.matching(topics).rev();
-        Ok(matching
-            .find(|(record, _, _)| record.seq < before)
-            .map_or(Seq::ZERO, |(record, _, _)| record.seq))
+        let mut matching = self.matching(Some(topics)).rev();
+        let last = matching.find(|stored| stored.record.seq < before);
+        Ok(last.map_or(Seq::ZERO, |stored| stored.record.seq))
     }
 
     fn read(
         &self,
-        topics: &TopicSet,
+        topics: Option<&TopicSet>,
         after: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Record>, LogError> {
         self.check(Call::Read)?;
         let mut batch = vec![];
         let mut bytes = 0;
-        for (record, _, size) in self.matching(topics).filter(|(record, _, _)| record.seq > after) {
-            bytes += size;
+        for stored in self.matching(topics).filter(|stored| stored.record.seq > after) {
+            bytes += stored.bytes;
             if bytes > max_bytes && !batch.is_empty() {
                 break;
             }
-            batch.push(record.clone());
+            batch.push(stored.record.clone());
         }
         Ok(batch)
+    }
+
+    fn digests(&self, topics: &TopicSet) -> Result<TopicDigests, LogError> {
+        self.check(Call::Read)?;
+        let digest = |topic: &str| Some((topic.to_owned(), *self.digests.get(topic)?));
+        Ok(topics.iter().filter_map(digest).collect())
+    }
+
+    fn entries_below(&self, document: &Footprint, before: Seq) -> Result<Vec<Logged>, LogError> {
+        self.check(Call::Compact)?;
+        let below =
+            || self.logged(before).filter(|it| it.footprint.touches.starts_with(&document.touches));
+        let is_same = |it: &Logged| it.footprint.audience == document.audience;
+        let same = below().filter(is_same).take(MAX_SAME_AUDIENCE);
+        Ok(same.chain(below().filter(|it| !is_same(it)).take(MAX_OTHER_AUDIENCE)).collect())
+    }
+
+    fn patches_that_need(&self, key: &str, before: Seq) -> Result<Vec<Logged>, LogError> {
+        self.check(Call::Compact)?;
+        let above = above(key);
+        let overlaps = |needs: &str| needs.starts_with(key) || above.contains(&needs);
+        let patches =
+            self.logged(before).filter(|it| it.footprint.needs.as_deref().is_some_and(overlaps));
+        Ok(patches.take(MAX_PATCHES).collect())
+    }
+
+    fn drop_entries(&mut self, entries: &BTreeSet<Position>) -> Result<(), LogError> {
+        self.check(Call::Compact)?;
+        let updates = by_update(entries);
+        for stored in &mut self.records {
+            if let Some(places) = updates.get(&stored.record.seq) {
+                stored.record.drop_places(places);
+                stored.bytes = match stored.record.places.len() {
+                    0 => 0,
+                    _ => serde_json::to_string(&stored.record.update)
+                        .map_err(|error| LogError(error.to_string()))?
+                        .len(),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn retain(&mut self, now: Millis, retention: Retention) -> Result<(), LogError> {
+        self.check(Call::Compact)?;
+        let bytes = |log: &Self| log.records.iter().map(|stored| stored.bytes as u64).sum::<u64>();
+        let mut total = bytes(self);
+        for stored in self.records.iter_mut().filter(|stored| stored.bytes > 0) {
+            let is_old = retention.max_age.is_some_and(|limit| now.since(stored.record.at) > limit);
+            if total <= retention.max_bytes && !is_old {
+                break;
+            }
+            total = total.saturating_sub(stored.bytes as u64);
+            self.floor = stored.record.seq;
+            stored.record.update.entries.clear();
+            stored.record.places.clear();
+            stored.bytes = 0;
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, now: Millis, revocation: &Revocation) -> Result<(), LogError> {
+        self.check(Call::Revoke)?;
+        self.revoked.push((revocation.clone(), now));
+        Ok(())
+    }
+
+    fn is_revoked(&self, claims: &Claims) -> Result<bool, LogError> {
+        self.check(Call::Revoke)?;
+        Ok(self.revoked.iter().any(|(revocation, at)| match revocation {
+            Revocation::Jti(jti) => claims.jti.as_ref() == Some(jti),
+            Revocation::Sub(sub) => {
+                claims.sub == *sub && claims.iat.is_none_or(|iat| iat.saturating_mul(1_000) <= at.0)
+            }
+        }))
     }
 }

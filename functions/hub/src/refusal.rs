@@ -47,6 +47,11 @@ impl Refusal {
         Self { close: close::POLICY, code: "expired", message, retry_after: None }
     }
 
+    pub(crate) fn revoked() -> Self {
+        let message = "Access token was revoked; ask whoever runs this for a new one".to_owned();
+        Self { close: close::POLICY, code: "revoked", message, retry_after: None }
+    }
+
     pub(crate) fn forbidden(problem: Problem) -> Self {
         Self { close: close::POLICY, code: "forbidden", message: problem.detail, retry_after: None }
     }

@@ -1,45 +1,49 @@
 //! The log in the Durable Object's SQLite.
 //!
-//! One row an update in `log`, one row an update and topic in `log_topic`, which answers
-//! "what is there for these topics after this number" by index. A trigger fills the
-//! second from the first, so that an append is one statement and therefore all or nothing.
+//! One row an update in `log`. Triggers fill everything else from it: `log_topic`, which
+//! answers "what is there for these topics after this number" by index; `entry`, which
+//! answers compaction's questions by index; and the digest of each `topic`. So an append is
+//! one statement and therefore all or nothing.
+//!
+//! An update whose entries are all unnecessary, or beyond retention, keeps its row without
+//! a body: its id stays known. The oldest such rows go when there are many.
 
 use std::collections::BTreeSet;
 
-use protocol::{Millis, Seq, topic::TopicSet};
+use protocol::digest::{TopicDigest, TopicDigests, update_hash};
+use protocol::internal::Revocation;
+use protocol::{Claims, Millis, Seq, topic::TopicSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use worker::{SqlStorage, SqlStorageValue};
 
-use crate::log::{Fingerprint, Log, LogError, Record};
+use crate::compaction::{
+    Footprint, Logged, MAX_OTHER_AUDIENCE, MAX_PATCHES, MAX_SAME_AUDIENCE, Position, above,
+    by_update, footprints,
+};
+use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 
-const SCHEMA: [&str; 4] = [
-    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS log (
-        seq INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        at INTEGER NOT NULL,
-        fingerprint TEXT NOT NULL,
-        topics TEXT NOT NULL,
-        bytes INTEGER NOT NULL,
-        body TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS log_topic (
-        topic TEXT NOT NULL,
-        seq INTEGER NOT NULL,
-        PRIMARY KEY (topic, seq)) WITHOUT ROWID",
-    "CREATE TRIGGER IF NOT EXISTS log_topic_fill AFTER INSERT ON log BEGIN
-        INSERT INTO log_topic (topic, seq) SELECT value, NEW.seq FROM json_each(NEW.topics);
-    END",
-];
+mod schema;
 
 /// The most rows whose sizes are looked at for one batch.
 const BATCH_ROWS: usize = 512;
+/// Updates that one call gives up to retention.
+const PRUNE_ROWS: usize = 64;
+/// Numbers behind the head for which an id is known though nothing of its update is left.
+const KNOWN_IDS: u64 = 1_000_000;
 
-/// The log of one scope. Keeps the head in memory; SQLite has the rest.
+/// The log of one scope. Keeps a few numbers in memory; SQLite has the rest.
 pub(crate) struct SqlLog {
     sql: SqlStorage,
     epoch: String,
     head: Seq,
+    floor: Seq,
+    /// Of all bodies.
+    bytes: u64,
+    /// True if anything was ever revoked.
+    revokes: bool,
+    /// When retention was last looked at.
+    retained: Millis,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +79,24 @@ struct Row {
     id: String,
     at: u64,
     body: String,
+    footprints: String,
+}
+
+#[derive(Deserialize)]
+struct EntryRow {
+    seq: u64,
+    place: u32,
+    touches: String,
+    needs: Option<String>,
+    audience: String,
+    of: usize,
+}
+
+#[derive(Deserialize)]
+struct DigestRow {
+    topic: String,
+    updates: u64,
+    hash: u64,
 }
 
 impl SqlLog {
@@ -83,18 +105,36 @@ impl SqlLog {
     /// # Errors
     /// If storage refuses.
     pub(crate) fn open(sql: SqlStorage, new_epoch: &str) -> Result<Self, LogError> {
-        let mut log = Self { sql, epoch: String::new(), head: Seq::ZERO };
-        for statement in SCHEMA {
-            log.run(statement, vec![])?;
-        }
+        let mut log = Self {
+            sql,
+            epoch: String::new(),
+            head: Seq::ZERO,
+            floor: Seq::ZERO,
+            bytes: 0,
+            revokes: false,
+            retained: Millis(0),
+        };
+        schema::prepare(&log)?;
         log.run(
             "INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?)",
             vec![new_epoch.into()],
         )?;
-        let epoch = log.rows::<Text>("SELECT value FROM meta WHERE name = 'epoch'", vec![])?;
-        log.epoch = epoch.into_iter().next().map(|row| row.value).unwrap_or_default();
+        log.epoch = log.meta("epoch")?.unwrap_or_default();
+        log.floor = Seq(log.meta("floor")?.and_then(|floor| floor.parse().ok()).unwrap_or(0));
         log.head = Seq(log.number("SELECT MAX(seq) AS value FROM log", vec![])?);
+        log.bytes = log.number("SELECT SUM(bytes) AS value FROM log", vec![])?;
+        log.revokes = log.number("SELECT COUNT(*) AS value FROM revoked", vec![])? > 0;
         Ok(log)
+    }
+
+    fn meta(&self, name: &str) -> Result<Option<String>, LogError> {
+        let rows = self.rows::<Text>("SELECT value FROM meta WHERE name = ?", vec![name.into()])?;
+        Ok(rows.into_iter().next().map(|row| row.value))
+    }
+
+    fn set_meta(&self, name: &str, value: &str) -> Result<(), LogError> {
+        let values = vec![name.into(), value.into()];
+        self.run("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", values).map(drop)
     }
 
     fn run(
@@ -119,13 +159,22 @@ impl SqlLog {
         Ok(rows.into_iter().next().and_then(|row| row.value).unwrap_or(0))
     }
 
-    /// The first numbers after `after` of updates for any of `topics`, at most [`BATCH_ROWS`].
-    fn candidates(&self, topics: &TopicSet, after: Seq) -> Result<BTreeSet<u64>, LogError> {
+    /// The first numbers after `after` of updates for any of `topics`, or of all, at most
+    /// [`BATCH_ROWS`].
+    fn candidates(&self, topics: Option<&TopicSet>, after: Seq) -> Result<BTreeSet<u64>, LogError> {
+        let limit = integer(count(BATCH_ROWS))?;
+        let Some(topics) = topics else {
+            let rows = self.rows::<Candidate>(
+                "SELECT seq FROM log WHERE bytes > 0 AND seq > ? ORDER BY seq LIMIT ?",
+                vec![integer(after.0)?, limit],
+            )?;
+            return Ok(rows.into_iter().map(|row| row.seq).collect());
+        };
         let mut first = BTreeSet::new();
         for topic in topics.iter() {
             let rows = self.rows::<Candidate>(
                 "SELECT seq FROM log_topic WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?",
-                vec![topic.into(), integer(after.0)?, integer(count(BATCH_ROWS))?],
+                vec![topic.into(), integer(after.0)?, limit.clone()],
             )?;
             first.extend(rows.into_iter().map(|row| row.seq));
             while first.len() > BATCH_ROWS {
@@ -133,6 +182,62 @@ impl SqlLog {
             }
         }
         Ok(first)
+    }
+
+    /// The updates with these numbers, in order.
+    fn records(&self, wanted: &[u64]) -> Result<Vec<Record>, LogError> {
+        let rows = self.rows::<Row>(
+            "SELECT seq, id, at, body, footprints FROM log
+             WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+            vec![json(&wanted)?.into()],
+        )?;
+        rows.into_iter().map(Row::record).collect()
+    }
+
+    /// The parts of a row that follow from what is left of an update: its body, topics,
+    /// footprints and bytes.
+    fn columns(record: &Record, body: &str) -> Result<[SqlStorageValue; 4], LogError> {
+        Ok([
+            body.into(),
+            json(&record.topics())?.into(),
+            json(&footprints(record))?.into(),
+            integer(count(body.len()))?,
+        ])
+    }
+
+    fn logged(
+        &self,
+        statement: &str,
+        values: Vec<SqlStorageValue>,
+    ) -> Result<Vec<Logged>, LogError> {
+        let rows = self.rows::<EntryRow>(statement, values)?;
+        let logged = rows.into_iter().map(|row| Logged {
+            seq: Seq(row.seq),
+            of: row.of,
+            footprint: Footprint {
+                place: row.place,
+                touches: row.touches,
+                needs: row.needs,
+                audience: row.audience,
+            },
+        });
+        Ok(logged.collect())
+    }
+
+    /// Empties the rows of updates of which nothing is left.
+    fn empty(&mut self, updates: &[u64]) -> Result<(), LogError> {
+        let wanted = json(&updates)?;
+        let bytes = self.number(
+            "SELECT SUM(bytes) AS value FROM log WHERE seq IN (SELECT value FROM json_each(?))",
+            vec![wanted.as_str().into()],
+        )?;
+        self.run(
+            "UPDATE log SET body = '', topics = '[]', footprints = '[]', bytes = 0
+             WHERE seq IN (SELECT value FROM json_each(?))",
+            vec![wanted.into()],
+        )?;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Ok(())
     }
 }
 
@@ -145,27 +250,34 @@ impl Log for SqlLog {
         self.head
     }
 
+    fn floor(&self) -> Seq {
+        self.floor
+    }
+
     fn append(
         &mut self,
         record: &Record,
         body: &str,
         fingerprint: &Fingerprint,
     ) -> Result<(), LogError> {
-        let topics = json(&record.topics())?;
+        let [body_text, topics, footprints, bytes] = Self::columns(record, body)?;
         self.run(
-            "INSERT INTO log (seq, id, at, fingerprint, topics, bytes, body)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO log (seq, id, at, fingerprint, body, topics, footprints, bytes, hash)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             vec![
                 integer(record.seq.0)?,
                 record.id.as_str().into(),
                 integer(record.at.0)?,
                 fingerprint.0.as_str().into(),
-                topics.into(),
-                integer(count(body.len()))?,
-                body.into(),
+                body_text,
+                topics,
+                footprints,
+                bytes,
+                integer(update_hash(record.seq, &record.id))?,
             ],
         )?;
         self.head = record.seq;
+        self.bytes = self.bytes.saturating_add(count(body.len()));
         Ok(())
     }
 
@@ -189,7 +301,7 @@ impl Log for SqlLog {
 
     fn read(
         &self,
-        topics: &TopicSet,
+        topics: Option<&TopicSet>,
         after: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Record>, LogError> {
@@ -208,23 +320,187 @@ impl Log for SqlLog {
             budget = budget.saturating_sub(size.bytes);
             wanted.push(size.seq);
         }
-        let rows = self.rows::<Row>(
-            "SELECT seq, id, at, body FROM log
-             WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
-            vec![json(&wanted)?.into()],
+        self.records(&wanted)
+    }
+
+    fn digests(&self, topics: &TopicSet) -> Result<TopicDigests, LogError> {
+        let rows = self.rows::<DigestRow>(
+            "SELECT topic, updates, hash FROM topic
+             WHERE topic IN (SELECT value FROM json_each(?))",
+            vec![json(topics)?.into()],
         )?;
-        rows.into_iter()
-            .map(|row| {
-                let update = serde_json::from_str(&row.body).map_err(|error| {
-                    LogError(format!("update {} cannot be read: {error}", row.seq))
-                })?;
-                Ok(Record { seq: Seq(row.seq), id: row.id, at: Millis(row.at), update })
-            })
-            .collect()
+        let digest =
+            |row: DigestRow| (row.topic, TopicDigest { updates: row.updates, hash: row.hash });
+        Ok(rows.into_iter().map(digest).collect())
+    }
+
+    fn entries_below(&self, document: &Footprint, before: Seq) -> Result<Vec<Logged>, LogError> {
+        let (from, to) = range(&document.touches);
+        self.logged(
+            "SELECT seq, place, touches, needs, audience,
+                (SELECT COUNT(*) FROM entry AS other WHERE other.seq = below.seq) AS of
+             FROM (SELECT * FROM (SELECT * FROM entry
+                    WHERE audience = ?1 AND touches >= ?2 AND touches < ?3 AND seq < ?4
+                    ORDER BY seq DESC, place DESC LIMIT ?5)
+                UNION ALL SELECT * FROM (SELECT * FROM entry
+                    WHERE touches >= ?2 AND touches < ?3 AND audience <> ?1 AND seq < ?4
+                    ORDER BY seq DESC, place DESC LIMIT ?6)) AS below",
+            vec![
+                document.audience.as_str().into(),
+                from.into(),
+                to.into(),
+                integer(before.0)?,
+                integer(count(MAX_SAME_AUDIENCE))?,
+                integer(count(MAX_OTHER_AUDIENCE))?,
+            ],
+        )
+    }
+
+    fn patches_that_need(&self, key: &str, before: Seq) -> Result<Vec<Logged>, LogError> {
+        let (from, to) = range(key);
+        self.logged(
+            "SELECT seq, place, touches, needs, audience, 0 AS of FROM entry
+             WHERE needs IS NOT NULL AND seq < ?4
+                AND ((needs >= ?1 AND needs < ?2) OR needs IN (SELECT value FROM json_each(?3)))
+             ORDER BY seq DESC, place DESC LIMIT ?5",
+            vec![
+                from.into(),
+                to.into(),
+                json(&above(key))?.into(),
+                integer(before.0)?,
+                integer(count(MAX_PATCHES))?,
+            ],
+        )
+    }
+
+    fn drop_entries(&mut self, entries: &BTreeSet<Position>) -> Result<(), LogError> {
+        let mut emptied = vec![];
+        for (seq, places) in by_update(entries) {
+            let left = self.number(
+                "SELECT COUNT(*) AS value FROM entry WHERE seq = ?",
+                vec![integer(seq.0)?],
+            )?;
+            if left <= count(places.len()) {
+                emptied.push(seq.0);
+                continue;
+            }
+            for mut record in self.records(&[seq.0])? {
+                let before = json(&record.update)?.len();
+                record.drop_places(&places);
+                let body = json(&record.update)?;
+                let [body_text, topics, footprints, bytes] = Self::columns(&record, &body)?;
+                self.run(
+                    "UPDATE log SET body = ?, topics = ?, footprints = ?, bytes = ?
+                     WHERE seq = ?",
+                    vec![body_text, topics, footprints, bytes, integer(seq.0)?],
+                )?;
+                let freed = count(before.saturating_sub(body.len()));
+                self.bytes = self.bytes.saturating_sub(freed);
+            }
+        }
+        if emptied.is_empty() { Ok(()) } else { self.empty(&emptied) }
+    }
+
+    fn retain(&mut self, now: Millis, retention: Retention) -> Result<(), LogError> {
+        let is_over = self.bytes > retention.max_bytes;
+        // Ages and known ids are looked at once a second: a limit in time is none to the ms.
+        if !is_over && now.since(self.retained) < 1_000 {
+            return Ok(());
+        }
+        self.retained = now;
+        let limit = integer(count(PRUNE_ROWS))?;
+        let mut given_up = vec![];
+        if is_over || retention.max_age.is_some() {
+            #[derive(Deserialize)]
+            struct Oldest {
+                seq: u64,
+                at: u64,
+                bytes: u64,
+            }
+            let oldest = self.rows::<Oldest>(
+                "SELECT seq, at, bytes FROM log WHERE bytes > 0 ORDER BY seq LIMIT ?",
+                vec![limit.clone()],
+            )?;
+            let mut left = self.bytes;
+            for row in oldest {
+                let is_old =
+                    retention.max_age.is_some_and(|limit| now.since(Millis(row.at)) > limit);
+                if left <= retention.max_bytes && !is_old {
+                    break;
+                }
+                left = left.saturating_sub(row.bytes);
+                given_up.push(row.seq);
+            }
+        }
+        if let Some(last) = given_up.last().copied() {
+            // First, so that nobody goes on from what is about to be gone.
+            self.set_meta("floor", &last.to_string())?;
+            self.floor = Seq(last);
+            self.empty(&given_up)?;
+        }
+        self.run(
+            "DELETE FROM log WHERE seq IN (
+                SELECT seq FROM log WHERE bytes = 0 AND seq < ? ORDER BY seq LIMIT ?)",
+            vec![integer(self.head.0.saturating_sub(KNOWN_IDS))?, limit],
+        )?;
+        Ok(())
+    }
+
+    fn revoke(&mut self, now: Millis, revocation: &Revocation) -> Result<(), LogError> {
+        let (kind, value) = match revocation {
+            Revocation::Jti(jti) => ("jti", jti),
+            Revocation::Sub(sub) => ("sub", sub),
+        };
+        self.run(
+            "INSERT OR REPLACE INTO revoked (kind, value, at) VALUES (?, ?, ?)",
+            vec![kind.into(), value.as_str().into(), integer(now.0)?],
+        )?;
+        self.revokes = true;
+        Ok(())
+    }
+
+    fn is_revoked(&self, claims: &Claims) -> Result<bool, LogError> {
+        if !self.revokes {
+            return Ok(false);
+        }
+        // A token that does not say when it was issued counts as issued before.
+        let issued = claims.iat.map_or(0, |iat| iat.saturating_mul(1_000));
+        let revoked = self.number(
+            "SELECT EXISTS (SELECT 1 FROM revoked WHERE kind = 'jti' AND value = ?)
+                OR EXISTS (SELECT 1 FROM revoked WHERE kind = 'sub' AND value = ? AND at >= ?)
+             AS value",
+            vec![
+                claims.jti.as_deref().unwrap_or_default().into(),
+                claims.sub.as_str().into(),
+                integer(issued)?,
+            ],
+        )?;
+        Ok(revoked > 0)
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<String, LogError> {
+impl Row {
+    fn record(self) -> Result<Record, LogError> {
+        let unreadable = |error: serde_json::Error| {
+            LogError(format!("update {} cannot be read: {error}", self.seq))
+        };
+        #[derive(Deserialize)]
+        struct Place {
+            place: u32,
+        }
+        let update = serde_json::from_str(&self.body).map_err(unreadable)?;
+        let places: Vec<Place> = serde_json::from_str(&self.footprints).map_err(unreadable)?;
+        let places = places.into_iter().map(|it| it.place).collect();
+        Ok(Record { seq: Seq(self.seq), id: self.id, at: Millis(self.at), update, places })
+    }
+}
+
+/// The keys that begin with `key`, as a range: `/` is followed by `0`.
+fn range(key: &str) -> (&str, String) {
+    (key, format!("{}0", key.strip_suffix('/').unwrap_or(key)))
+}
+
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, LogError> {
     serde_json::to_string(value).map_err(|error| LogError(error.to_string()))
 }
 

@@ -1,8 +1,19 @@
-//! The publish function: checks what a publisher sends before it may enter the log.
+//! The publish function: checks what a publisher sends before it may enter the log, and shows
+//! people what is in it.
 //!
 //! It decides and never stores: the router hands what [`accept`] returns to the hub of
 //! the scope, and its number back to the publisher as [`Published`].
+//!
+//! | question | file |
+//! |---|---|
+//! | Who may publish what? What is a publisher told? | `lib.rs` |
+//! | What may stand behind the `?` of an address? | [`query`] |
+//! | What of the log is shown to people? | [`inspection`] |
 
+pub mod inspection;
+pub mod query;
+
+use protocol::internal::Receipts;
 use protocol::{Claims, PeerType, Problem, Seq, Update};
 use serde::Serialize;
 
@@ -15,13 +26,16 @@ pub struct Published {
     pub id: String,
     /// The update's number in its scope. With it a reader can ask to be at least that fresh.
     pub seq: Seq,
+    /// What the agents said, if the publisher waited for them.
+    #[serde(flatten)]
+    pub receipts: Option<Receipts>,
 }
 
 impl Published {
     /// The answer for an update that is in the log.
     #[must_use]
-    pub fn new(id: String, seq: Seq) -> Self {
-        Self { status: "ok", id, seq }
+    pub fn new(id: String, seq: Seq, receipts: Option<Receipts>) -> Self {
+        Self { status: "ok", id, seq, receipts }
     }
 }
 
@@ -60,6 +74,7 @@ mod tests {
             sub: "50a6cc432bb94e8f8af94f32440b1b60".to_owned(),
             jti: None,
             exp: 1,
+            iat: None,
             peer_type,
             permitted_topics: permitted.map(list),
             allowed_scopes: None,
@@ -87,6 +102,21 @@ mod tests {
         let topics: Vec<_> = (0..128).map(|n| format!("\"{n:0250}\"")).collect();
         let body = format!(r#"{{"entries":[{{"data":{{}},"topics":[{}]}}]}}"#, topics.join(","));
         assert!(accept(&claims(Some(PeerType::Datasource), None), body.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn receipts_are_in_the_answer_of_who_waited_and_of_nobody_else() {
+        let answer = |receipts| {
+            serde_json::to_value(Published::new("u".to_owned(), Seq(3), receipts)).unwrap()
+        };
+        assert_eq!(answer(None), serde_json::json!({"status": "ok", "id": "u", "seq": 3}));
+        let receipt = serde_json::json!({"agent": "a", "seq": 3, "applied": false, "error": "e"});
+        let receipts = serde_json::json!({"receipts": [receipt], "complete": false, "expected": 2});
+        let mut expected = receipts.clone();
+        expected["status"] = "ok".into();
+        expected["id"] = "u".into();
+        expected["seq"] = 3.into();
+        assert_eq!(answer(Some(serde_json::from_value(receipts).unwrap())), expected);
     }
 
     #[test]

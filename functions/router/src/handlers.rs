@@ -21,23 +21,40 @@ pub(crate) async fn serve(mut request: Request, env: &Env) -> Result<Response, P
         Found::Action(Action::Jwks) => answer::ok(&authority(env)?.jwks()),
         Found::Action(Action::Mint) => {
             let authority = authority(env)?;
-            let limit = limits::MAX_SMALL_BODY_BYTES;
-            let refuse = |bytes| {
-                Problem::too_large(format!(
-                    "the body has at least {bytes} bytes, the limit is {limit}"
-                ))
-            };
-            let body = body(&mut request, limit, refuse).await?;
-            let authorization = header(&request, "Authorization");
-            answer::ok(&authority.mint(authorization.as_deref(), &body, now())?)
+            let body = small_body(&mut request).await?;
+            answer::ok(&authority.mint(authorization(&request).as_deref(), &body, now())?)
+        }
+        Found::Action(Action::Renew) => {
+            // The moment before the hub is asked is the moment of issue: what it revokes later
+            // by subject is what was issued earlier.
+            let bearer = authorization(&request);
+            let (claims, renewal) = authority(env)?.renew(bearer.as_deref(), now())?;
+            ask::check(env, DEFAULT_SCOPE, claims).await?;
+            answer::ok(&renewal)
+        }
+        Found::Action(Action::Revoke) => {
+            let authority = authority(env)?;
+            let body = small_body(&mut request).await?;
+            let revoked = authority.revocation(authorization(&request).as_deref(), &body)?;
+            let closed = ask::revoke(env, DEFAULT_SCOPE, revoked.clone()).await?;
+            answer::ok(&json!({ "status": "ok", "revoked": revoked, "closed_sockets": closed }))
         }
         Found::Action(Action::Publish) => {
             let claims = authenticate(&request, env)?;
             let limit = limits::MAX_UPDATE_BYTES;
             let body = body(&mut request, limit, Problem::update_too_large).await?;
             let (id, update) = publish::accept(&claims, &body)?;
-            let seq = ask::append(env, DEFAULT_SCOPE, &id, update).await?;
-            answer::ok(&Published::new(id, seq))
+            let wait = publish::query::wait(&query(&request))?;
+            let (seq, receipts) =
+                ask::append(env, DEFAULT_SCOPE, &id, update, claims, wait).await?;
+            answer::ok(&Published::new(id, seq, receipts))
+        }
+        Found::Action(Action::ReadLog) => {
+            let claims = authenticate(&request, env)?;
+            let wanted = publish::query::log(&query(&request))?;
+            let mut page = ask::read_log(env, DEFAULT_SCOPE, claims, wanted).await?;
+            publish::inspection::hide_credentials(&mut page);
+            answer::ok(&page)
         }
         Found::Action(Action::Subscribe) => subscribe(&request, env).await,
         Found::OtherMethods(methods) => {
@@ -68,7 +85,16 @@ async fn subscribe(request: &Request, env: &Env) -> Result<Response, Problem> {
 
 /// Verifies the caller's token.
 fn authenticate(request: &Request, env: &Env) -> Result<Claims, Problem> {
-    authority(env)?.authenticate(header(request, "Authorization").as_deref(), now())
+    authority(env)?.authenticate(authorization(request).as_deref(), now())
+}
+
+/// A body that is not an update.
+async fn small_body(request: &mut Request) -> Result<Vec<u8>, Problem> {
+    let limit = limits::MAX_SMALL_BODY_BYTES;
+    let refuse = |bytes| {
+        Problem::too_large(format!("the body has at least {bytes} bytes, the limit is {limit}"))
+    };
+    body(request, limit, refuse).await
 }
 
 /// Reads a body of at most `limit` bytes. What is over it is read too, up to a bound, and
@@ -80,6 +106,11 @@ async fn body(
     refuse: impl FnOnce(usize) -> Problem,
 ) -> Result<Vec<u8>, Problem> {
     let broken = |error: worker::Error| Problem::new(400, format!("the body broke off: {error}"));
+    if announced_size(request).is_some_and(|size| size <= limit) {
+        // One piece costs a fraction of a stream, which is several promises a chunk.
+        let body = request.bytes().await.map_err(broken)?;
+        return if body.len() > limit { Err(refuse(body.len())) } else { Ok(body) };
+    }
     let mut chunks = match request.stream() {
         Ok(chunks) => chunks,
         // A request without a body has no stream either.
@@ -96,6 +127,22 @@ async fn body(
         }
     }
     if size > limit { Err(refuse(size)) } else { Ok(body) }
+}
+
+/// The body's size, if it is announced; the platform sees to it that it is not exceeded.
+fn announced_size(request: &Request) -> Option<usize> {
+    header(request, "Content-Length")?.parse().ok()
+}
+
+/// What stands behind the `?` of the address.
+fn query(request: &Request) -> String {
+    let url = request.inner().url();
+    let query = url.split_once('?').map(|(_, query)| query.to_owned());
+    query.unwrap_or_default()
+}
+
+fn authorization(request: &Request) -> Option<String> {
+    header(request, "Authorization")
 }
 
 fn header(request: &Request, name: &str) -> Option<String> {

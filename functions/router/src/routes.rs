@@ -9,8 +9,14 @@ pub enum Action {
     Jwks,
     /// Mints a token.
     Mint,
+    /// Renews the bearer's token.
+    Renew,
+    /// Refuses tokens from now on.
+    Revoke,
     /// Takes an update.
     Publish,
+    /// Shows a part of the log.
+    ReadLog,
     /// Opens a socket to the hub.
     Subscribe,
 }
@@ -36,7 +42,10 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/healthcheck", Action::Health),
     route("GET", "/.well-known/jwks.json", Action::Jwks),
     route("POST", "/token", Action::Mint),
+    route("POST", "/token/renew", Action::Renew),
+    route("POST", "/token/revoke", Action::Revoke),
     route("POST", "/data/config", Action::Publish),
+    route("GET", "/log", Action::ReadLog),
     route("GET", "/ws", Action::Subscribe),
 ];
 
@@ -73,6 +82,7 @@ mod tests {
     #[test]
     fn a_method_and_a_path_lead_to_an_action() {
         assert_eq!(find("POST", "/data/config"), Found::Action(Action::Publish));
+        assert_eq!(find("POST", "/token/renew"), Found::Action(Action::Renew));
         assert_eq!(find("GET", "/"), Found::Action(Action::Health));
         assert_eq!(find("HEAD", "/healthcheck"), Found::Action(Action::Health));
     }

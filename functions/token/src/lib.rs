@@ -1,4 +1,5 @@
-//! The token function: mints tokens, verifies them, and shows the keys that verify them.
+//! The token function: mints tokens, renews and verifies them, and shows the keys that verify
+//! them. Which tokens are revoked is for the hub to know.
 //!
 //! The only room that sees the signing key. It never does I/O and never reads a clock:
 //! settings and `now` come in as arguments. Its only randomness are the ids that it gives
@@ -9,12 +10,18 @@
 //! | Which settings are there, and what are their defaults? | `lib.rs` |
 //! | What does `POST /token` take and answer? | `mint.rs` |
 //! | When is a token refused, and with which words? | `verify.rs` |
+//! | How is a token renewed? | `renew.rs` |
+//! | Which tokens does `POST /token/revoke` name? | `revoke.rs` |
+//! | Which tokens need not be verified again? | `seen.rs` |
 //! | Which keys sign and verify, with which algorithm? | `keys.rs` |
 //! | In which notations may a key be given? | `keys/notation.rs` |
 //! | What does `/.well-known/jwks.json` show? | `keys/jwk.rs` |
 
 mod keys;
 mod mint;
+mod renew;
+mod revoke;
+mod seen;
 mod verify;
 
 #[cfg(test)]
@@ -22,6 +29,8 @@ mod testkeys;
 #[cfg(test)]
 #[cfg(target_arch = "wasm32")]
 mod wasm_tests;
+
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -75,6 +84,7 @@ pub struct Authority {
     verifying: Vec<PublicKey>,
     audience: String,
     issuer: String,
+    seen: Mutex<seen::Seen>,
 }
 
 impl Authority {
@@ -105,6 +115,7 @@ impl Authority {
             verifying,
             audience: or_default(&settings.audience, DEFAULT_AUDIENCE),
             issuer: or_default(&settings.issuer, DEFAULT_ISSUER),
+            seen: Mutex::default(),
         })
     }
 

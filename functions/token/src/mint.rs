@@ -2,6 +2,7 @@
 //! (`spec/opal-protocol.md` §3.4).
 
 use std::fmt;
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 use protocol::{Millis, PeerType, Problem, json, limits};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Authority, MASTER_TOKEN, MAX_TOKEN_BYTES, PRIVATE_KEY, bearer, digest,
-    keys::Custom,
+    keys::{Custom, SigningKey},
     verify::{LIST, parse_id, strings},
 };
 
@@ -43,7 +44,7 @@ struct Request {
     claims: Option<Custom>,
 }
 
-/// The answer of `POST /token`. Its `Debug` leaves out the token.
+/// The answer of `POST /token` and of `POST /token/renew`. Its `Debug` leaves out the token.
 #[derive(Clone, Serialize)]
 pub struct Minted {
     /// The token itself.
@@ -59,8 +60,9 @@ pub struct Minted {
 pub struct Details {
     /// The bearer: a UUID with dashes.
     pub id: String,
-    /// The bearer's role.
-    pub r#type: PeerType,
+    /// The bearer's role. A token that OPAL minted and this renewed may have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<PeerType>,
     /// The end of validity in UTC, written without a zone, as OPAL does:
     /// `2026-11-22T01:19:20.000000`.
     pub expired: String,
@@ -87,12 +89,7 @@ impl Authority {
         now: Millis,
     ) -> Result<Minted, Problem> {
         self.require_master(authorization)?;
-        let signing = self.signing.as_ref().ok_or_else(|| {
-            Problem::unavailable(format!(
-                "{PRIVATE_KEY} is not set, so no token can be signed; make a key with `edge-agent \
-                 generate-keys`"
-            ))
-        })?;
+        let signing = self.signing_key()?;
         let request = Request::parse(body)?;
         let id = match &request.id {
             Some(text) => parse_id(text).ok_or_else(|| {
@@ -106,19 +103,42 @@ impl Authority {
         check_claims(&details_claims)?;
         details_claims.insert("peer_type".to_owned(), peer_type.to_string().into());
 
-        let mut custom = details_claims.clone();
+        // Tokens count whole seconds; rounded up, a token lives at least as long as asked.
+        let life = now.0 / 1_000..now.plus(ttl).0.div_ceil(1_000);
+        self.sign(signing, id, random_id()?.simple().to_string(), life, details_claims)
+    }
+
+    pub(crate) fn signing_key(&self) -> Result<&SigningKey, Problem> {
+        self.signing.as_ref().ok_or_else(|| {
+            Problem::unavailable(format!(
+                "{PRIVATE_KEY} is not set, so no token can be signed; make a key with `edge-agent \
+                 generate-keys`"
+            ))
+        })
+    }
+
+    /// Signs a token that is valid during `life`, in seconds since the epoch; `claims` are the
+    /// role and the extra ones.
+    pub(crate) fn sign(
+        &self,
+        signing: &SigningKey,
+        id: Uuid,
+        jti: String,
+        life: Range<u64>,
+        claims: Custom,
+    ) -> Result<Minted, Problem> {
+        let mut custom = claims.clone();
         custom.insert("aud".to_owned(), self.audience.clone().into());
         custom.insert("iss".to_owned(), self.issuer.clone().into());
         custom.insert("sub".to_owned(), id.simple().to_string().into());
-        custom.insert("jti".to_owned(), random_id()?.simple().to_string().into());
-        let mut claims = jwt_compact::Claims::new(custom);
-        // Tokens count whole seconds; rounded up, a token lives at least as long as asked.
-        let expiration = utc(now.plus(ttl).0.div_ceil(1_000))?;
-        claims.issued_at = Some(utc(now.0 / 1_000)?);
-        claims.expiration = Some(expiration);
+        custom.insert("jti".to_owned(), jti.into());
+        let mut payload = jwt_compact::Claims::new(custom);
+        let expiration = utc(life.end)?;
+        payload.issued_at = Some(utc(life.start)?);
+        payload.expiration = Some(expiration);
 
         let token = signing
-            .sign(&claims)
+            .sign(&payload)
             .map_err(|_| Problem::internal("the token's claims could not be written"))?;
         let (size, limit) = (token.len(), MAX_TOKEN_BYTES);
         if size > limit {
@@ -126,21 +146,22 @@ impl Authority {
                 "claims: the token would have {size} bytes, the limit is {limit}; give fewer claims"
             )));
         }
+        let peer_type = claims.get("peer_type");
         Ok(Minted {
             token,
             r#type: "bearer",
             details: Details {
                 id: id.to_string(),
-                r#type: peer_type,
+                r#type: peer_type.and_then(|role| PeerType::deserialize(role).ok()),
                 expired: expiration.format("%Y-%m-%dT%H:%M:%S%.6f").to_string(),
-                claims: details_claims,
+                claims,
             },
         })
     }
 
     /// Checks that the caller knows the master token. Digests of equal length are compared,
     /// in constant time, so that the answer's delay says nothing about the master token.
-    fn require_master(&self, authorization: Option<&str>) -> Result<(), Problem> {
+    pub(crate) fn require_master(&self, authorization: Option<&str>) -> Result<(), Problem> {
         let master = self.master.ok_or_else(|| {
             Problem::unavailable(format!(
                 "{MASTER_TOKEN} is not set, cannot generate tokens! Set it, for example with \
@@ -217,7 +238,7 @@ fn check_claims(claims: &Custom) -> Result<(), Problem> {
 }
 
 /// A version 4 UUID.
-fn random_id() -> Result<Uuid, Problem> {
+pub(crate) fn random_id() -> Result<Uuid, Problem> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .map_err(|_| Problem::internal("the source of randomness does not answer"))?;

@@ -1,6 +1,6 @@
 //! Key pairs for tests. They are public, so they protect nothing.
 
-use base64ct::{Base64, Encoding};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use p256::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 use rsa::{RsaPrivateKey, pkcs8::DecodePrivateKey};
 
@@ -50,6 +50,29 @@ pub(crate) fn rsa() -> Pair {
         private: RSA_TEST_KEY.to_owned(),
         public: key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap(),
     }
+}
+
+/// A token with any payload, signed by the Ed25519 key of this byte as OPAL signs it: without
+/// `kid`.
+pub(crate) fn sign(byte: u8, payload: &serde_json::Value) -> String {
+    sign_with(byte, &serde_json::json!({"alg": "EdDSA"}), payload)
+}
+
+/// A token with any header and payload.
+pub(crate) fn sign_with(
+    byte: u8,
+    header: &serde_json::Value,
+    payload: &serde_json::Value,
+) -> String {
+    let signed = format!("{}.{}", encode(header), encode(payload));
+    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([byte; 32]));
+    let signature = pair.sk.sign(&signed, None);
+    format!("{signed}.{}", Base64UrlUnpadded::encode_string(signature.as_ref()))
+}
+
+/// A part of a token.
+pub(crate) fn encode(part: &serde_json::Value) -> String {
+    Base64UrlUnpadded::encode_string(part.to_string().as_bytes())
 }
 
 /// A PEM block.

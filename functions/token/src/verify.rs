@@ -2,14 +2,17 @@
 //!
 //! The words of a refusal are OPAL's (`spec/opal-protocol.md` §3.2), followed by what to do.
 
+use std::sync::PoisonError;
+
 use jwt_compact::ValidationError;
 use protocol::{Claims, Millis, PeerType, Problem};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    AUDIENCE, Authority, ISSUER, MAX_TOKEN_BYTES, PRIVATE_KEY, PUBLIC_KEY, bearer,
+    AUDIENCE, Authority, ISSUER, MAX_TOKEN_BYTES, PRIVATE_KEY, PUBLIC_KEY, bearer, digest,
     keys::{Custom, Untrusted},
+    seen::Verified,
 };
 
 /// How far an issuer's clock may be ahead of ours where a token says `nbf`.
@@ -28,13 +31,20 @@ impl Authority {
         authorization: Option<&str>,
         now: Millis,
     ) -> Result<Claims, Problem> {
+        self.verify(self.bearer_token(authorization)?, now)
+    }
+
+    /// The bearer token of an `Authorization` header.
+    pub(crate) fn bearer_token<'h>(
+        &self,
+        authorization: Option<&'h str>,
+    ) -> Result<&'h str, Problem> {
         self.require_keys()?;
-        match authorization.and_then(bearer) {
-            Some(token) => self.verify(token, now),
-            None => Err(Problem::unauthorized(
+        authorization.and_then(bearer).ok_or_else(|| {
+            Problem::unauthorized(
                 "access token was not provided; send 'Authorization: Bearer <token>'",
-            )),
-        }
+            )
+        })
     }
 
     /// Verifies a token: signature, validity in time, audience, issuer and subject.
@@ -42,6 +52,25 @@ impl Authority {
     /// # Errors
     /// 401 that says what is wrong with the token; 503 if no key is configured.
     pub fn verify(&self, token: &str, now: Millis) -> Result<Claims, Problem> {
+        let digest = digest(token);
+        if let Some(seen) = self.seen().find(&digest) {
+            return in_time(seen, now).map(|verified| verified.claims);
+        }
+        let verified = in_time(self.read(self.signed_claims(token)?)?, now)?;
+        self.seen().keep(digest, verified.clone());
+        Ok(verified.claims)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, crate::seen::Seen> {
+        // Each of its operations is whole or did not happen.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a token says that a key of ours signed, whether it is valid or not.
+    pub(crate) fn signed_claims(
+        &self,
+        token: &str,
+    ) -> Result<jwt_compact::Claims<Custom>, Problem> {
         self.require_keys()?;
         let malformed = || {
             Problem::unauthorized(
@@ -58,7 +87,7 @@ impl Authority {
                 "Unknown JWT error: the token's header has `crit`, which is not supported; {MINT}"
             )));
         }
-        self.check(self.verify_signature(&token)?, now)
+        self.verify_signature(&token)
     }
 
     fn require_keys(&self) -> Result<(), Problem> {
@@ -99,22 +128,14 @@ impl Authority {
         }))
     }
 
-    /// Checks what a token says, once it is certain who says it.
-    fn check(&self, claims: jwt_compact::Claims<Custom>, now: Millis) -> Result<Claims, Problem> {
-        let jwt_compact::Claims { expiration, not_before, custom, .. } = claims;
+    /// Reads what a token says, once it is certain who says it.
+    pub(crate) fn read(&self, claims: jwt_compact::Claims<Custom>) -> Result<Verified, Problem> {
+        let jwt_compact::Claims { expiration, not_before, issued_at, custom, .. } = claims;
 
         let exp = expiration.ok_or_else(|| missing("exp"))?.timestamp();
         // A time before 1970 is as expired as 1970.
         let exp = u64::try_from(exp).unwrap_or(0);
-        if now >= milliseconds(exp) {
-            return Err(Problem::unauthorized(format!("Access token is expired; {MINT}")));
-        }
         let not_before = not_before.map_or(0, |time| u64::try_from(time.timestamp()).unwrap_or(0));
-        if now.plus(NOT_BEFORE_LEEWAY_MS) < milliseconds(not_before) {
-            return Err(Problem::unauthorized(
-                "Access token is not valid yet; wait until its `nbf`, or set the issuer's clock",
-            ));
-        }
 
         let meant_for_us = match custom.get("aud").ok_or_else(|| missing("aud"))? {
             Value::String(audience) => *audience == self.audience,
@@ -132,21 +153,37 @@ impl Authority {
             return Err(invalid(&format!("invalid issuer claim; {MINT}, or set {ISSUER} to it")));
         }
         let sub = custom.get("sub").ok_or_else(|| missing("sub"))?;
-        let sub = sub.as_str().filter(|sub| parse_id(sub).is_some()).ok_or_else(|| {
+        let sub = sub.as_str().and_then(parse_id).ok_or_else(|| {
             Problem::unauthorized(format!("invalid sub claim: it is not a UUID; {MINT}"))
         })?;
 
-        Ok(Claims {
-            sub: sub.to_owned(),
+        let claims = Claims {
+            // In one of its two notations, so that a revocation by subject meets both.
+            sub: sub.simple().to_string(),
             jti: optional(&custom, "jti", "a string", |jti| jti.as_str().map(str::to_owned))?,
             exp,
+            iat: issued_at.and_then(|time| u64::try_from(time.timestamp()).ok()),
             peer_type: optional(&custom, "peer_type", "client, datasource or listener", |role| {
                 serde_json::from_value::<PeerType>(role.clone()).ok()
             })?,
             permitted_topics: optional(&custom, "permitted_topics", LIST, strings)?,
             allowed_scopes: optional(&custom, "allowed_scopes", LIST, strings)?,
-        })
+        };
+        Ok(Verified { claims, not_before })
     }
+}
+
+/// Checks that a token is valid at this moment.
+pub(crate) fn in_time(verified: Verified, now: Millis) -> Result<Verified, Problem> {
+    if now >= milliseconds(verified.claims.exp) {
+        return Err(Problem::unauthorized(format!("Access token is expired; {MINT}")));
+    }
+    if now.plus(NOT_BEFORE_LEEWAY_MS) < milliseconds(verified.not_before) {
+        return Err(Problem::unauthorized(
+            "Access token is not valid yet; wait until its `nbf`, or set the issuer's clock",
+        ));
+    }
+    Ok(verified)
 }
 
 /// What claims that narrow a bearer's rights must be.

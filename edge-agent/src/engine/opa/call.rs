@@ -1,13 +1,22 @@
 //! One call of OPA's REST API, and what its answer means.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use protocol::DataPath;
-use reqwest::{Client, Method, Response, StatusCode, header::CONTENT_TYPE};
+use reqwest::{
+    Client, Method, Response, StatusCode,
+    header::{CONTENT_TYPE, IF_NONE_MATCH},
+};
 use serde::Deserialize;
 use url::Url;
 
-use super::marker::{self, Mark, Marker};
+use super::{
+    marker::{self, Mark, Marker},
+    metrics,
+};
 use crate::{
     engine::EngineError,
     http::{self, HttpError, display, failure},
@@ -24,6 +33,8 @@ pub(super) struct Rest {
     http: Client,
     url: Url,
     token: Option<Secret>,
+    /// Writes that OPA has done for us, as far as we heard.
+    writes: AtomicU64,
 }
 
 /// A request body with its content type.
@@ -83,7 +94,7 @@ impl Rest {
     pub(super) fn new(url: Url, token: Option<Secret>) -> Result<Self, HttpError> {
         // A proxy would see the token and all of the data.
         let http = http::direct_client(WRITE_TIMEOUT)?;
-        Ok(Self { http, url, token })
+        Ok(Self { http, url, token, writes: AtomicU64::new(0) })
     }
 
     /// Writes at a place of the data document.
@@ -97,6 +108,19 @@ impl Rest {
         let response = self.call(method, self.address("data", segments), body).await?;
         match response.status().as_u16() {
             // 304: there already, to a request that asked to be told so.
+            200 | 204 | 304 => Ok(()),
+            _ => Err(refusal(response).await),
+        }
+    }
+
+    /// Makes an empty object at `path`, and its parents, unless something is there.
+    pub(super) async fn make_object(&self, path: &DataPath) -> Result<(), EngineError> {
+        let url = self.address("data", path.segments().iter().map(String::as_str));
+        let request = self.http.put(url).timeout(WRITE_TIMEOUT).header(IF_NONE_MATCH, "*");
+        let request = request.header(CONTENT_TYPE, "application/json").body("{}");
+        let response = self.send(request).await?;
+        self.count(&response);
+        match response.status().as_u16() {
             200 | 204 | 304 => Ok(()),
             _ => Err(refusal(response).await),
         }
@@ -166,14 +190,45 @@ impl Rest {
         url: Url,
         body: Body<'_>,
     ) -> Result<Response, EngineError> {
+        let is_read = method == Method::GET;
         let builder = self.http.request(method, url).timeout(WRITE_TIMEOUT);
         let (kind, text) = match body {
             Body::Json(text) => ("application/json", text),
             Body::Patch(text) => ("application/json-patch+json", text),
             Body::Rego(text) => ("text/plain", text),
-            Body::None => return self.send(builder).await,
+            Body::None => {
+                let response = self.send(builder).await?;
+                if !is_read {
+                    self.count(&response);
+                }
+                return Ok(response);
+            }
         };
-        self.send(builder.header(CONTENT_TYPE, kind).body(text.to_owned())).await
+        let response = self.send(builder.header(CONTENT_TYPE, kind).body(text.to_owned())).await?;
+        self.count(&response);
+        Ok(response)
+    }
+
+    fn count(&self, response: &Response) {
+        if metrics::is_done(response.status().as_str()) {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many writes of policies and data OPA has done for others. Only a change of it
+    /// means something. `None` if OPA does not show what it has done.
+    pub(super) async fn foreign_writes(&self) -> Result<Option<u64>, EngineError> {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("metrics");
+        }
+        let response = self.send(self.http.get(url).timeout(PROBE_TIMEOUT)).await?;
+        if response.status() != StatusCode::OK {
+            return Ok(None);
+        }
+        let page = response.text().await.map_err(|error| self.unavailable(error))?;
+        let ours = self.writes.load(Ordering::Relaxed);
+        Ok(Some(metrics::writes(&page).wrapping_sub(ours)))
     }
 
     async fn send(&self, mut builder: reqwest::RequestBuilder) -> Result<Response, EngineError> {

@@ -1,35 +1,39 @@
-//! The document that tells an OPA which this run of the agent filled from one that was
-//! restarted or emptied since: `data.girasol.agent`, gone with everything else when OPA
-//! forgets. It also names the policies that are ours, so that the next run of the agent
-//! can take back those that it does not put again.
+//! The document that tells an OPA which the agent filled from one that was restarted or
+//! emptied since: `data.girasol.agent`, gone with everything else when OPA forgets. It also
+//! names the policies that are ours, so that the next run of the agent can take back those
+//! that it does not put again.
+//!
+//! And it is the **fence**. Each restore draws a new name, and each write of data begins, in
+//! its own transaction, with replacing the member of that name: OPA refuses all of a write
+//! that was sent before the last restore, whenever it arrives. So what the engine has is
+//! what the store had at the restore and what was written since, in that order.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use protocol::DataPath;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// Where the marker is.
 const PATH: &str = "girasol/agent";
 
-/// What this run of the agent says of itself.
-pub(super) struct Marker {
-    run: String,
-    policies: Mutex<BTreeSet<String>>,
-}
+/// What the agent says of itself in an OPA.
+pub(super) struct Marker(Mutex<Mark>);
 
 /// The document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
-    /// A name that no other run of an agent has.
+    /// A name that no other restore has.
     #[serde(default)]
     pub(super) run: String,
     /// The ids of the modules that the agent put.
     #[serde(default)]
     pub(super) policies: BTreeSet<String>,
+    /// One member, named like the run: what a write replaces first.
+    #[serde(default)]
+    pub(super) writes: BTreeMap<String, bool>,
 }
 
 /// Where the marker is in the data document.
@@ -39,31 +43,51 @@ pub(super) fn path() -> DataPath {
 
 impl Marker {
     pub(super) fn new() -> Self {
+        let marker = Self(Mutex::default());
+        marker.renew();
+        marker
+    }
+
+    /// Takes a new name: what was written under the old one is refused once the marker is
+    /// in OPA.
+    pub(super) fn renew(&self) {
         let mut random = [0; 16];
         // Without randomness the name is only less unique; the hub and the log name the
         // agent by other means.
         let _ = getrandom::fill(&mut random);
-        let run = uuid::Builder::from_random_bytes(random).into_uuid();
-        Self { run: Uuid::to_string(&run), policies: Mutex::default() }
+        let run = uuid::Builder::from_random_bytes(random).into_uuid().to_string();
+        let mut mark = self.lock();
+        mark.writes = BTreeMap::from([(run.clone(), true)]);
+        mark.run = run;
+    }
+
+    /// The operation that a write begins with.
+    pub(super) fn fence(&self) -> String {
+        let run = &self.lock().run;
+        format!(r#"{{"op":"replace","path":"/{PATH}/writes/{run}","value":true}}"#)
     }
 
     /// The modules that this run has put.
     pub(super) fn policies(&self) -> BTreeSet<String> {
-        self.policies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().policies.clone()
     }
 
     pub(super) fn set_policies(&self, ids: BTreeSet<String>) {
-        *self.policies.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+        self.lock().policies = ids;
     }
 
     pub(super) fn is_ours(&self, found: &Mark) -> bool {
-        found.run == self.run
+        let mark = self.lock();
+        found.run == mark.run && found.writes == mark.writes
     }
 
     pub(super) fn document(&self) -> String {
-        let mark = Mark { run: self.run.clone(), policies: self.policies() };
         // Strings always have a JSON form.
-        serde_json::to_string(&mark).unwrap_or_default()
+        serde_json::to_string(&*self.lock()).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mark> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The text of a root object with the marker as its first member, so that replacing

@@ -5,7 +5,11 @@
 //! |---|---|
 //! | How is a call made and its answer judged? | `call.rs` |
 //! | How are policies replaced? | `policies.rs` |
-//! | How is a restarted OPA told from the one that was filled? | `marker.rs` |
+//! | How is a restarted OPA told from the one that was filled, and a late write refused? | `marker.rs` |
+//! | Has somebody else written to it? | `metrics.rs` |
+//! | How does a write become a patch? | `patch.rs` |
+
+use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use protocol::DataPath;
@@ -14,11 +18,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{Engine, EngineError, EngineState, Write};
+use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
 use crate::{http::HttpError, policy::PolicyModule, settings::Secret};
 
 mod call;
 mod marker;
+mod metrics;
 mod patch;
 mod policies;
 
@@ -29,6 +34,8 @@ use marker::Marker;
 pub struct OpaEngine {
     rest: Rest,
     marker: Marker,
+    /// What others had written when this agent last filled it; none if OPA does not say.
+    foreign_writes: Mutex<Option<u64>>,
 }
 
 impl OpaEngine {
@@ -37,14 +44,32 @@ impl OpaEngine {
     /// # Errors
     /// There is no HTTP client.
     pub fn new(url: Url, token: Option<Secret>) -> Result<Self, HttpError> {
-        Ok(Self { rest: Rest::new(url, token)?, marker: Marker::new() })
+        Ok(Self {
+            rest: Rest::new(url, token)?,
+            marker: Marker::new(),
+            foreign_writes: Mutex::default(),
+        })
     }
 
     async fn put(&self, path: &DataPath, data: &RawValue) -> Result<(), EngineError> {
-        if !path.is_root() {
-            self.rest.data(Method::PUT, path, Body::Json(data.get())).await?;
-            return self.mark_again_if_touched(path).await;
+        if path.is_root() {
+            return self.put_root(data).await;
         }
+        let add = patch::add(path, data.get());
+        if let Err(error) = self.transact(&add).await {
+            let EngineError::Rejected(_) = &error else { return Err(error) };
+            // Unlike a PUT, a patch does not make the parents. One that is there is left alone.
+            let Some((_, parents)) = path.segments().split_last() else { return Err(error) };
+            if parents.is_empty() {
+                return Err(error);
+            }
+            self.rest.make_object(&DataPath::default().below(parents.iter().cloned())).await?;
+            self.transact(&add).await?;
+        }
+        self.mark_again_if_touched(path).await
+    }
+
+    async fn put_root(&self, data: &RawValue) -> Result<(), EngineError> {
         let document = match data.get().as_bytes().first() {
             Some(b'{') => data.get().to_owned(),
             // As OPAL's client does.
@@ -56,16 +81,39 @@ impl OpaEngine {
             }
         };
         let marked = self.marker.splice(&document);
-        self.rest.data(Method::PUT, path, Body::Json(&marked)).await?;
+        self.transact(&patch::add(&DataPath::default(), &marked)).await?;
         // A publisher's own member of that name is the later one, so it wins.
         let taken = serde_json::from_str::<Taken<'_>>(&document);
         if taken.is_ok_and(|taken| taken.girasol.is_some()) { self.mark().await } else { Ok(()) }
     }
 
     async fn patch(&self, path: &DataPath, operations: &RawValue) -> Result<(), EngineError> {
-        let operations = patch::for_opa(operations.get());
-        self.rest.data(Method::PATCH, path, Body::Patch(&operations)).await?;
+        self.transact(&patch::below(path, operations.get())?).await?;
         self.mark_again_if_touched(path).await
+    }
+
+    /// Does all of these operations, a comma between each two, or none; none if OPA was
+    /// filled anew since the last [`Engine::restore`].
+    async fn transact(&self, operations: &str) -> Result<(), EngineError> {
+        let comma = if operations.is_empty() { "" } else { "," };
+        let body = format!("[{}{comma}{operations}]", self.marker.fence());
+        let done = self.rest.data(Method::PATCH, &DataPath::default(), Body::Patch(&body)).await;
+        if matches!(done, Err(EngineError::Rejected(_))) && !self.is_filled().await? {
+            return Err(EngineError::Unavailable(
+                "OPA was emptied, or filled by another agent, since it was last filled".to_owned(),
+            ));
+        }
+        done
+    }
+
+    /// True if OPA has the marker of the last restore.
+    async fn is_filled(&self) -> Result<bool, EngineError> {
+        let found = self.rest.read_marker().await?;
+        Ok(found.is_some_and(|found| self.marker.is_ours(&found)))
+    }
+
+    async fn mark(&self) -> Result<(), EngineError> {
+        self.rest.write_marker(&self.marker).await
     }
 
     async fn mark_again_if_touched(&self, path: &DataPath) -> Result<(), EngineError> {
@@ -103,14 +151,43 @@ impl Engine for OpaEngine {
 
     fn probe(&self) -> BoxFuture<'_, Result<EngineState, EngineError>> {
         Box::pin(async move {
-            let found = self.rest.read_marker().await?;
-            let ours = found.is_some_and(|found| self.marker.is_ours(&found));
-            Ok(if ours { EngineState::Filled } else { EngineState::Empty })
+            if !self.is_filled().await? {
+                return Ok(EngineState::Empty);
+            }
+            let foreign = self.rest.foreign_writes().await?;
+            let known = *self.foreign_writes.lock().unwrap_or_else(PoisonError::into_inner);
+            let altered = foreign.is_some() && known.is_some() && foreign != known;
+            Ok(if altered { EngineState::Altered } else { EngineState::Filled })
         })
     }
 
-    fn mark(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(self.rest.write_marker(&self.marker))
+    fn restore<'a>(
+        &'a self,
+        owned: &'a [OwnedDocument],
+    ) -> BoxFuture<'a, Result<Vec<(DataPath, String)>, EngineError>> {
+        Box::pin(async move {
+            // Before anything is compared or written: whoever writes meanwhile is noticed.
+            let foreign = self.rest.foreign_writes().await?;
+            *self.foreign_writes.lock().unwrap_or_else(PoisonError::into_inner) = foreign;
+            self.marker.renew();
+            self.mark().await?;
+            let mut refused = Vec::new();
+            for (path, data) in owned {
+                let done = match data {
+                    Some(data) => self.put(path, data).await,
+                    None => match self.transact(&patch::remove(path)).await {
+                        // There is nothing, as there should be.
+                        Err(EngineError::Rejected(_)) => Ok(()),
+                        other => other,
+                    },
+                };
+                match done {
+                    Err(EngineError::Rejected(why)) => refused.push((path.clone(), why)),
+                    other => other?,
+                }
+            }
+            Ok(refused)
+        })
     }
 }
 

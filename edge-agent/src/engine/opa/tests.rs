@@ -121,23 +121,59 @@ async fn data_goes_verbatim_to_its_escaped_path_with_the_token() {
     assert_eq!(
         opa.lock().unwrap().asked,
         [
-            r#"PUT /v1/data/users/a%20b application/json Bearer tok {"n":1.0}"#,
-            r#"PATCH /v1/data/users application/json-patch+json Bearer tok [{"op":"add","path":"/x","value":1.0}]"#,
+            sent(&engine, r#"{"op":"add","path":"/users/a b","value":{"n":1.0}}"#),
+            sent(&engine, r#"{"op":"add","path":"/users/x","value":1.0}"#),
         ]
     );
+}
+
+/// A write as OPA is asked for it: the fence, then the operation.
+fn sent(engine: &OpaEngine, operation: &str) -> String {
+    let fence = engine.marker.fence();
+    format!("PATCH /v1/data application/json-patch+json Bearer tok [{fence},{operation}]")
+}
+
+#[tokio::test]
+async fn a_missing_parent_is_made_and_one_that_is_there_is_left_alone() {
+    let (opa, engine) = start().await;
+    engine.mark().await.unwrap();
+    let asked = |opa: &Shared| -> Vec<String> {
+        let asked = std::mem::take(&mut opa.lock().unwrap().asked);
+        asked.iter().map(|call| call.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    };
+    asked(&opa);
+    opa.lock().unwrap().answers.insert("PATCH /v1/data".to_owned(), (404, "{}"));
+    opa.lock().unwrap().answers.insert("PUT /v1/data/a/b".to_owned(), (304, ""));
+    assert!(matches!(put(&engine, "/a/b/c", "1").await, Err(EngineError::Rejected(_))));
+    let (write, look) = ("PATCH /v1/data", "GET /v1/data/girasol/agent");
+    assert_eq!(asked(&opa), [write, look, "PUT /v1/data/a/b", write, look]);
+}
+
+#[tokio::test]
+async fn a_write_that_was_fenced_off_is_not_the_updates_fault() {
+    let (opa, engine) = start().await;
+    engine.mark().await.unwrap();
+    let before = engine.marker.fence();
+    assert_eq!(engine.restore(&[]).await, Ok(vec![]));
+    assert_ne!(engine.marker.fence(), before);
+    opa.lock().unwrap().answers.insert("PATCH /v1/data".to_owned(), (404, "{}"));
+    assert!(matches!(put(&engine, "/a", "1").await, Err(EngineError::Rejected(_))));
+    opa.lock().unwrap().marker = Some(r#"{"run":"another"}"#.to_owned());
+    assert!(matches!(put(&engine, "/a", "1").await, Err(EngineError::Unavailable(_))));
 }
 
 #[tokio::test]
 async fn a_root_write_keeps_the_marker_and_wraps_a_list_as_opal_does() {
     let (opa, engine) = start().await;
     let mark = engine.marker.document();
-    for (data, sent) in [
+    for (data, document) in [
         (r#"{"a":1}"#, format!(r#"{{"girasol":{{"agent":{mark}}},"a":1}}"#)),
         ("[1]", format!(r#"{{"girasol":{{"agent":{mark}}},"items":[1]}}"#)),
     ] {
         put(&engine, "/", data).await.unwrap();
         let asked = std::mem::take(&mut opa.lock().unwrap().asked);
-        assert_eq!(asked, [format!("PUT /v1/data application/json Bearer tok {sent}")]);
+        let add = format!(r#"{{"op":"add","path":"","value":{document}}}"#);
+        assert_eq!(asked, [sent(&engine, &add)]);
     }
     for data in ["5", "\"x\"", "null"] {
         assert!(matches!(put(&engine, "/", data).await, Err(EngineError::Rejected(_))));
@@ -180,6 +216,7 @@ async fn a_restarted_opa_is_empty_until_it_is_marked() {
 #[tokio::test]
 async fn what_opa_answers_is_rejected_or_unavailable() {
     let (opa, engine) = start().await;
+    engine.mark().await.unwrap();
     let refusal = r#"{"code":"resource_conflict","message":"storage_write_conflict_error: /a"}"#;
     for (status, body, words, retried) in [
         (404, refusal, "OPA answered 404: storage_write_conflict_error: /a", false),
@@ -191,12 +228,12 @@ async fn what_opa_answers_is_rejected_or_unavailable() {
         (503, "", "OPA answered 503", true),
         (429, "", "OPA answered 429", true),
     ] {
-        opa.lock().unwrap().answers.insert("PUT /v1/data/a".to_owned(), (status, body));
+        opa.lock().unwrap().answers.insert("PATCH /v1/data".to_owned(), (status, body));
         let error = put(&engine, "/a", "{}").await.unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(matches!(error, EngineError::Unavailable(_)), retried, "{status}");
     }
-    opa.lock().unwrap().answers.insert("PUT /v1/data/a".to_owned(), (304, ""));
+    opa.lock().unwrap().answers.insert("PATCH /v1/data".to_owned(), (304, ""));
     assert_eq!(put(&engine, "/a", "{}").await, Ok(()));
 }
 

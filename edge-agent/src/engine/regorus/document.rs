@@ -71,6 +71,14 @@ fn child<'v>(parent: &'v mut Value, segment: &str) -> Option<&'v mut Value> {
     }
 }
 
+/// Takes a member out of its object, if it is there.
+pub(super) fn remove(root: &mut Value, path: &[String]) {
+    let Some((last, parents)) = path.split_last() else { return };
+    if let Some(Ok(parent)) = get_mut(root, parents).map(Value::as_object_mut) {
+        parent.remove(&Value::from(last.as_str()));
+    }
+}
+
 fn conflict(path: &[String], depth: usize) -> Refused {
     let parent: String = path.iter().take(depth).map(|segment| format!("/{segment}")).collect();
     let parent = if parent.is_empty() { "/" } else { &parent };

@@ -9,7 +9,9 @@
 //! | question | file |
 //! |---|---|
 //! | Where in the document is a path, and what stands in a write's way? | `document.rs` |
+//! | How is text read? | `read.rs` |
 //! | What does a JSON Patch do? | `patch.rs` |
+//! | How does the engine come to hold what the agent kept? | `restore.rs` |
 //! | Do the policies compile, and which rules do they have? | `policies.rs` |
 //! | How is a decision made? | `decide.rs` |
 
@@ -24,15 +26,19 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use protocol::DataPath;
 use regorus::{Value, utils::limits::ExecutionTimerConfig};
+use serde_json::value::RawValue;
 
-use super::{Engine, EngineError, EngineState, Write};
+use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
 use crate::policy::PolicyModule;
 
 mod decide;
 mod document;
 mod patch;
 mod policies;
+mod read;
+mod restore;
 
 pub(crate) use decide::DECIDERS;
 use decide::query;
@@ -91,9 +97,8 @@ impl Inner {
         drop(old);
     }
 
-    fn put(&self, path: &[String], text: &str) -> Result<(), Refused> {
-        let mut value = Value::from_json_str(text)
-            .map_err(|_| "the data is nested too deeply, or not JSON".to_owned())?;
+    fn put(&self, path: &[String], text: &RawValue) -> Result<(), Refused> {
+        let mut value = read::read(text, read::LEVELS)?;
         if path.is_empty() && matches!(value, Value::Array(_)) {
             // As OPAL's client does.
             let items = mem::replace(&mut value, Value::new_object());
@@ -111,7 +116,7 @@ impl Inner {
                 old
             }
         };
-        drop(old);
+        old.into_iter().for_each(drop_elsewhere);
         Ok(())
     }
 
@@ -130,14 +135,16 @@ impl Inner {
         Some(allowed.and_then(|()| document::put(&mut snapshot.data, path, value.clone())))
     }
 
-    fn patch(&self, path: &[String], operations: &str) -> Result<(), Refused> {
-        let patch = Patch::parse(operations)?;
+    fn patch(&self, path: &[String], operations: &RawValue) -> Result<(), Refused> {
+        let patch = Patch::parse(operations.get())?;
         let _turn = lock(&self.turn);
         let current = self.current();
         let mut data = current.data.clone();
-        patch.apply(&mut data, path)?;
+        let old = patch.apply(&mut data, path)?;
         current.policies.check_data(&data)?;
         self.replace(Snapshot::new(Arc::clone(&current.policies), data));
+        drop(current);
+        old.into_iter().for_each(drop_elsewhere);
         Ok(())
     }
 
@@ -179,11 +186,11 @@ impl RegorusEngine {
     }
 
     /// Runs `work` on this thread, or on one that may block.
-    async fn run(
+    async fn run<T: Send + 'static>(
         &self,
         here: bool,
-        work: impl FnOnce(&Inner) -> Result<(), Refused> + Send + 'static,
-    ) -> Result<(), EngineError> {
+        work: impl FnOnce(&Inner) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, EngineError> {
         let inner = Arc::clone(&self.inner);
         let done = if here {
             work(&inner)
@@ -209,10 +216,10 @@ impl Engine for RegorusEngine {
 
     fn write<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<(), EngineError>> {
         let (is_put, path, text) = match write {
-            Write::Put { path, data } => (true, path, data.get()),
-            Write::Patch { path, operations } => (false, path, operations.get()),
+            Write::Put { path, data } => (true, path, data),
+            Write::Patch { path, operations } => (false, path, operations),
         };
-        let here = text.len() <= READ_ELSEWHERE_BYTES;
+        let here = text.get().len() <= READ_ELSEWHERE_BYTES;
         let (path, text) = (path.segments().to_vec(), text.to_owned());
         Box::pin(self.run(here, move |inner| {
             if is_put { inner.put(&path, &text) } else { inner.patch(&path, &text) }
@@ -233,10 +240,44 @@ impl Engine for RegorusEngine {
         Box::pin(async move { Ok(state) })
     }
 
-    fn mark(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        self.inner.filled.store(true, Ordering::Relaxed);
-        Box::pin(async { Ok(()) })
+    fn restore<'a>(
+        &'a self,
+        owned: &'a [OwnedDocument],
+    ) -> BoxFuture<'a, Result<Vec<(DataPath, String)>, EngineError>> {
+        let owned = owned.to_vec();
+        Box::pin(self.run(false, move |inner| {
+            let refused = inner.restore(&owned);
+            inner.filled.store(true, Ordering::Relaxed);
+            Ok(refused)
+        }))
     }
+}
+
+/// Drops a value; one that takes long on a thread of its own, so that nobody waits for it.
+fn drop_elsewhere(value: Value) {
+    if is_large(&value) {
+        // Without a thread it is dropped here: the closure is given back with the error.
+        let _ = std::thread::Builder::new().name("drop".to_owned()).spawn(move || drop(value));
+    }
+}
+
+/// True if a value has thousands of parts.
+fn is_large(value: &Value) -> bool {
+    const PARTS: usize = 4_096;
+    let (mut seen, mut left) = (0, vec![value]);
+    while let Some(value) = left.pop() {
+        seen += match value {
+            Value::Object(object) => object.len(),
+            Value::Array(array) => array.len(),
+            _ => 0,
+        };
+        if seen > PARTS {
+            return true;
+        }
+        let members = value.as_object().into_iter().flat_map(regorus::value::Object::values);
+        left.extend(members.chain(value.as_array().into_iter().flat_map(|array| array.iter())));
+    }
+    false
 }
 
 /// A panic elsewhere leaves nothing half done behind these locks.

@@ -4,11 +4,14 @@ use regorus::{Value, value::Object};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::document::{self, Refused};
+use super::{
+    document::{self, Refused},
+    read,
+};
 
 /// Levels of a document. JSON is read to 128 levels, below a path of at most 32; walking a
 /// much deeper value would overflow a thread's stack.
-const MAX_DEPTH: usize = 160;
+pub(super) const MAX_DEPTH: usize = 160;
 /// Values that one copy may stand for. Copies share memory, but whoever writes them out
 /// writes each: copies of copies would double with every operation.
 const MAX_COPIED: usize = 100_000;
@@ -73,17 +76,20 @@ impl Patch {
             .map(Self)
     }
 
-    /// Applies the operations in order to what is at `base`. After a refusal `root` is
-    /// half patched: the caller gives a clone and drops it.
-    pub(super) fn apply(self, root: &mut Value, base: &[String]) -> Result<(), Refused> {
+    /// Applies the operations in order to what is at `base`, and returns what was replaced
+    /// or removed. After a refusal `root` is half patched: the caller gives a clone and drops
+    /// it.
+    pub(super) fn apply(self, root: &mut Value, base: &[String]) -> Result<Vec<Value>, Refused> {
         if document::get(root, base).is_none() {
             return Err(format!("there is nothing at {} to patch", pointer(base)));
         }
+        let mut replaced = Vec::new();
         for (at, operation) in self.0.into_iter().enumerate() {
-            operation.apply(root, base).map_err(|reason| format!("operation {at}: {reason}"))?;
+            let done = operation.apply(root, base);
+            replaced.extend(done.map_err(|reason| format!("operation {at}: {reason}"))?);
         }
         match root {
-            Value::Object(_) => Ok(()),
+            Value::Object(_) => Ok(replaced),
             _ => Err("the whole data document can only be an object".to_owned()),
         }
     }
@@ -93,8 +99,8 @@ impl Written<'_> {
     fn read(self) -> Result<Operation, Refused> {
         let path = segments(&self.path)?;
         let value = || {
-            let text = self.value.ok_or("it needs a `value`")?.get();
-            Value::from_json_str(text).map_err(|_| "its `value` is nested too deeply")
+            let text = self.value.ok_or("it needs a `value`")?;
+            read::read(text, read::LEVELS).map_err(|_| "its `value` is nested too deeply")
         };
         let from = || match &self.from {
             Some(from) => segments(from),
@@ -112,7 +118,7 @@ impl Written<'_> {
 }
 
 impl Operation {
-    fn apply(self, root: &mut Value, base: &[String]) -> Result<(), Refused> {
+    fn apply(self, root: &mut Value, base: &[String]) -> Result<Option<Value>, Refused> {
         let place = |path: &[String]| [base, path].concat();
         match self {
             Self::Add(path, value) => {
@@ -120,13 +126,12 @@ impl Operation {
                 check(&path, &value, usize::MAX)?;
                 add(root, &path, value)
             }
-            Self::Remove(path) => remove(root, &place(&path)).map(drop),
+            Self::Remove(path) => remove(root, &place(&path)).map(Some),
             Self::Replace(path, value) => {
                 let path = place(&path);
                 check(&path, &value, usize::MAX)?;
                 let slot = document::get_mut(root, &path).ok_or_else(|| missing(&path))?;
-                *slot = value;
-                Ok(())
+                Ok(Some(std::mem::replace(slot, value)))
             }
             Self::Move { from, to } => {
                 if to.len() > from.len() && to.starts_with(&from) {
@@ -146,7 +151,7 @@ impl Operation {
             Self::Test(path, expected) => {
                 let path = place(&path);
                 match document::get(root, &path) {
-                    Some(found) if *found == expected => Ok(()),
+                    Some(found) if *found == expected => Ok(None),
                     Some(_) => Err(format!("{} is not what the test expects", pointer(&path))),
                     None => Err(missing(&path)),
                 }
@@ -176,18 +181,16 @@ fn check(path: &[String], value: &Value, most: usize) -> Result<(), Refused> {
 }
 
 /// Adds a member, an element before another one, an element at the end (`-`), or replaces
-/// what is there: the whole document, or a member. The parent exists.
-fn add(root: &mut Value, path: &[String], value: Value) -> Result<(), Refused> {
+/// what is there: the whole document, or a member, which it returns. The parent exists.
+fn add(root: &mut Value, path: &[String], value: Value) -> Result<Option<Value>, Refused> {
     let Some((last, parents)) = path.split_last() else {
-        *root = value;
-        return Ok(());
+        return Ok(Some(std::mem::replace(root, value)));
     };
     let parent = document::get_mut(root, parents).ok_or_else(|| missing(parents))?;
     match parent {
         Value::Object(_) => {
             let object = parent.as_object_mut().map_err(|_| missing(parents))?;
-            object.insert(Value::from(last.as_str()), value);
-            Ok(())
+            Ok(object.insert(Value::from(last.as_str()), value))
         }
         Value::Array(_) => {
             let array = parent.as_array_mut().map_err(|_| missing(parents))?;
@@ -196,7 +199,7 @@ fn add(root: &mut Value, path: &[String], value: Value) -> Result<(), Refused> {
             let mut elements = std::mem::take(array).into_vec();
             elements.insert(at, value);
             array.extend(elements);
-            Ok(())
+            Ok(None)
         }
         _ => Err(format!("{} has no members to add to", pointer(parents))),
     }

@@ -1,6 +1,5 @@
 //! Writes, policies and decisions of the embedded engine.
 
-use protocol::DataPath;
 use serde_json::value::RawValue;
 
 use super::*;
@@ -161,7 +160,7 @@ async fn a_large_document_is_read_elsewhere_and_is_there_when_the_write_returns(
 async fn it_is_empty_until_it_is_marked() {
     let engine = RegorusEngine::new();
     assert_eq!(engine.probe().await, Ok(EngineState::Empty));
-    engine.mark().await.unwrap();
+    engine.restore(&[]).await.unwrap();
     assert_eq!(engine.probe().await, Ok(EngineState::Filled));
 }
 
@@ -171,7 +170,7 @@ fn a_reader_never_sees_half_a_write() {
     let rego = "package a\nsame if data.x.left == data.x.right";
     let modules = [PolicyModule { id: "p.rego".to_owned(), rego: rego.to_owned() }];
     engine.inner.set_policies(&modules).unwrap();
-    engine.inner.put(&["x".to_owned()], r#"{"left":0,"right":0}"#).unwrap();
+    engine.inner.put(&["x".to_owned()], &raw(r#"{"left":0,"right":0}"#)).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..2)
@@ -189,12 +188,12 @@ fn a_reader_never_sees_half_a_write() {
         for n in 1..1_000 {
             if n % 2 == 0 {
                 let text = format!(r#"{{"left":{n},"right":{n}}}"#);
-                engine.inner.put(&["x".to_owned()], &text).unwrap();
+                engine.inner.put(&["x".to_owned()], &raw(&text)).unwrap();
             } else {
                 let text = format!(
                     r#"[{{"op":"replace","path":"/left","value":{n}}},{{"op":"replace","path":"/right","value":{n}}}]"#
                 );
-                engine.inner.patch(&["x".to_owned()], &text).unwrap();
+                engine.inner.patch(&["x".to_owned()], &raw(&text)).unwrap();
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -202,4 +201,55 @@ fn a_reader_never_sees_half_a_write() {
             reader.join().unwrap();
         }
     });
+}
+
+fn owned(path: &str, text: Option<&str>) -> OwnedDocument {
+    let text = text.map(|text| Arc::from(raw(text)));
+    (DataPath::parse(path).unwrap(), text)
+}
+
+#[tokio::test]
+async fn a_restore_puts_and_removes_what_is_owned_and_leaves_the_rest() {
+    let engine = RegorusEngine::new();
+    set(&engine, "package app\nx := 1").await.unwrap();
+    put(&engine, "/", r#"{"other":1,"a":{"b":1,"c":2},"list":[1]}"#).await.unwrap();
+    let documents = [
+        owned("/a/b", None),
+        owned("/a/d", Some("[1.0]")),
+        owned("/app/x", Some("2")),
+        owned("/deep/down", Some(r#"{"k":{}}"#)),
+        owned("/gone/here", None),
+        owned("/list/5", Some("1")),
+        owned("/other2", Some("1e999")),
+    ];
+    let refused = engine.restore(&documents).await.unwrap();
+    let words: Vec<_> = refused.iter().map(|(path, why)| format!("{path}: {why}")).collect();
+    assert!(words[0].starts_with("/app/x: p.rego:2: conflicting rule"), "{words:?}");
+    assert!(words[1].starts_with("/list/5: storage_write_conflict_error"), "{words:?}");
+    assert!(words[2].starts_with("/other2: the data is nested too deeply"), "{words:?}");
+    assert_eq!(words.len(), 3);
+    let expected = r#"{"a":{"c":2,"d":[1]},"app":{"x":1},"deep":{"down":{"k":{}}},"gone":{},"list":[1],"other":1}"#;
+    assert_eq!(ask(&engine, "", None), expected);
+    assert_eq!(engine.restore(&documents[..2]).await, Ok(vec![]));
+    assert_eq!(ask(&engine, "", None), expected);
+}
+
+#[tokio::test]
+async fn many_documents_are_restored_as_they_are() {
+    let engine = RegorusEngine::new();
+    let text = format!(r#"{{"n":"{}"}}"#, "x".repeat(60));
+    let documents: Vec<_> =
+        (0..20_000).map(|n| owned(&format!("/users/u{n}"), Some(&text))).collect();
+    assert_eq!(engine.restore(&documents).await, Ok(vec![]));
+    assert_eq!(ask(&engine, "/users/u19999", None), text);
+    let whole = ask(&engine, "/users", None);
+    assert_eq!(Value::from_json_str(&whole).unwrap().as_object().unwrap().len(), 20_000);
+}
+
+#[test]
+fn what_takes_long_to_drop_is_known() {
+    let read = |text: &str| Value::from_json_str(text).unwrap();
+    assert!(!is_large(&read(r#"{"a":[1,2,{"b":"c"}]}"#)));
+    assert!(is_large(&read(&format!("[{}1]", "1,".repeat(5_000)))));
+    assert!(is_large(&read(&format!(r#"{{"a":[{}1]}}"#, "[{}],".repeat(3_000)))));
 }

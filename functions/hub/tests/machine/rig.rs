@@ -1,6 +1,6 @@
 //! What drives the machine in these tests, and what reads its effects.
 
-use hub::machine::{Effect, Input, Machine, SocketId};
+use hub::machine::{Effect, Input, Machine, RequestId, SocketId};
 use hub::memory_log::MemoryLog;
 use protocol::internal::{HubAnswer, HubRequest, Session};
 use protocol::socket::HubFrame;
@@ -13,25 +13,29 @@ pub(crate) struct Rig {
     pub(crate) machine: Machine,
     pub(crate) log: MemoryLog,
     pub(crate) now: Millis,
+    requests: u64,
 }
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        Self {
-            log: MemoryLog { epoch: "e1".to_owned(), ..MemoryLog::default() },
-            ..Self::default()
-        }
+        Self { log: MemoryLog::new("e1"), ..Self::default() }
     }
 
     pub(crate) fn step(&mut self, input: Input<'_>) -> Vec<Effect> {
         self.machine.step(self.now, input, &mut self.log)
     }
 
+    pub(crate) fn ask(&mut self, asked: HubRequest) -> Vec<Effect> {
+        self.requests += 1;
+        self.step(Input::Request(RequestId(self.requests), asked))
+    }
+
     pub(crate) fn publish(&mut self, body: &Value) -> (Result<Seq, Problem>, Vec<Effect>) {
         let update = Update::parse(body.to_string().as_bytes()).unwrap();
-        let mut effects = self.step(Input::Request(HubRequest::Append(update)));
-        let Effect::Answer(answer) = effects.remove(0) else { panic!("the answer comes first") };
-        (answer.map(|HubAnswer::Appended { seq }| seq), effects)
+        let claims = session(None).claims;
+        let mut effects = self.ask(HubRequest::Append { update, claims, wait: None });
+        let Effect::Answer(_, answer) = effects.remove(0) else { panic!("the answer comes first") };
+        (answer.map(|answer| appended(&answer)), effects)
     }
 
     /// Publishes an inline document to a topic; the effects besides the answer.
@@ -66,6 +70,11 @@ impl Rig {
     }
 }
 
+pub(crate) fn appended(answer: &HubAnswer) -> Seq {
+    let HubAnswer::Appended { seq, .. } = answer else { panic!("{answer:?}") };
+    *seq
+}
+
 pub(crate) fn session(permitted: Option<&[&str]>) -> Session {
     Session {
         scope: DEFAULT_SCOPE.to_owned(),
@@ -73,6 +82,7 @@ pub(crate) fn session(permitted: Option<&[&str]>) -> Session {
             sub: "s".to_owned(),
             jti: None,
             exp: 1_000,
+            iat: None,
             peer_type: None,
             permitted_topics: permitted
                 .map(|topics| topics.iter().map(ToString::to_string).collect()),
@@ -100,7 +110,9 @@ pub(crate) fn outline(effects: &[Effect], socket: u64) -> Vec<String> {
             }
             HubFrame::Welcome { head, epoch, .. } => lines.push(format!("welcome {epoch}/{head}")),
             HubFrame::Bookmark { seq } => lines.push(format!("bookmark {seq}")),
-            HubFrame::CaughtUp { seq } => lines.push(format!("caught up {seq}")),
+            HubFrame::CaughtUp { seq, .. } => lines.push(format!("caught up {seq}")),
+            HubFrame::Pause { seq } => lines.push(format!("pause {seq}")),
+            HubFrame::Confirm { seq } => lines.push(format!("confirm {seq}")),
             HubFrame::Reset { .. } => lines.push("reset".to_owned()),
             HubFrame::Error(error) => lines.push(format!("error {}", error.code)),
         }

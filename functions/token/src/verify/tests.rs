@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     Settings,
-    testkeys::{self, MASTER, NOW, Pair},
+    testkeys::{self, MASTER, NOW, Pair, encode, sign_with},
 };
 
 const ID: &str = "50a6cc432bb94e8f8af94f32440b1b60";
@@ -27,18 +27,6 @@ fn authority() -> Authority {
 
 fn mint(authority: &Authority) -> String {
     authority.mint(MASTER, b"{}", NOW).unwrap().token
-}
-
-fn encode(part: &Value) -> String {
-    Base64UrlUnpadded::encode_string(part.to_string().as_bytes())
-}
-
-/// A token with any header and payload, signed by the test authority's key or another.
-fn sign_with(seed: u8, header: &Value, payload: &Value) -> String {
-    let signed = format!("{}.{}", encode(header), encode(payload));
-    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([seed; 32]));
-    let signature = pair.sk.sign(&signed, None);
-    format!("{signed}.{}", Base64UrlUnpadded::encode_string(signature.as_ref()))
 }
 
 fn payload() -> Value {
@@ -221,6 +209,29 @@ fn a_token_is_valid_until_the_very_millisecond_of_its_expiry() {
     assert!(authority.verify(&token, Millis(end.0 - 1)).is_ok());
     assert!(authority.verify(&token, end).is_err());
     assert!(authority.verify(&token, end.plus(1)).is_err());
+}
+
+#[test]
+fn a_token_that_was_verified_before_expires_all_the_same() {
+    let payload = with(&json!({"exp": 2_000_000_000, "nbf": 1_900_000_000}));
+    let token = sign_with(1, &json!({"alg": "EdDSA"}), &payload);
+    let (authority, end) = (authority(), Millis(2_000_000_000_000));
+    let first = authority.verify(&token, Millis(end.0 - 2)).unwrap();
+    assert_eq!(authority.verify(&token, Millis(end.0 - 1)), Ok(first));
+    assert!(authority.verify(&token, end).unwrap_err().detail.contains("expired"));
+    let early = authority.verify(&token, Millis(1_800_000_000_000)).unwrap_err();
+    assert!(early.detail.contains("not valid yet"), "{early}");
+    // One that differs in a byte of its signature is another token.
+    let at = token.len() - 10;
+    let mut forged = token.clone();
+    forged.replace_range(at..=at, if token.as_bytes()[at] == b'A' { "B" } else { "A" });
+    assert_eq!(authority.verify(&forged, Millis(end.0 - 1)).unwrap_err().status, 401);
+}
+
+#[test]
+fn both_notations_of_a_subject_are_one() {
+    let dashes = json!({"sub": "50A6CC43-2bb9-4e8f-8af9-4f32440b1b60"});
+    assert_eq!(verify_payload(&with(&dashes)).unwrap().sub, ID);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The agent's idle memory, and how long it takes from its start until it is subscribed.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::json;
 use testbed::{Agent, Functions, Opa, Part, checkout, command};
 
+use super::memory::resident_mib;
 use super::report::{Figure, Report, Times};
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -63,15 +63,4 @@ async fn until_subscribed(agent: &Agent) -> Result<Duration> {
         Ok(Some(when)) => Ok(when - agent.started()),
         _ => bail!("the agent did not subscribe; it wrote:\n{}", agent.logs()),
     }
-}
-
-/// `VmRSS` of a process.
-fn resident_mib(pid: u32) -> Result<f64> {
-    let file = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&file).with_context(|| {
-        format!("reading {file}: resident memory is measured where /proc is, which is on Linux")
-    })?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-    Ok(kib.with_context(|| format!("{file} has no VmRSS"))? / 1024.0)
 }

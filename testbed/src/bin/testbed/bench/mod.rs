@@ -3,8 +3,17 @@
 //! asserted on time.
 
 mod agent;
+mod document;
 mod latency;
+mod memory;
+mod patch;
+mod reconnect;
 mod report;
+mod restart;
+mod slow;
+mod subscriber;
+mod throughput;
+mod wait;
 mod worker;
 
 use anyhow::Result;
@@ -20,7 +29,13 @@ pub(crate) struct Options {
     /// Rounds of `decision-latency`
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
-    /// Starts of `agent` and `worker`
+    /// Publishes in each round of `publish-throughput`
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    publishes: u64,
+    /// Rounds of each block of `slow-subscribers`
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..))]
+    block: u64,
+    /// Starts of `agent`, `restart` and `worker`
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
     starts: u64,
 }
@@ -29,10 +44,22 @@ pub(crate) struct Options {
 enum Name {
     /// From a publish with inline data to the changed decision
     DecisionLatency,
+    /// Durable publishes a second, beside a hand-written Durable Object
+    PublishThroughput,
     /// The agent's idle memory, and from its start to being subscribed
     Agent,
     /// The Worker's size, and its cold start on workerd
     Worker,
+    /// What ten frozen subscribers of a hundred cost the others and the hub
+    SlowSubscribers,
+    /// Bytes to an agent for one changed key of a large document
+    PatchBytes,
+    /// Two thousand subscribers that come back at once
+    Reconnect,
+    /// An agent's first right decision after a restart, with nobody to reach
+    Restart,
+    /// A publish that waits for its receipts
+    Wait,
 }
 
 pub(crate) async fn run(options: Options) -> Result<End> {
@@ -50,13 +77,27 @@ async fn measure(options: &Options) -> Result<()> {
     for name in names {
         let mut report = Report::new(match name {
             Name::DecisionLatency => "decision-latency",
+            Name::PublishThroughput => "publish-throughput",
             Name::Agent => "agent",
             Name::Worker => "worker",
+            Name::SlowSubscribers => "slow-subscribers",
+            Name::PatchBytes => "patch-bytes",
+            Name::Reconnect => "reconnect",
+            Name::Restart => "restart",
+            Name::Wait => "wait",
         });
         match name {
             Name::DecisionLatency => latency::measure(&mut report, options.rounds).await?,
+            Name::PublishThroughput => {
+                throughput::measure(&mut report, options.publishes).await?;
+            }
             Name::Agent => agent::measure(&mut report, options.starts).await?,
             Name::Worker => worker::measure(&mut report, options.starts).await?,
+            Name::SlowSubscribers => slow::measure(&mut report, options.block).await?,
+            Name::PatchBytes => patch::measure(&mut report, options.rounds.min(50)).await?,
+            Name::Reconnect => reconnect::measure(&mut report).await?,
+            Name::Restart => restart::measure(&mut report, options.starts.min(10)).await?,
+            Name::Wait => wait::measure(&mut report, options.rounds.min(300)).await?,
         }
         report.print();
     }

@@ -21,6 +21,9 @@ pub(crate) struct Figure {
     /// At most this, by the project's own aim.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<f64>,
+    /// At least this, by the project's own aim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_least: Option<f64>,
     /// What it is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     beside: Option<String>,
@@ -91,7 +94,15 @@ impl Figure {
     pub(crate) fn new(metric: impl Into<String>, value: f64, unit: &'static str) -> Self {
         // A figure's digits should not claim more than was measured.
         let value = (value * 1_000.0).round() / 1_000.0;
-        Self { metric: metric.into(), value, unit, target: None, beside: None, ratio: None }
+        Self {
+            metric: metric.into(),
+            value,
+            unit,
+            target: None,
+            at_least: None,
+            beside: None,
+            ratio: None,
+        }
     }
 
     pub(crate) fn milliseconds(metric: impl Into<String>, time: Duration) -> Self {
@@ -100,6 +111,11 @@ impl Figure {
 
     pub(crate) fn target(mut self, at_most: f64) -> Self {
         self.target = Some(at_most);
+        self
+    }
+
+    pub(crate) fn at_least(mut self, floor: f64) -> Self {
+        self.at_least = Some(floor);
         self
     }
 
@@ -112,11 +128,18 @@ impl Figure {
         self
     }
 
+    /// How often the other figure is in this one, if it was compared.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        self.ratio
+    }
+
     fn row(&self) -> [String; 5] {
         let digits = if self.value >= 1_000.0 { 0 } else { 2 };
-        let met = match self.target {
-            Some(target) if self.value <= target => "met",
-            Some(_) => "missed",
+        let aim = self.target.map(|target| (self.value <= target, "≤", target));
+        let aim = aim.or(self.at_least.map(|floor| (self.value >= floor, "≥", floor)));
+        let met = match aim {
+            Some((true, ..)) => "met",
+            Some((false, ..)) => "missed",
             None => "",
         };
         let beside = match (&self.beside, self.ratio) {
@@ -126,7 +149,7 @@ impl Figure {
         [
             self.metric.clone(),
             format!("{:.digits$} {}", self.value, self.unit),
-            self.target.map(|target| format!("≤ {target} {}", self.unit)).unwrap_or_default(),
+            aim.map(|(_, sign, aim)| format!("{sign} {aim} {}", self.unit)).unwrap_or_default(),
             met.to_owned(),
             beside,
         ]

@@ -1,0 +1,76 @@
+//! Holding what the agent kept: all documents in one step.
+
+use std::{mem, sync::Arc, thread};
+
+use protocol::DataPath;
+use regorus::Value;
+use serde_json::value::RawValue;
+
+use super::{
+    Inner, OwnedDocument, Snapshot, document,
+    document::Refused,
+    drop_elsewhere, lock, patch,
+    read::{self, SPLIT_BYTES},
+};
+
+impl Inner {
+    /// Makes the data be these documents at their places. Returns what is refused: what is
+    /// there stays.
+    pub(super) fn restore(&self, owned: &[OwnedDocument]) -> Vec<(DataPath, Refused)> {
+        let texts: Vec<&RawValue> = owned.iter().filter_map(|(_, text)| text.as_deref()).collect();
+        let mut values = read_all(&texts).into_iter();
+        let _turn = lock(&self.turn);
+        let current = self.current();
+        let (mut data, mut refused, mut old) = (current.data.clone(), vec![], vec![]);
+        for (path, text) in owned {
+            let done = match text {
+                Some(_) => values.next().unwrap_or_else(|| Err("it was not read".to_owned())),
+                // It makes the parents, which are there if something was removed from them.
+                None => Ok(Value::Null),
+            }
+            .and_then(|value| {
+                let segments = path.segments();
+                if text.is_some() {
+                    current.policies.check_put(segments, &value)?;
+                }
+                old.extend(document::put(&mut data, segments, value)?);
+                if text.is_none() {
+                    document::remove(&mut data, segments);
+                }
+                Ok(())
+            });
+            if let Err(why) = done {
+                refused.push((path.clone(), why));
+            }
+        }
+        self.replace(Snapshot::new(Arc::clone(&current.policies), data));
+        drop(current);
+        old.into_iter().for_each(drop_elsewhere);
+        refused
+    }
+}
+
+/// Reads all texts: a large one on two threads, and the others in two halves.
+fn read_all(texts: &[&RawValue]) -> Vec<Result<Value, Refused>> {
+    let read = |texts: &[&RawValue]| -> Vec<Result<Value, Refused>> {
+        texts.iter().map(|text| read::read(text, patch::MAX_DEPTH)).collect()
+    };
+    let bytes: usize = texts.iter().map(|text| text.get().len()).sum();
+    let largest = texts.iter().map(|text| text.get().len()).max().unwrap_or(0);
+    if bytes < SPLIT_BYTES || largest > bytes / 2 {
+        return read(texts);
+    }
+    let mut before = 0;
+    let middle = texts.partition_point(|text| {
+        before += text.get().len();
+        before < bytes / 2
+    });
+    let (first, second) = texts.split_at(middle);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| read(second));
+        let mut all = read(first);
+        let broken = |_| second.iter().map(|_| Err("the reader broke".to_owned())).collect();
+        all.append(&mut other.join().unwrap_or_else(broken));
+        mem::take(&mut all)
+    })
+}

@@ -1,0 +1,223 @@
+//! What goes into a store comes out of it, also after the process ended anywhere.
+
+use tempfile::TempDir;
+
+use super::*;
+
+pub(super) fn identity() -> Identity {
+    let topics = TopicSet::new(["t".to_owned()]).unwrap();
+    Identity { scope: "default".to_owned(), server: Some("http://h".to_owned()), topics }
+}
+
+fn path(text: &str) -> DataPath {
+    DataPath::parse(text).unwrap()
+}
+
+pub(super) fn tag(seq: u64) -> Tag {
+    Tag { seq: Seq(seq), place: 0 }
+}
+
+fn record(seq: u64, at: &str, save_method: SaveMethod, data: &str) -> Record {
+    let data = RawValue::from_string(data.to_owned()).unwrap().into();
+    Record { tag: tag(seq), path: path(at), save_method, data }
+}
+
+pub(super) fn put(seq: u64, at: &str, data: &str) -> Record {
+    record(seq, at, SaveMethod::Put, data)
+}
+
+pub(super) fn patch(seq: u64, at: &str, data: &str) -> Record {
+    record(seq, at, SaveMethod::Patch, data)
+}
+
+pub(super) fn mark(cursor: u64) -> Mark {
+    Mark { cursor: Seq(cursor), epoch: Some("e".to_owned()), ..Mark::default() }
+}
+
+pub(super) fn open(dir: &TempDir) -> (Store, Opened) {
+    Store::open(Some(dir.path()), &identity()).unwrap()
+}
+
+/// Places and texts; `-` where nothing may be.
+pub(super) fn owned(store: &Store) -> Vec<(String, String)> {
+    let state = store.state().unwrap();
+    assert_eq!(state.refused, []);
+    let text = |text: Option<Arc<RawValue>>| text.map_or("-".to_owned(), |it| it.get().to_owned());
+    state.owned.into_iter().map(|(path, data)| (path.to_string(), text(data))).collect()
+}
+
+fn expect(store: &Store, expected: &[(&str, &str)]) {
+    let found = owned(store);
+    let found: Vec<_> = found.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    assert_eq!(found, expected);
+}
+
+fn wait_for_folding(store: &Store) {
+    if let Kept::File(file) = &store.0 {
+        file.wait_for_folding();
+    }
+}
+
+/// The same for a store in a file, and for one in memory.
+fn both(work: impl Fn(&Store)) {
+    let dir = TempDir::new().unwrap();
+    work(&open(&dir).0);
+    work(&Store::open(None, &identity()).unwrap().0);
+}
+
+#[test]
+fn all_writes_together_are_the_state() {
+    both(|store| {
+        expect(store, &[]);
+        store.append(&put(1, "/a", r#"{ "n" : 1.0 }"#), &mark(0)).unwrap();
+        store.append(&put(2, "/b/c", "[1]"), &mark(1)).unwrap();
+        let add = r#"[{"op":"add","path":"/c/-","value":2e0},{"op":"add","path":"/d","value":{}}]"#;
+        store.append(&patch(3, "/b", add), &mark(2)).unwrap();
+        let remove = r#"[{"op":"remove","path":"/b/d"}]"#;
+        store.append(&patch(4, "/", remove), &mark(3)).unwrap();
+        expect(store, &[("/a", r#"{ "n" : 1.0 }"#), ("/b/c", "[1,2e0]"), ("/b/d", "-")]);
+    });
+}
+
+#[test]
+fn what_the_engine_refused_is_dropped_and_what_has_taken_effect_stays() {
+    both(|store| {
+        store.append(&put(1, "/a", "1"), &mark(0)).unwrap();
+        store.append(&put(2, "/a", "2"), &mark(1)).unwrap();
+        expect(store, &[("/a", "2")]);
+        store.discard(tag(2)).unwrap();
+        expect(store, &[("/a", "1")]);
+        store.append(&put(3, "/b", "3"), &mark(1)).unwrap();
+        store.discard(tag(1)).unwrap();
+        store.discard(tag(9)).unwrap();
+        expect(store, &[("/a", "1"), ("/b", "3")]);
+    });
+}
+
+#[test]
+fn what_cannot_be_applied_is_told_once_and_gone() {
+    both(|store| {
+        store.append(&put(1, "/a", "1"), &mark(0)).unwrap();
+        store.append(&put(2, "/a/b", "2"), &mark(1)).unwrap();
+        store.append(&put(3, "/c", "3"), &mark(2)).unwrap();
+        store.append(&patch(4, "/x", "[]"), &mark(3)).unwrap();
+        let refused = store.state().unwrap().refused;
+        let tags: Vec<Tag> = refused.iter().map(|(tag, _)| *tag).collect();
+        assert_eq!(tags, [tag(2), tag(4)]);
+        assert!(refused[0].1.contains("/a has no members"), "{refused:?}");
+        assert!(refused[1].1.contains("nothing at /x to patch"), "{refused:?}");
+        expect(store, &[("/a", "1"), ("/c", "3")]);
+    });
+}
+
+#[test]
+fn a_new_process_finds_everything_and_knows_what_is_above_the_cursor() {
+    let dir = TempDir::new().unwrap();
+    let (store, opened) = open(&dir);
+    assert_eq!((opened.mark, opened.fresh), (Mark::default(), None));
+    store.append(&put(1, "/a", "1"), &mark(0)).unwrap();
+    store.append(&patch(3, "/", r#"[{"op":"add","path":"/x~1y","value":3}]"#), &mark(1)).unwrap();
+    store.append(&put(2, "/b", "2"), &mark(1)).unwrap();
+    drop(store);
+
+    let (store, opened) = open(&dir);
+    assert_eq!((opened.mark, opened.fresh), (mark(1), None));
+    let written: Vec<(u64, String, SaveMethod)> = opened
+        .written
+        .iter()
+        .map(|it| (it.tag.seq.0, it.path.to_string(), it.save_method))
+        .collect();
+    let expected = [(3, "/".to_owned(), SaveMethod::Patch), (2, "/b".to_owned(), SaveMethod::Put)];
+    assert_eq!(written, expected);
+    expect(&store, &[("/a", "1"), ("/b", "2"), ("/x/y", "3")]);
+    let end = Mark { complete: true, generation: 7, ..mark(3) };
+    store.save(&end).unwrap();
+    drop(store);
+    let (_, opened) = open(&dir);
+    assert_eq!((opened.mark, opened.written), (end, vec![]));
+}
+
+#[test]
+fn folding_loses_no_write_and_no_tag_above_the_cursor() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(&dir);
+    let filler = "x".repeat(200 << 10);
+    store.append(&put(1, "/k", "{}"), &mark(0)).unwrap();
+    for seq in 2..40 {
+        let add = format!(r#"[{{"op":"add","path":"/{}","value":"{seq}{filler}"}}]"#, seq % 4);
+        store.append(&patch(seq, "/k", &add), &mark(1)).unwrap();
+        if seq % 10 == 0 {
+            wait_for_folding(&store);
+        }
+    }
+    let before = owned(&store);
+    drop(store);
+    let (store, opened) = open(&dir);
+    let tags: Vec<u64> = opened.written.iter().map(|it| it.tag.seq.0).collect();
+    assert_eq!(tags, (2..40).collect::<Vec<_>>());
+    assert_eq!(owned(&store), before);
+    assert_eq!(before.len(), 1);
+    for value in 36..40 {
+        assert!(before[0].1.contains(&format!("\"{value}xxx")), "{value}");
+    }
+    let Kept::File(file) = &store.0 else { panic!("{store:?}") };
+    assert!(file.tail_records() < 20, "{}", file.tail_records());
+
+    // Behind the cursor they go with the next folding.
+    for seq in 40..60 {
+        store.append(&put(seq, "/l", &format!("\"{filler}\"")), &mark(seq)).unwrap();
+        wait_for_folding(&store);
+    }
+    drop(store);
+    let (store, opened) = open(&dir);
+    assert_eq!(opened.written, []);
+    assert_eq!(owned(&store)[0], before[0]);
+    assert_eq!(owned(&store)[1].1.len(), filler.len() + 2);
+}
+
+#[test]
+fn the_last_record_can_be_discarded_also_while_others_are_folded() {
+    both(|store| {
+        for seq in 1..=20 {
+            let text = format!("\"{seq}{}\"", "x".repeat(400 << 10));
+            store.append(&put(seq, "/k", &text), &mark(0)).unwrap();
+        }
+        store.discard(tag(20)).unwrap();
+        wait_for_folding(store);
+        assert!(owned(store)[0].1.starts_with("\"19x"));
+    });
+}
+
+#[test]
+fn when_the_log_begins_anew_the_documents_stay_and_the_tags_go() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(&dir);
+    store.append(&put(1, "/a", "1"), &mark(0)).unwrap();
+    store.append(&put(9, "/b", "9"), &mark(1)).unwrap();
+    let again = Mark { epoch: Some("e2".to_owned()), generation: 1, ..Mark::default() };
+    store.begin_again(&again).unwrap();
+    // These were under way.
+    store.append(&put(8, "/c", "8"), &mark(7)).unwrap();
+    store.save(&mark(8)).unwrap();
+    drop(store);
+
+    let (store, opened) = open(&dir);
+    assert_eq!((opened.mark, opened.written), (again.clone(), vec![]));
+    expect(&store, &[("/a", "1"), ("/b", "9"), ("/c", "8")]);
+    store.append(&put(2, "/b", "2"), &again).unwrap();
+    drop(store);
+    let (_, opened) = open(&dir);
+    assert_eq!(opened.written.iter().map(|it| it.tag.seq.0).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_mark_of_a_new_generation_begins_again_also_if_nobody_could_say_so_before() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(&dir);
+    store.append(&put(9, "/b", "9"), &mark(1)).unwrap();
+    let again = Mark { generation: 1, ..Mark::default() };
+    store.append(&put(1, "/a", "1"), &again).unwrap();
+    drop(store);
+    let (_, opened) = open(&dir);
+    assert_eq!(opened.written.iter().map(|it| it.tag.seq.0).collect::<Vec<_>>(), [1]);
+}

@@ -1,0 +1,130 @@
+//! Bugs that the simulation plants, one at a time, to see that it finds each of them.
+//!
+//! Only with the feature `planted`, which nothing that is built to run switches on. Without
+//! it [`planted`] is a constant `false`, and the compiler leaves no trace of the bugs.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// Hub: a delivery says that there is nothing before it.
+    PrevIsZero,
+    /// Hub: compaction takes a patch for a document.
+    PatchCompacts,
+    /// Hub: compaction does not look for patches in between.
+    BarrierIgnored,
+    /// Hub: compaction does not look at who gets an entry.
+    AudienceIgnored,
+    /// Hub: a replay begins one number too late.
+    ReplaySkips,
+    /// Hub: a replay ends after its first batch.
+    CaughtUpEarly,
+    /// Hub: an id counts as known whatever is in the update.
+    BodyIgnored,
+    /// Hub: an id that is known is appended again.
+    AppendedTwice,
+    /// Hub: a subscriber that shows no sign of life is pushed to all the same.
+    NeverPauses,
+    /// Hub: somebody who waits is answered before the last receipt.
+    AnsweredEarly,
+    /// Hub: sockets outlive their tokens.
+    ExpiryForgotten,
+    /// Hub: a revoked token may publish.
+    RevocationForgotten,
+    /// Hub: the number of an update is given again after a refused append.
+    NumberSkipped,
+    /// Agent: the mark that is kept is what was received, not what took effect.
+    MarkAhead,
+    /// Agent: what the store has is not known after a restart.
+    TagsForgotten,
+    /// Agent: an older entry is written over a newer document of the store.
+    NewerForgotten,
+    /// Agent: what a newer document covers is written after it.
+    CoveredWritten,
+    /// Agent: entries are written as they are ready.
+    OrderIgnored,
+    /// Agent: a hole is not noticed.
+    HoleOverlooked,
+    /// Agent: what was received before is taken again.
+    TakenTwice,
+    /// Agent: a write of unknown outcome is done again.
+    DoubtfulWrittenAgain,
+    /// Agent: a receipt is given for what is not written yet.
+    ReceiptEarly,
+    /// Agent: a pause is not answered.
+    PauseIgnored,
+    /// Agent: it says that it is where it has only received.
+    ProgressEarly,
+    /// Agent: what could not be recorded counts as written.
+    RecordErrorIgnored,
+    /// Agent: an engine that was emptied is not noticed.
+    EmptinessOverlooked,
+    /// Shell: answers and deliveries leave before the commit.
+    AnswerBeforeCommit,
+    /// Shell: the engine is written before the store.
+    EngineFirst,
+    /// Shell: a restore leaves out the last record.
+    RestoreIncomplete,
+    /// Shell: a late write of an earlier life is let in.
+    NoFence,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 30] = [
+        Self::PrevIsZero,
+        Self::PatchCompacts,
+        Self::BarrierIgnored,
+        Self::AudienceIgnored,
+        Self::ReplaySkips,
+        Self::CaughtUpEarly,
+        Self::BodyIgnored,
+        Self::AppendedTwice,
+        Self::NeverPauses,
+        Self::AnsweredEarly,
+        Self::ExpiryForgotten,
+        Self::RevocationForgotten,
+        Self::NumberSkipped,
+        Self::MarkAhead,
+        Self::TagsForgotten,
+        Self::NewerForgotten,
+        Self::CoveredWritten,
+        Self::OrderIgnored,
+        Self::HoleOverlooked,
+        Self::TakenTwice,
+        Self::DoubtfulWrittenAgain,
+        Self::ReceiptEarly,
+        Self::PauseIgnored,
+        Self::ProgressEarly,
+        Self::RecordErrorIgnored,
+        Self::EmptinessOverlooked,
+        Self::AnswerBeforeCommit,
+        Self::EngineFirst,
+        Self::RestoreIncomplete,
+        Self::NoFence,
+    ];
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static CHOSEN: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in everything that this thread runs from now on, or none.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    CHOSEN.set(bug);
+}
+
+/// True if this bug is planted.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn planted(bug: Bug) -> bool {
+    CHOSEN.get() == Some(bug)
+}
+
+/// True if this bug is planted, which it is not.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+pub const fn planted(_: Bug) -> bool {
+    false
+}

@@ -1,0 +1,16 @@
+//! The memory of a process.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+/// `VmRSS` of a process.
+pub(super) fn resident_mib(pid: u32) -> Result<f64> {
+    let file = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&file).with_context(|| {
+        format!("reading {file}: resident memory is measured where /proc is, which is on Linux")
+    })?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    Ok(kib.with_context(|| format!("{file} has no VmRSS"))? / 1024.0)
+}
