@@ -30,8 +30,10 @@ pub enum Bug {
     ExpiryForgotten,
     /// Hub: a revoked token may publish.
     RevocationForgotten,
-    /// Hub: the number of an update is given again after a refused append.
-    NumberSkipped,
+    /// Hub: a number is left out.
+    NumberLeftOut,
+    /// Hub: compaction does not look at the patches of the document's own update.
+    OwnPatchIgnored,
     /// Agent: the mark that is kept is what was received, not what took effect.
     MarkAhead,
     /// Agent: what the store has is not known after a restart.
@@ -42,6 +44,8 @@ pub enum Bug {
     CoveredWritten,
     /// Agent: entries are written as they are ready.
     OrderIgnored,
+    /// Agent: a patch is written before the entry that makes its parent.
+    ExtentIgnored,
     /// Agent: a hole is not noticed.
     HoleOverlooked,
     /// Agent: what was received before is taken again.
@@ -54,6 +58,8 @@ pub enum Bug {
     PauseIgnored,
     /// Agent: it says that it is where it has only received.
     ProgressEarly,
+    /// Agent: a replay counts before all of it has taken effect.
+    SettlingForgotten,
     /// Agent: what could not be recorded counts as written.
     RecordErrorIgnored,
     /// Agent: an engine that was emptied is not noticed.
@@ -70,7 +76,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::PrevIsZero,
         Self::PatchCompacts,
         Self::BarrierIgnored,
@@ -83,18 +89,21 @@ impl Bug {
         Self::AnsweredEarly,
         Self::ExpiryForgotten,
         Self::RevocationForgotten,
-        Self::NumberSkipped,
+        Self::NumberLeftOut,
+        Self::OwnPatchIgnored,
         Self::MarkAhead,
         Self::TagsForgotten,
         Self::NewerForgotten,
         Self::CoveredWritten,
         Self::OrderIgnored,
+        Self::ExtentIgnored,
         Self::HoleOverlooked,
         Self::TakenTwice,
         Self::DoubtfulWrittenAgain,
         Self::ReceiptEarly,
         Self::PauseIgnored,
         Self::ProgressEarly,
+        Self::SettlingForgotten,
         Self::RecordErrorIgnored,
         Self::EmptinessOverlooked,
         Self::AnswerBeforeCommit,

@@ -21,6 +21,11 @@ const SUITES: &[Suite] = &[
     Suite { name: "unit", about: "unit and documentation tests, native", run: unit },
     Suite { name: "wasm", about: "the functions' tests as WebAssembly, in Node", run: wasm },
     Suite {
+        name: "sim",
+        about: "hub and agents in a simulation of all faults; `-- --seeds 100000` for more",
+        run: sim,
+    },
+    Suite {
         name: "edge",
         about: "black-box tests on workerd with the agent and OPA",
         run: |workspace, arguments| black_box(workspace, "tests", "edge", arguments),
@@ -54,9 +59,19 @@ pub(crate) fn run(workspace: &Workspace, names: &[String], arguments: &[OsString
     progress::run_all(SUITES.iter().filter(wanted).map(job).collect())
 }
 
-/// Without `tests`, which needs all parts.
+/// Without `tests`, which needs all parts, and `sim`, which takes too long without optimization.
 fn unit(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
-    let mut cargo = workspace.cargo("test --workspace --exclude tests --no-fail-fast --");
+    let mut cargo =
+        workspace.cargo("test --workspace --exclude tests --exclude sim --no-fail-fast --");
+    process::run(cargo.args(arguments))
+}
+
+/// The planted bugs, then seeds; with arguments only what they say.
+fn sim(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    if arguments.is_empty() {
+        process::run(&mut workspace.cargo("test --release --package sim"))?;
+    }
+    let mut cargo = workspace.cargo("run --release --package sim --");
     process::run(cargo.args(arguments))
 }
 

@@ -1,9 +1,10 @@
 //! What the store had, when the agent started, of updates above its cursor.
 //!
 //! Those updates are delivered again. An entry that the store has is not written again, and
-//! an entry that a newer document in the store covers would undo it.
+//! neither is one that had ended before: it would come after what is newer.
 
-use protocol::{DataPath, SaveMethod, Seq};
+use protocol::planted::{Bug, planted};
+use protocol::{DataPath, Seq};
 
 use crate::store::{Tag, Written};
 
@@ -21,15 +22,16 @@ impl Known {
     /// True if the store has this entry.
     #[must_use]
     pub fn has(&self, tag: Tag) -> bool {
-        self.0.iter().any(|written| written.tag == tag)
+        !planted(Bug::TagsForgotten) && self.0.iter().any(|written| written.tag == tag)
     }
 
-    /// True if the store has a document for `path`, or for a place above it, that is newer
-    /// than `tag`.
+    /// True if the store has something newer than `tag` that touches what an entry of this extent depends on. It
+    /// was written when this entry had ended (refused, if the store does not have it), or
+    /// makes up for it.
     #[must_use]
-    pub fn has_newer_document(&self, tag: Tag, path: &DataPath) -> bool {
-        let mut newer = self.0.iter().filter(|written| written.tag > tag);
-        newer.any(|it| it.save_method == SaveMethod::Put && it.path.covers(path))
+    pub fn has_newer(&self, tag: Tag, extent: &DataPath) -> bool {
+        let is_newer = |it: &Written| it.tag > tag && it.path.overlaps(extent);
+        !planted(Bug::NewerForgotten) && self.0.iter().any(is_newer)
     }
 
     /// The engine has not taken these: what they would have made unnecessary is not.

@@ -7,7 +7,7 @@
 //! Connect → replay → fetch → apply → report, and these rules:
 //!
 //! * **Order.** Entries become [jobs](queue) in the log's order. Fetches run in parallel; a
-//!   job is written only when no unfinished job before it touches the same paths.
+//!   job is written only when no unfinished job before it touches what it depends on.
 //! * **Nothing missed.** A delivery whose `prev` is beyond what was received shows a hole;
 //!   the core asks for a replay from what it has.
 //! * **Nothing twice.** A delivery that was received before is skipped, and so is an entry
@@ -25,6 +25,7 @@
 //! | Where does the link stand, what has arrived? | `subscription` |
 //! | What does a replay leave open? | `settling` |
 //! | Which job may be written now? | [`queue`] |
+//! | What does an entry depend on? | `extent` |
 //! | What did the store have already? | [`known`] |
 //! | What is kept, and when? | `keeping` |
 //! | Who hears what became of an update? | [`results`] |
@@ -32,6 +33,7 @@
 //! | What is shown to people? | [`status`] |
 
 pub mod backoff;
+mod extent;
 pub mod io;
 mod keeping;
 pub mod known;
@@ -41,6 +43,7 @@ mod settling;
 pub mod status;
 mod subscription;
 
+use protocol::planted::{Bug, planted};
 use protocol::socket::{AgentFrame, HubFrame};
 use protocol::{DataPath, Millis, Seq};
 use serde_json::value::RawValue;
@@ -206,8 +209,9 @@ impl Core {
 
     /// Where the agent stands, as the store keeps it.
     fn mark(&self) -> Mark {
+        let ahead = planted(Bug::MarkAhead);
         Mark {
-            cursor: self.cursor(),
+            cursor: if ahead { self.subscription.received() } else { self.cursor() },
             settled: self.settled(),
             epoch: self.subscription.epoch().map(str::to_owned),
             complete: self.complete,
@@ -294,6 +298,9 @@ impl Core {
             Err(WriteError::Engine(EngineError::Unavailable(error))) => {
                 self.queue.in_doubt(job);
                 self.engine_down(now, error, effects);
+            }
+            Err(WriteError::NotRecorded(_)) if planted(Bug::RecordErrorIgnored) => {
+                self.queue.applied(job);
             }
             Err(WriteError::NotRecorded(error)) => {
                 self.queue.write_again();
@@ -388,6 +395,7 @@ impl Core {
     ) {
         match result {
             Ok(EngineState::Filled) => self.engine_up(now),
+            Ok(_) if planted(Bug::EmptinessOverlooked) => self.engine_up(now),
             Ok(state) => {
                 effects.push(Effect::Report(match state {
                     EngineState::Altered => Report::Altered,
@@ -443,6 +451,8 @@ impl Core {
     #[must_use]
     pub fn progress(&self) -> Progress {
         let up = matches!(self.engine, Engine::Up(_) | Engine::Probing);
-        Progress { at: up.then(|| self.settled()), head: self.subscription.head() }
+        let early = planted(Bug::ProgressEarly);
+        let at = if early { self.subscription.received() } else { self.settled() };
+        Progress { at: up.then_some(at), head: self.subscription.head() }
     }
 }

@@ -1,7 +1,7 @@
 //! The entries that have arrived and not yet taken effect, in the log's order.
 //!
 //! A job is fetched as soon as there is room, and written when no unfinished job before it
-//! overlaps its path. A job that cannot be fetched holds back only what overlaps it, and
+//! overlaps its [extent]. A job that cannot be fetched holds back only what overlaps it, and
 //! only until a newer document for the same place, or for one above it, is there: that one
 //! may pass, and when the engine has it, everything before it that it covers ends without
 //! being written, for it could have no lasting effect.
@@ -13,11 +13,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use protocol::planted::{Bug, planted};
 use protocol::socket::Delivery;
 use protocol::{DataPath, Millis, SaveMethod, Seq};
 use serde_json::value::RawValue;
 
 use super::backoff::Backoff;
+use super::extent;
 use super::known::Known;
 use super::status::{Failure, Pending, PendingState};
 use crate::fetch::{FetchError, Source};
@@ -82,6 +84,7 @@ pub struct Job {
     tag: Tag,
     update: String,
     path: DataPath,
+    extent: DataPath,
     save_method: SaveMethod,
     source: Source,
     state: State,
@@ -190,7 +193,8 @@ impl Queue {
                 }
                 continue;
             }
-            if known.has_newer_document(tag, &entry.dst_path) {
+            let extent = extent::of(&entry);
+            if known.has_newer(tag, &extent) {
                 continue;
             }
             self.last += 1;
@@ -199,6 +203,7 @@ impl Queue {
                 tag,
                 update: id.clone(),
                 path: entry.dst_path,
+                extent,
                 save_method: entry.save_method,
                 source: Source { url: entry.url, config: entry.config },
                 state: inline.map_or(State::Wanted(Millis(0)), State::Ready),
@@ -325,12 +330,16 @@ impl Queue {
         if self.is_writing() {
             return None;
         }
-        let mut before: Vec<&DataPath> = vec![];
+        let mut before: Vec<&Job> = vec![];
         for (&id, job) in &self.jobs {
             if let State::Ready(data) = &job.state {
-                let replaces =
-                    |path: &DataPath| job.save_method == SaveMethod::Put && job.path.covers(path);
-                if before.iter().all(|path| !path.overlaps(&job.path) || replaces(path)) {
+                let may_pass = |before: &&Job| {
+                    let is_apart = !before.extent.overlaps(&job.extent);
+                    is_apart
+                        || planted(Bug::OrderIgnored)
+                        || (job.save_method == SaveMethod::Put && job.path.covers(&before.path))
+                };
+                if before.iter().all(may_pass) {
                     let record = Record {
                         tag: job.tag,
                         path: job.path.clone(),
@@ -341,7 +350,7 @@ impl Queue {
                     return Some(Ready { job: id, record });
                 }
             }
-            before.push(&job.path);
+            before.push(job);
         }
         None
     }
@@ -354,6 +363,9 @@ impl Queue {
     /// The store has a job, and nobody knows whether the engine has it.
     pub fn in_doubt(&mut self, id: JobId) {
         self.writing = None;
+        if planted(Bug::DoubtfulWrittenAgain) {
+            return;
+        }
         if let Some(job) = self.jobs.get_mut(&id)
             && let Some(data) = job.data().map(Arc::clone)
         {
@@ -373,7 +385,7 @@ impl Queue {
     pub fn applied(&mut self, id: JobId) -> Option<Finished> {
         self.writing = None;
         let newer = self.jobs.get(&id)?;
-        if newer.save_method == SaveMethod::Put {
+        if newer.save_method == SaveMethod::Put && !planted(Bug::CoveredWritten) {
             let path = newer.path.clone();
             self.end_covered(&path, id);
         }

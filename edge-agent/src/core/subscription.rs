@@ -8,6 +8,7 @@
 //! may cross a hole that is still to be mended.
 
 use protocol::digest::TopicDigests;
+use protocol::planted::{Bug, planted};
 use protocol::socket::{AgentFrame, Delivery, Hello, HubFrame};
 use protocol::topic::{self, TopicSet};
 use protocol::{Millis, Seq};
@@ -285,7 +286,7 @@ impl Subscription {
                 }
             }
             HubFrame::Pause { .. } => {
-                if self.is_live() {
+                if self.is_live() && !planted(Bug::PauseIgnored) {
                     self.set(now, Link::Replaying(Replay::Paused));
                 }
             }
@@ -344,11 +345,11 @@ impl Subscription {
         }
         let mut fresh = vec![];
         for update in updates {
-            if update.seq <= self.received {
+            if update.seq <= self.received && !planted(Bug::TakenTwice) {
                 continue;
             }
             let live = self.is_live();
-            if update.prev > self.received {
+            if update.prev > self.received && !planted(Bug::HoleOverlooked) {
                 // Ask once: what is pushed until the answer comes has the same hole.
                 if live {
                     effects.push(Effect::Report(Report::Hole(self.received)));

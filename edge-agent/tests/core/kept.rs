@@ -61,9 +61,12 @@ fn an_older_entry_does_not_undo_a_newer_document_of_the_store() {
 }
 
 #[test]
-fn an_entry_beside_or_above_a_newer_document_is_written() {
-    let mut rig = restarted(vec![written(7, 0, "/a/b", SaveMethod::Put)]);
-    assert_eq!(path_written(&rig.deliver(5, 6, &[("/a", json!({}))])), Some("/a".to_owned()));
+fn an_entry_that_had_ended_before_a_newer_one_is_not_written_again() {
+    // The engine had refused 6, or the store would have it; now it would not.
+    let mut rig = restarted(vec![written(7, 1, "/a/b", SaveMethod::Patch)]);
+    let entries = [("/a", json!({})), ("/c", json!({}))];
+    assert_eq!(path_written(&rig.deliver(5, 6, &entries)), Some("/c".to_owned()));
+    assert_eq!(path_written(&rig.deliver(6, 7, &[("/a/b/c", json!({}))])), None);
 }
 
 #[test]

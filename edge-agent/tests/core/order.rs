@@ -129,3 +129,16 @@ fn a_patch_of_a_document_that_never_came_ends_with_it() {
     assert_eq!(path_written(&rig.written(newer.job)), None, "the patch is not applied to it");
     assert_eq!(rig.core.cursor(), Seq(3));
 }
+
+#[test]
+fn a_patch_of_the_whole_place_waits_for_what_makes_its_parent() {
+    let mut rig = Rig::live(0);
+    let source = fetches(&rig.deliver(0, 1, &[("/a/b", Value::Null)]))[0];
+    let patch = json!({"seq": 2, "prev": 1, "id": "u2", "at": 0, "places": [0], "entries": [{
+        "url": "", "topics": ["users"], "dst_path": "/a/c", "save_method": "PATCH",
+        "data": [{"op": "add", "path": "", "value": {}}],
+    }]});
+    assert_eq!(path_written(&rig.frame(&json!({"updates": [patch]}))), None);
+    let made = write(&rig.fetched(source, "{}")).unwrap();
+    assert_eq!(path_written(&rig.written(made.job)), Some("/a/c".to_owned()));
+}

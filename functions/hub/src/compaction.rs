@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::planted::{Bug, planted};
 use protocol::{Entry, SaveMethod, Seq, topic};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -99,16 +100,30 @@ impl Footprint {
                 let (touches, needs) = patched(&destination, patch);
                 (touches, Some(needs))
             }
-            // What a fetched patch will say nobody knows.
-            (SaveMethod::Patch, None) => (destination.clone(), Some(destination)),
+            // What a fetched patch will say nobody knows. If it is about the whole
+            // destination, it needs the parent.
+            (SaveMethod::Patch, None) => {
+                let parent = parent(&destination);
+                (destination, Some(parent))
+            }
         };
         let needs = needs.map(|needs| key(&needs));
         Self { place, touches: key(&touches), needs, audience: audience(&entry.topics) }
     }
 
+    fn is_document(&self) -> bool {
+        self.needs.is_none() || planted(Bug::PatchCompacts)
+    }
+
+    /// True if this is a patch that may need something at, above or below the path of a key.
+    pub(crate) fn may_need(&self, key: &str) -> bool {
+        let overlaps = |needs: &str| needs.starts_with(key) || key.starts_with(needs);
+        self.needs.as_deref().is_some_and(overlaps)
+    }
+
     /// True if a document with this footprint makes up for `other`, as far as the two tell.
     fn replaces(&self, other: &Self) -> bool {
-        self.needs.is_none()
+        self.is_document()
             && other.touches.starts_with(&self.touches)
             && includes(&self.audience, &other.audience)
     }
@@ -126,18 +141,23 @@ pub fn footprints(record: &Record) -> Vec<Footprint> {
 /// # Errors
 /// If storage refuses.
 pub fn superseded(log: &dyn Log, record: &Record) -> Result<BTreeSet<Position>, LogError> {
-    let entries = record.places.iter().zip(&record.update.entries);
-    let documents = entries.filter(|(_, entry)| entry.save_method == SaveMethod::Put);
+    let entries = footprints(record);
+    let documents = entries.iter().filter(|footprint| footprint.is_document());
     let mut dropped = BTreeSet::new();
-    for (&place, entry) in documents.take(MAX_DOCUMENTS) {
-        let document = Footprint::of(place, entry);
-        let mut candidates = log.entries_below(&document, record.seq)?;
+    for document in documents.take(MAX_DOCUMENTS) {
+        let mut before = entries.iter().take_while(|entry| entry.place < document.place);
+        if before.any(|entry| entry.may_need(&document.touches)) && !planted(Bug::OwnPatchIgnored) {
+            // A patch of the same update stands between it and all that is older.
+            continue;
+        }
+        let mut candidates = log.entries_below(document, record.seq)?;
         candidates.retain(|candidate| document.replaces(&candidate.footprint));
         if candidates.is_empty() {
             continue;
         }
         let going: BTreeSet<Position> = candidates.iter().map(Logged::position).collect();
-        let patches = log.patches_that_need(&document.touches, record.seq)?;
+        let mut patches = log.patches_that_need(&document.touches, record.seq)?;
+        patches.retain(|_| !planted(Bug::BarrierIgnored));
         let positions = || patches.iter().map(Logged::position);
         let mut barrier = positions().filter(|position| !going.contains(position)).max();
         if patches.len() >= MAX_PATCHES {
@@ -175,13 +195,17 @@ fn patched(destination: &[String], patch: &RawValue) -> (Vec<String>, Vec<String
     let mut common: Option<(Vec<String>, Vec<String>)> = None;
     for operation in operations {
         let target = target(operation);
-        let parent = target.split_last().map_or(vec![], |(_, parents)| parents.to_vec());
+        let parent = parent(&target);
         common = Some(match common {
             None => (target, parent),
             Some((targets, parents)) => (shared(&targets, &target), shared(&parents, &parent)),
         });
     }
     common.unwrap_or_else(|| (destination.to_vec(), destination.to_vec()))
+}
+
+fn parent(path: &[String]) -> Vec<String> {
+    path.split_last().map_or(vec![], |(_, parents)| parents.to_vec())
 }
 
 /// The beginning that two paths share.
@@ -201,6 +225,7 @@ fn audience(topics: &[String]) -> String {
 fn includes(outer: &str, inner: &str) -> bool {
     let read = |text| serde_json::from_str::<BTreeSet<String>>(text).ok();
     outer == inner
+        || planted(Bug::AudienceIgnored)
         || read(outer).zip(read(inner)).is_some_and(|(outer, inner)| inner.is_subset(&outer))
 }
 
@@ -241,7 +266,8 @@ mod tests {
             assert_eq!(found, (touches, Some(needs)), "{dst_path} {paths:?}");
         }
         let fetched = serde_json::json!({"url": "http://h", "topics": ["t"], "dst_path": "/a/b", "save_method": "PATCH"});
-        assert_eq!(footprint(fetched).needs.as_deref(), Some("/a/b/"));
+        let fetched = footprint(fetched);
+        assert_eq!((&*fetched.touches, fetched.needs.as_deref()), ("/a/b/", Some("/a/")));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //!   said what became of the update, or when its time is up.
 
 use protocol::internal::{HubAnswer, HubRequest, LogPage, Revocation, Session, Wait};
+use protocol::planted::{Bug, planted};
 use protocol::socket::{AgentFrame, Delivery, Hello, HubFrame, SocketError};
 use protocol::{Claims, Entry, Millis, Problem, Seq, Update, limits, topic::TopicSet};
 use serde::{Deserialize, Serialize};
@@ -242,6 +243,7 @@ impl Machine {
             // only who has everything can have.
             let prev = group.last.map_or_else(|| log.last_for(topics, record.seq), Ok);
             let prev = prev.unwrap_or_else(|_| Seq(record.seq.0.saturating_sub(1)));
+            let prev = if planted(Bug::PrevIsZero) { Seq::ZERO } else { prev };
             group.last = Some(record.seq);
             let frame = HubFrame::Updates(vec![delivery(record, prev, entries, places)]);
             let members: Vec<SocketId> = group.members.iter().copied().collect();
@@ -401,12 +403,12 @@ impl Machine {
             effects.push(reset(socket, &reason));
             cursor = Seq::ZERO;
         }
-        let records = log
-            .read(Some(&topics), cursor, self.settings.replay_batch)
-            .map_err(Refusal::storage)?;
+        let after = if planted(Bug::ReplaySkips) { cursor.next() } else { cursor };
+        let records =
+            log.read(Some(&topics), after, self.settings.replay_batch).map_err(Refusal::storage)?;
         let reached = records.last().map_or(cursor, |record| record.seq);
         let last = log.last_for(&topics, head.next()).map_err(Refusal::storage)?;
-        let caught_up = reached >= last;
+        let caught_up = reached >= last || planted(Bug::CaughtUpEarly);
         let end = if caught_up {
             let digests = log.digests(&topics).map_err(Refusal::storage)?;
             HubFrame::CaughtUp { seq: head, digests }
@@ -458,13 +460,18 @@ fn accept(now: Millis, update: Update, log: &mut dyn Log) -> Result<Accepted, Pr
     let refused = |_: LogError| {
         Problem::unavailable("the hub's storage refused; nothing was stored, publish it again")
     };
-    match log.find(&id).map_err(refused)? {
-        Some((seq, known)) if known == fingerprint => Ok(Accepted::Known(seq)),
+    let known = log.find(&id).map_err(refused)?.filter(|_| !planted(Bug::AppendedTwice));
+    match known {
+        Some((seq, known)) if known == fingerprint || planted(Bug::BodyIgnored) => {
+            Ok(Accepted::Known(seq))
+        }
         Some((seq, _)) => Err(Problem::conflict(format!(
             "id `{id}` was published before with other content, as number {seq}; choose another id"
         ))),
         None => {
-            let record = Record::new(log.head().next(), id, now, update);
+            let next = log.head().next();
+            let next = if planted(Bug::NumberLeftOut) { next.next() } else { next };
+            let record = Record::new(next, id, now, update);
             log.append(&record, &body, &fingerprint).map_err(refused)?;
             Ok(Accepted::New(record))
         }
@@ -485,6 +492,7 @@ fn compact(now: Millis, record: &Record, retention: Retention, log: &mut dyn Log
 fn require_good(log: &dyn Log, claims: &Claims) -> Result<(), Problem> {
     match log.is_revoked(claims) {
         Ok(false) => Ok(()),
+        Ok(true) if planted(Bug::RevocationForgotten) => Ok(()),
         Ok(true) => Err(Problem::unauthorized(
             "Access token was revoked; ask whoever runs this for a new one",
         )),

@@ -7,8 +7,8 @@ use protocol::internal::Revocation;
 use protocol::{Claims, Millis, Seq, topic::TopicSet};
 
 use crate::compaction::{
-    Footprint, Logged, MAX_OTHER_AUDIENCE, MAX_PATCHES, MAX_SAME_AUDIENCE, Position, above,
-    by_update, footprints,
+    Footprint, Logged, MAX_OTHER_AUDIENCE, MAX_PATCHES, MAX_SAME_AUDIENCE, Position, by_update,
+    footprints,
 };
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 
@@ -174,10 +174,7 @@ impl Log for MemoryLog {
 
     fn patches_that_need(&self, key: &str, before: Seq) -> Result<Vec<Logged>, LogError> {
         self.check(Call::Compact)?;
-        let above = above(key);
-        let overlaps = |needs: &str| needs.starts_with(key) || above.contains(&needs);
-        let patches =
-            self.logged(before).filter(|it| it.footprint.needs.as_deref().is_some_and(overlaps));
+        let patches = self.logged(before).filter(|it| it.footprint.may_need(key));
         Ok(patches.take(MAX_PATCHES).collect())
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::internal::{Revocation, Session};
+use protocol::planted::{Bug, planted};
 use protocol::{Millis, Seq, Update, limits, topic::TopicSet};
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +101,8 @@ impl Sockets {
 
     /// The sockets whose tokens have ended.
     pub(crate) fn expired(&self, now: Millis) -> Vec<SocketId> {
-        let ended = self.expiries.iter().take_while(|(at, _)| *at <= now);
+        let has_ended = |at: Millis| at <= now && !planted(Bug::ExpiryForgotten);
+        let ended = self.expiries.iter().take_while(|(at, _)| has_ended(*at));
         ended.map(|(_, socket)| *socket).collect()
     }
 
@@ -168,7 +170,7 @@ impl Sockets {
         for id in to {
             if let Some(socket) = self.sockets.get_mut(id) {
                 socket.pushed = socket.pushed.saturating_add(bytes);
-                if socket.pushed >= window {
+                if socket.pushed >= window && !planted(Bug::NeverPauses) {
                     over.push(*id);
                 }
             }

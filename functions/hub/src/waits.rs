@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::internal::{AgentReceipt, Quorum, Receipts, Wait};
+use protocol::planted::{Bug, planted};
 use protocol::socket::Receipt;
 use protocol::{Millis, Problem, Seq, Update};
 
@@ -156,6 +157,7 @@ impl Waiting {
     }
 
     fn is_complete(&self) -> bool {
-        self.receipts.len() >= self.expected()
+        let early = usize::from(planted(Bug::AnsweredEarly));
+        self.receipts.len() + early >= self.expected()
     }
 }

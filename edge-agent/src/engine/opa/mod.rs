@@ -93,17 +93,24 @@ impl OpaEngine {
     }
 
     /// Does all of these operations, a comma between each two, or none; none if OPA was
-    /// filled anew since the last [`Engine::restore`].
+    /// filled anew since the last [`Engine::restore`]. What OPA refuses for what somebody else
+    /// has made of its data is not refused: it may be right once that is put right.
     async fn transact(&self, operations: &str) -> Result<(), EngineError> {
         let comma = if operations.is_empty() { "" } else { "," };
         let body = format!("[{}{comma}{operations}]", self.marker.fence());
         let done = self.rest.data(Method::PATCH, &DataPath::default(), Body::Patch(&body)).await;
-        if matches!(done, Err(EngineError::Rejected(_))) && !self.is_filled().await? {
-            return Err(EngineError::Unavailable(
-                "OPA was emptied, or filled by another agent, since it was last filled".to_owned(),
-            ));
+        if !matches!(done, Err(EngineError::Rejected(_))) {
+            return done;
         }
-        done
+        match self.probe().await? {
+            EngineState::Filled => done,
+            EngineState::Empty => Err(EngineError::Unavailable(
+                "OPA was emptied, or filled by another agent, since it was last filled".to_owned(),
+            )),
+            EngineState::Altered => Err(EngineError::Unavailable(
+                "somebody else has written to OPA since it was last filled".to_owned(),
+            )),
+        }
     }
 
     /// True if OPA has the marker of the last restore.

@@ -25,6 +25,8 @@ struct Opa {
     answers: BTreeMap<String, (u16, &'static str)>,
     /// Modules that are refused while another one is there (or, with `!`, is not there).
     needs: BTreeMap<&'static str, &'static str>,
+    /// Writes that were done, also somebody else's.
+    writes: u64,
 }
 
 type Shared = Arc<Mutex<Opa>>;
@@ -37,6 +39,12 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let mut opa = opa.lock().unwrap();
+    let answer = answer_of(&mut opa, &verb, &uri, &headers, &body);
+    opa.writes += u64::from(verb != Verb::GET && metrics::is_done(answer.status().as_str()));
+    answer
+}
+
+fn answer_of(opa: &mut Opa, verb: &Verb, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Response {
     let body = String::from_utf8(body.to_vec()).unwrap();
     let path = uri.path().to_owned();
     let header = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap());
@@ -47,6 +55,11 @@ async fn answer(
         return (StatusCode::from_u16(*status).unwrap(), *answer).into_response();
     }
     match (verb.as_str(), path.strip_prefix("/v1/policies/")) {
+        ("GET", None) if path == "/metrics" => {
+            let labels = r#"code="204",handler="v1/data",method="put""#;
+            let name = "http_request_duration_seconds_count";
+            format!("{name}{{{labels}}} {}", opa.writes).into_response()
+        }
         ("GET", Some(id)) => match opa.policies.get(id) {
             Some(raw) => axum::Json(serde_json::json!({"result": {"raw": raw}})).into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
@@ -145,8 +158,9 @@ async fn a_missing_parent_is_made_and_one_that_is_there_is_left_alone() {
     opa.lock().unwrap().answers.insert("PATCH /v1/data".to_owned(), (404, "{}"));
     opa.lock().unwrap().answers.insert("PUT /v1/data/a/b".to_owned(), (304, ""));
     assert!(matches!(put(&engine, "/a/b/c", "1").await, Err(EngineError::Rejected(_))));
-    let (write, look) = ("PATCH /v1/data", "GET /v1/data/girasol/agent");
-    assert_eq!(asked(&opa), [write, look, "PUT /v1/data/a/b", write, look]);
+    let write = "PATCH /v1/data";
+    let (look, count) = ("GET /v1/data/girasol/agent", "GET /metrics");
+    assert_eq!(asked(&opa), [write, look, count, "PUT /v1/data/a/b", write, look, count]);
 }
 
 #[tokio::test]
@@ -159,6 +173,16 @@ async fn a_write_that_was_fenced_off_is_not_the_updates_fault() {
     opa.lock().unwrap().answers.insert("PATCH /v1/data".to_owned(), (404, "{}"));
     assert!(matches!(put(&engine, "/a", "1").await, Err(EngineError::Rejected(_))));
     opa.lock().unwrap().marker = Some(r#"{"run":"another"}"#.to_owned());
+    assert!(matches!(put(&engine, "/a", "1").await, Err(EngineError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_write_that_somebody_elses_data_is_in_the_way_of_is_not_the_updates_fault() {
+    let (opa, engine) = start().await;
+    assert_eq!(engine.restore(&[]).await, Ok(vec![]));
+    opa.lock().unwrap().answers.insert("PATCH /v1/data".to_owned(), (404, "{}"));
+    assert!(matches!(put(&engine, "/a", "1").await, Err(EngineError::Rejected(_))));
+    opa.lock().unwrap().writes += 1;
     assert!(matches!(put(&engine, "/a", "1").await, Err(EngineError::Unavailable(_))));
 }
 

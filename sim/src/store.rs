@@ -1,0 +1,94 @@
+//! An agent's disk: what [`edge_agent::store`] promises, without files. It outlives the
+//! agent.
+
+use edge_agent::store::{Mark, Record, Tag, Written};
+use serde_json::{Value, json};
+
+use crate::document;
+
+#[derive(Clone, Debug)]
+struct Kept {
+    record: Record,
+    /// False if the record is from before the log began anew.
+    tagged: bool,
+}
+
+/// What is on it.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    mark: Mark,
+    records: Vec<Kept>,
+    /// Records are refused until this moment.
+    pub(crate) fails_until: u64,
+}
+
+impl Store {
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    pub(crate) fn append(&mut self, record: Record, mark: Mark) {
+        let tagged = mark.generation >= self.mark.generation;
+        if tagged {
+            self.mark = mark;
+        }
+        self.records.push(Kept { record, tagged });
+    }
+
+    pub(crate) fn save(&mut self, mark: Mark) {
+        if mark.generation >= self.mark.generation {
+            self.mark = mark;
+        }
+    }
+
+    pub(crate) fn discard(&mut self, tag: Tag) {
+        if self.records.last().is_some_and(|kept| kept.tagged && kept.record.tag == tag) {
+            self.records.pop();
+        }
+    }
+
+    pub(crate) fn begin_again(&mut self, mark: Mark) {
+        self.mark = mark;
+        self.records.iter_mut().for_each(|kept| kept.tagged = false);
+    }
+
+    /// The tags of all records, in the order of writing.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(|kept| kept.tagged).map(|kept| &kept.record)
+    }
+
+    /// The records above the mark's cursor.
+    pub(crate) fn written(&self) -> Vec<Written> {
+        let above = self.records().filter(|record| record.tag.seq > self.mark.cursor);
+        above
+            .map(|record| Written {
+                tag: record.tag,
+                path: record.path.clone(),
+                save_method: record.save_method,
+            })
+            .collect()
+    }
+
+    /// What all records make; those that cannot be applied leave the store. `without_last`
+    /// plants a bug.
+    pub(crate) fn state(&mut self, without_last: bool) -> (Value, Vec<(Tag, String)>) {
+        let (mut root, mut refused) = (json!({}), vec![]);
+        let take = self.records.len() - usize::from(without_last && !self.records.is_empty());
+        let mut at = 0;
+        self.records.retain(|Kept { record, .. }| {
+            at += 1;
+            let done = at > take || apply(&mut root, record);
+            if !done {
+                refused.push((record.tag, "it cannot be applied".to_owned()));
+            }
+            done
+        });
+        (root, refused)
+    }
+}
+
+/// Applies a record to a document; false if it is refused.
+pub(crate) fn apply(root: &mut Value, record: &Record) -> bool {
+    let data = serde_json::from_str(record.data.get()).unwrap_or(Value::Null);
+    document::write(root, record.path.segments(), record.save_method, &data)
+}
