@@ -10,8 +10,10 @@
 )]
 
 mod compaction;
+mod limits;
 mod rig;
 mod storage;
+mod waits;
 
 use hub::log::Log as _;
 use hub::machine::{Effect, Input, SocketId};
