@@ -5,6 +5,9 @@
 //! answers compaction's questions by index; and the digest of each `topic`. So an append is
 //! one statement and therefore all or nothing.
 //!
+//! Limits are written into the statements: a bound one makes SQLite plan the statement anew each
+//! time, which was a tenth of all the work of a publish.
+//!
 //! An update whose entries are all unnecessary, or beyond retention, keeps its row without
 //! a body: its id stays known. The oldest such rows go when there are many.
 
@@ -42,6 +45,8 @@ pub(crate) struct SqlLog {
     bytes: u64,
     /// True if anything was ever revoked.
     revokes: bool,
+    /// True if there may be a patch: a log without one is not asked for them at every append.
+    has_patches: bool,
     /// When retention was last looked at.
     retained: Millis,
 }
@@ -112,6 +117,7 @@ impl SqlLog {
             floor: Seq::ZERO,
             bytes: 0,
             revokes: false,
+            has_patches: false,
             retained: Millis(0),
         };
         schema::prepare(&log)?;
@@ -123,6 +129,8 @@ impl SqlLog {
         log.floor = Seq(log.meta("floor")?.and_then(|floor| floor.parse().ok()).unwrap_or(0));
         log.head = Seq(log.number("SELECT MAX(seq) AS value FROM log", vec![])?);
         log.bytes = log.number("SELECT SUM(bytes) AS value FROM log", vec![])?;
+        let patches = "SELECT EXISTS (SELECT 1 FROM entry WHERE needs IS NOT NULL) AS value";
+        log.has_patches = log.number(patches, vec![])? > 0;
         log.revokes = log.number("SELECT COUNT(*) AS value FROM revoked", vec![])? > 0;
         Ok(log)
     }
@@ -162,19 +170,24 @@ impl SqlLog {
     /// The first numbers after `after` of updates for any of `topics`, or of all, at most
     /// [`BATCH_ROWS`].
     fn candidates(&self, topics: Option<&TopicSet>, after: Seq) -> Result<BTreeSet<u64>, LogError> {
-        let limit = integer(count(BATCH_ROWS))?;
         let Some(topics) = topics else {
             let rows = self.rows::<Candidate>(
-                "SELECT seq FROM log WHERE bytes > 0 AND seq > ? ORDER BY seq LIMIT ?",
-                vec![integer(after.0)?, limit],
+                &format!(
+                    "SELECT seq FROM log WHERE bytes > 0 AND seq > ? ORDER BY seq
+                     LIMIT {BATCH_ROWS}"
+                ),
+                vec![integer(after.0)?],
             )?;
             return Ok(rows.into_iter().map(|row| row.seq).collect());
         };
         let mut first = BTreeSet::new();
         for topic in topics.iter() {
             let rows = self.rows::<Candidate>(
-                "SELECT seq FROM log_topic WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?",
-                vec![topic.into(), integer(after.0)?, limit.clone()],
+                &format!(
+                    "SELECT seq FROM log_topic WHERE topic = ? AND seq > ? ORDER BY seq
+                     LIMIT {BATCH_ROWS}"
+                ),
+                vec![topic.into(), integer(after.0)?],
             )?;
             first.extend(rows.into_iter().map(|row| row.seq));
             while first.len() > BATCH_ROWS {
@@ -196,11 +209,15 @@ impl SqlLog {
 
     /// The parts of a row that follow from what is left of an update: its body, topics,
     /// footprints and bytes.
-    fn columns(record: &Record, body: &str) -> Result<[SqlStorageValue; 4], LogError> {
+    fn columns(
+        record: &Record,
+        body: &str,
+        footprints: &[Footprint],
+    ) -> Result<[SqlStorageValue; 4], LogError> {
         Ok([
             body.into(),
             json(&record.topics())?.into(),
-            json(&footprints(record))?.into(),
+            json(footprints)?.into(),
             integer(count(body.len()))?,
         ])
     }
@@ -224,19 +241,31 @@ impl SqlLog {
         Ok(logged.collect())
     }
 
-    /// Empties the rows of updates of which nothing is left.
-    fn empty(&mut self, updates: &[u64]) -> Result<(), LogError> {
-        let wanted = json(&updates)?;
-        let bytes = self.number(
-            "SELECT SUM(bytes) AS value FROM log WHERE seq IN (SELECT value FROM json_each(?))",
-            vec![wanted.as_str().into()],
-        )?;
+    /// Empties the rows of updates of which nothing is left, and which had so many bytes.
+    fn empty(&mut self, updates: &[u64], bytes: u64) -> Result<(), LogError> {
         self.run(
             "UPDATE log SET body = '', topics = '[]', footprints = '[]', bytes = 0
              WHERE seq IN (SELECT value FROM json_each(?))",
-            vec![wanted.into()],
+            vec![json(&updates)?.into()],
         )?;
         self.bytes = self.bytes.saturating_sub(bytes);
+        Ok(())
+    }
+
+    /// Takes entries out of an update of which something is left.
+    fn shorten(&mut self, seq: u64, places: &BTreeSet<u32>) -> Result<(), LogError> {
+        for mut record in self.records(&[seq])? {
+            let before = json(&record.update)?.len();
+            record.drop_places(places);
+            let body = json(&record.update)?;
+            let [body_text, topics, footprints, bytes] =
+                Self::columns(&record, &body, &self::footprints(&record))?;
+            self.run(
+                "UPDATE log SET body = ?, topics = ?, footprints = ?, bytes = ? WHERE seq = ?",
+                vec![body_text, topics, footprints, bytes, integer(seq)?],
+            )?;
+            self.bytes = self.bytes.saturating_sub(count(before.saturating_sub(body.len())));
+        }
         Ok(())
     }
 }
@@ -260,7 +289,8 @@ impl Log for SqlLog {
         body: &str,
         fingerprint: &Fingerprint,
     ) -> Result<(), LogError> {
-        let [body_text, topics, footprints, bytes] = Self::columns(record, body)?;
+        let entries = footprints(record);
+        let [body_text, topics, footprints, bytes] = Self::columns(record, body, &entries)?;
         self.run(
             "INSERT INTO log (seq, id, at, fingerprint, body, topics, footprints, bytes, hash)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -278,6 +308,7 @@ impl Log for SqlLog {
         )?;
         self.head = record.seq;
         self.bytes = self.bytes.saturating_add(count(body.len()));
+        self.has_patches |= entries.iter().any(|entry| entry.needs.is_some());
         Ok(())
     }
 
@@ -337,68 +368,61 @@ impl Log for SqlLog {
     fn entries_below(&self, document: &Footprint, before: Seq) -> Result<Vec<Logged>, LogError> {
         let (from, to) = range(&document.touches);
         self.logged(
-            "SELECT seq, place, touches, needs, audience,
-                (SELECT COUNT(*) FROM entry AS other WHERE other.seq = below.seq) AS of
-             FROM (SELECT * FROM (SELECT * FROM entry
-                    WHERE audience = ?1 AND touches >= ?2 AND touches < ?3 AND seq < ?4
-                    ORDER BY seq DESC, place DESC LIMIT ?5)
-                UNION ALL SELECT * FROM (SELECT * FROM entry
-                    WHERE touches >= ?2 AND touches < ?3 AND audience <> ?1 AND seq < ?4
-                    ORDER BY seq DESC, place DESC LIMIT ?6)) AS below",
-            vec![
-                document.audience.as_str().into(),
-                from.into(),
-                to.into(),
-                integer(before.0)?,
-                integer(count(MAX_SAME_AUDIENCE))?,
-                integer(count(MAX_OTHER_AUDIENCE))?,
-            ],
+            &format!(
+                "SELECT seq, place, touches, needs, audience,
+                    (SELECT COUNT(*) FROM entry AS other WHERE other.seq = below.seq) AS of
+                 FROM (SELECT * FROM (SELECT * FROM entry
+                        WHERE audience = ?1 AND touches >= ?2 AND touches < ?3 AND seq < ?4
+                        ORDER BY seq DESC, place DESC LIMIT {MAX_SAME_AUDIENCE})
+                    UNION ALL SELECT * FROM (SELECT * FROM entry
+                        WHERE touches >= ?2 AND touches < ?3 AND audience <> ?1 AND seq < ?4
+                        ORDER BY seq DESC, place DESC LIMIT {MAX_OTHER_AUDIENCE})) AS below"
+            ),
+            vec![document.audience.as_str().into(), from.into(), to.into(), integer(before.0)?],
         )
     }
 
     fn patches_that_need(&self, key: &str, before: Seq) -> Result<Vec<Logged>, LogError> {
+        if !self.has_patches {
+            return Ok(vec![]);
+        }
         let (from, to) = range(key);
         self.logged(
-            "SELECT seq, place, touches, needs, audience, 0 AS of FROM entry
-             WHERE needs IS NOT NULL AND seq < ?4
-                AND ((needs >= ?1 AND needs < ?2) OR needs IN (SELECT value FROM json_each(?3)))
-             ORDER BY seq DESC, place DESC LIMIT ?5",
-            vec![
-                from.into(),
-                to.into(),
-                json(&above(key))?.into(),
-                integer(before.0)?,
-                integer(count(MAX_PATCHES))?,
-            ],
+            &format!(
+                "SELECT seq, place, touches, needs, audience, 0 AS of FROM entry
+                 WHERE needs IS NOT NULL AND seq < ?4 AND ((needs >= ?1 AND needs < ?2)
+                    OR needs IN (SELECT value FROM json_each(?3)))
+                 ORDER BY seq DESC, place DESC LIMIT {MAX_PATCHES}"
+            ),
+            vec![from.into(), to.into(), json(&above(key))?.into(), integer(before.0)?],
         )
     }
 
     fn drop_entries(&mut self, entries: &BTreeSet<Position>) -> Result<(), LogError> {
-        let mut emptied = vec![];
-        for (seq, places) in by_update(entries) {
-            let left = self.number(
-                "SELECT COUNT(*) AS value FROM entry WHERE seq = ?",
-                vec![integer(seq.0)?],
-            )?;
-            if left <= count(places.len()) {
-                emptied.push(seq.0);
-                continue;
-            }
-            for mut record in self.records(&[seq.0])? {
-                let before = json(&record.update)?.len();
-                record.drop_places(&places);
-                let body = json(&record.update)?;
-                let [body_text, topics, footprints, bytes] = Self::columns(&record, &body)?;
-                self.run(
-                    "UPDATE log SET body = ?, topics = ?, footprints = ?, bytes = ?
-                     WHERE seq = ?",
-                    vec![body_text, topics, footprints, bytes, integer(seq.0)?],
-                )?;
-                let freed = count(before.saturating_sub(body.len()));
-                self.bytes = self.bytes.saturating_sub(freed);
+        #[derive(Deserialize)]
+        struct Left {
+            seq: u64,
+            bytes: u64,
+            entries: usize,
+        }
+        let updates = by_update(entries);
+        let wanted: Vec<u64> = updates.keys().map(|seq| seq.0).collect();
+        let rows = self.rows::<Left>(
+            "SELECT seq, bytes, (SELECT COUNT(*) FROM entry WHERE entry.seq = log.seq) AS entries
+             FROM log WHERE seq IN (SELECT value FROM json_each(?))",
+            vec![json(&wanted)?.into()],
+        )?;
+        let (mut emptied, mut freed) = (vec![], 0_u64);
+        for left in rows {
+            match updates.get(&Seq(left.seq)) {
+                Some(places) if left.entries > places.len() => self.shorten(left.seq, places)?,
+                _ => {
+                    emptied.push(left.seq);
+                    freed = freed.saturating_add(left.bytes);
+                }
             }
         }
-        if emptied.is_empty() { Ok(()) } else { self.empty(&emptied) }
+        if emptied.is_empty() { Ok(()) } else { self.empty(&emptied, freed) }
     }
 
     fn retain(&mut self, now: Millis, retention: Retention) -> Result<(), LogError> {
@@ -408,8 +432,7 @@ impl Log for SqlLog {
             return Ok(());
         }
         self.retained = now;
-        let limit = integer(count(PRUNE_ROWS))?;
-        let mut given_up = vec![];
+        let (mut given_up, mut left) = (vec![], self.bytes);
         if is_over || retention.max_age.is_some() {
             #[derive(Deserialize)]
             struct Oldest {
@@ -418,10 +441,12 @@ impl Log for SqlLog {
                 bytes: u64,
             }
             let oldest = self.rows::<Oldest>(
-                "SELECT seq, at, bytes FROM log WHERE bytes > 0 ORDER BY seq LIMIT ?",
-                vec![limit.clone()],
+                &format!(
+                    "SELECT seq, at, bytes FROM log WHERE bytes > 0 ORDER BY seq
+                     LIMIT {PRUNE_ROWS}"
+                ),
+                vec![],
             )?;
-            let mut left = self.bytes;
             for row in oldest {
                 let is_old =
                     retention.max_age.is_some_and(|limit| now.since(Millis(row.at)) > limit);
@@ -436,12 +461,15 @@ impl Log for SqlLog {
             // First, so that nobody goes on from what is about to be gone.
             self.set_meta("floor", &last.to_string())?;
             self.floor = Seq(last);
-            self.empty(&given_up)?;
+            self.empty(&given_up, self.bytes.saturating_sub(left))?;
         }
         self.run(
-            "DELETE FROM log WHERE seq IN (
-                SELECT seq FROM log WHERE bytes = 0 AND seq < ? ORDER BY seq LIMIT ?)",
-            vec![integer(self.head.0.saturating_sub(KNOWN_IDS))?, limit],
+            &format!(
+                "DELETE FROM log WHERE seq IN (
+                    SELECT seq FROM log WHERE bytes = 0 AND seq < ? ORDER BY seq
+                    LIMIT {PRUNE_ROWS})"
+            ),
+            vec![integer(self.head.0.saturating_sub(KNOWN_IDS))?],
         )?;
         Ok(())
     }

@@ -60,7 +60,7 @@ async fn times(
         let took = began.elapsed();
         let answer = answer.ok()?;
         if let Some(count) = receipts {
-            let told = answer.pointer("/receipts/receipts").and_then(|it| it.as_array());
+            let told = answer.get("receipts").and_then(|it| it.as_array());
             if told.is_none_or(|told| told.len() != count) {
                 bail!("{count} receipts were waited for, the answer is {answer}");
             }
