@@ -4,7 +4,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testbed::{Agent, Functions, http_client};
+use testbed::{Agent, Functions, Source, http_client};
 
 use crate::socket::Socket;
 use crate::support::{SOON, agent, can_run, data, functions, inline};
@@ -256,4 +256,60 @@ async fn a_state_file_that_is_cut_short_is_a_fresh_start_that_says_so() {
     agent.wait_cursor(seq, SOON).await.unwrap();
     assert_eq!(data(&agent, "a/n").await, 1);
     assert!(agent.status().await.unwrap()["fresh_start"].is_string());
+}
+
+#[tokio::test]
+async fn a_log_that_is_another_one_is_a_fresh_start_that_says_so() {
+    if !can_run(&[]) {
+        return;
+    }
+    let (mut functions, token) = functions().await;
+    let agent = agent(&functions, &["t"]).await.start().await.unwrap();
+    for n in 1..=3 {
+        let seq = functions.publish_ok(&token, &inline("t", "/a", &json!({"n": n}))).await.unwrap();
+        agent.wait_cursor(seq, SOON).await.unwrap();
+    }
+    functions.stop().await.unwrap();
+    std::fs::remove_dir_all(functions.data_dir()).unwrap();
+    std::fs::create_dir(functions.data_dir()).unwrap();
+    functions.restart().await.unwrap();
+    let seq = functions.publish_ok(&token, &inline("t", "/a", &json!({"n": 9}))).await.unwrap();
+    assert_eq!(seq, 1, "numbers begin anew");
+    agent.wait_decision("a/n", &json!({}), &json!(9), SOON).await.unwrap();
+    let begun = |status: &Value| status["cursor"] == 1 && status["fresh_start"].is_string();
+    agent.wait_status(begun, SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_callback_is_told_what_became_of_the_update() {
+    if !can_run(&[]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let agent = agent(&functions, &["t"]).await.start().await.unwrap();
+    agent.wait_live(SOON).await.unwrap();
+    let listener = Source::start(&json!({})).unwrap();
+    let mut update = json!({"id": "told", "entries": [
+        {"topics": ["t"], "dst_path": "/nothing", "save_method": "PATCH",
+            "data": [{"op": "remove", "path": "/here"}]},
+        {"topics": ["t"], "dst_path": "/a", "data": {"n": 1}},
+    ]});
+    update["callback"] = json!({"callbacks": [[listener.url("/told"), {"method": "post"}]]});
+    functions.publish_ok(&token, &update).await.unwrap();
+    let told = async {
+        loop {
+            let count = listener.count();
+            let told = listener.received().into_iter().find(|it| it.path == "/told");
+            if let Some(told) = told {
+                return told;
+            }
+            listener.wait_for_requests(count + 1, SOON).await.unwrap();
+        }
+    };
+    let told = told.await;
+    let report: Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!((told.method.as_str(), &report["update_id"]), ("POST", &json!("told")), "{report}");
+    let saved: Vec<&Value> =
+        report["reports"].as_array().unwrap().iter().map(|it| &it["saved"]).collect();
+    assert_eq!(saved, [false, true], "{report}");
 }

@@ -170,6 +170,17 @@ async fn what_is_not_a_frame_ends_the_socket_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_frame_over_the_limit_ends_the_socket_with_a_reason() {
+    if !can_run(&[]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    let mut socket = Socket::native(&functions, &token).await;
+    socket.say(&json!({"hello": {"agent": "a".repeat(1 << 20), "topics": ["t"]}})).await;
+    assert_eq!(socket.refusal().await, ("too_large".to_owned(), 1009));
+}
+
+#[tokio::test]
 async fn garbage_after_hello_ends_that_socket_and_nobody_elses() {
     if !can_run(&[]) {
         return;

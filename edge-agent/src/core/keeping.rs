@@ -23,7 +23,7 @@ pub(super) struct Keeping {
     /// Nothing is given to the store before this moment.
     closed_until: Option<Millis>,
     backoff: Backoff,
-    /// Why the agent did not start from what it had kept.
+    /// Why the agent began anew and did not go on from what it had.
     fresh: Option<String>,
 }
 
@@ -37,8 +37,9 @@ impl Keeping {
         self.saved.generation
     }
 
-    /// What was kept of the log means nothing any more.
-    pub(super) fn begin_again(&mut self) {
+    /// What was kept of the log means nothing any more, and this is why.
+    pub(super) fn begin_again(&mut self, why: String) {
+        self.fresh = Some(why);
         self.saved.generation = self.saved.generation.saturating_add(1);
     }
 
@@ -91,7 +92,7 @@ impl Keeping {
         self.trouble.as_deref()
     }
 
-    /// Why the agent did not start from what it had kept.
+    /// Why the agent began anew and did not go on from what it had.
     pub(super) fn fresh(&self) -> Option<&str> {
         self.fresh.as_deref()
     }

@@ -230,11 +230,11 @@ impl Core {
                     self.known.reached(seq);
                 }
             }
-            News::Reset => self.begin_again(effects),
+            News::Reset(reason) => self.begin_again(reason, effects),
             News::Diverged(difference) => {
-                effects.push(Effect::Report(Report::Diverged(difference)));
+                effects.push(Effect::Report(Report::Diverged(difference.clone())));
                 self.subscription.restart(now, effects);
-                self.begin_again(effects);
+                self.begin_again(difference, effects);
             }
             News::Confirm(seq) => self.results.confirm(seq),
         }
@@ -242,12 +242,12 @@ impl Core {
 
     /// Nothing is on its way any more, and everything comes again. What the engine has stays
     /// until it is replaced.
-    fn begin_again(&mut self, effects: &mut Vec<Effect>) {
+    fn begin_again(&mut self, why: String, effects: &mut Vec<Effect>) {
         self.complete = false;
         self.queue.clear();
         self.known.forget();
         self.results.forget();
-        self.keeping.begin_again();
+        self.keeping.begin_again(why);
         let mark = self.mark();
         self.keeping.saved(mark.clone());
         effects.push(Effect::BeginAgain(mark));

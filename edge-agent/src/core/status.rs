@@ -43,7 +43,7 @@ pub struct Status {
     pub lag: u64,
     /// What has been received of each topic; the hub's `GET /log` shows the same.
     pub digests: TopicDigests,
-    /// Why the agent started anew and not from what its data folder had.
+    /// Why the agent began anew: its data folder was no good, or the hub's log is another one.
     pub fresh_start: Option<String>,
     /// The last update that took effect as a whole.
     pub last_applied: Option<Seq>,

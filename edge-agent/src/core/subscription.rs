@@ -59,8 +59,8 @@ pub(super) enum News {
     None,
     /// These are new, in order.
     Updates(Vec<Delivery>),
-    /// The hub begins anew: what has not taken effect yet never will.
-    Reset,
+    /// The hub begins anew, for this reason: what has not taken effect yet never will.
+    Reset(String),
     /// The hub has other updates than we have seen: everything is to be asked for again.
     Diverged(String),
     /// Somebody waits for our receipt of an update.
@@ -307,13 +307,13 @@ impl Subscription {
             }
             HubFrame::Confirm { seq } => return News::Confirm(seq),
             HubFrame::Reset { reason } => {
-                effects.push(Effect::Report(Report::Reset(reason)));
+                effects.push(Effect::Report(Report::Reset(reason.clone())));
                 self.begin_again();
                 if self.is_live() {
                     // A replay follows by itself.
                     self.set(now, Link::Replaying(Replay::Asked { answers: 1, heard: now }));
                 }
-                return News::Reset;
+                return News::Reset(reason);
             }
             HubFrame::Error(error) => {
                 self.refusal = Some(error.message.clone());

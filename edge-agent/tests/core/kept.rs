@@ -96,6 +96,7 @@ fn numbers_of_another_log_are_not_those_of_the_store() {
     };
     assert_eq!((mark.cursor, mark.generation, mark.complete), (Seq(0), 4, false));
     assert_eq!(path_written(&rig.deliver(0, 7, &[("/a", json!({}))])), Some("/a".to_owned()));
+    assert_eq!(rig.status().fresh_start, Some("another epoch".to_owned()));
 }
 
 #[test]
