@@ -22,6 +22,11 @@ const BLOCKS: u64 = 6;
 /// Of one update. More than the system's own buffers of a socket goes to each in a block, so what
 /// the hub kept for those who do not read would show.
 const UPDATE_BYTES: usize = 64 << 10;
+/// Blocks before the hub's memory counts as settled although it still grows.
+const MOST_SETTLING: u64 = 16;
+/// Blocks in a row that may take no more memory than this.
+const QUIET_BLOCKS: u32 = 3;
+const SETTLED_MIB: f64 = 1.0;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// When an update came to somebody: the cursor that it led to, and the moment.
@@ -55,14 +60,9 @@ pub(crate) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
     let data = "x".repeat(UPDATE_BYTES);
     let mut bench = Bench { functions, token, data, arrivals };
 
-    // What a process has once taken from the system it seldom gives back, so the hub's memory is
-    // that of the time before anybody was frozen, and of all the time.
     let pid = bench.functions.pid();
-    let (mut before, mut most) = (0.0_f64, 0.0_f64);
-    for _ in 0..rounds {
-        bench.round().await?;
-        before = before.max(resident_mib(pid)?);
-    }
+    let before = settled(report, &mut bench, pid, rounds).await?;
+    let mut most = before;
     let (mut all, mut without) = (Vec::new(), Vec::new());
     for block in 0..BLOCKS {
         let freeze = block % 2 == 1;
@@ -78,9 +78,6 @@ pub(crate) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
             let into = if freeze { &mut without } else { &mut all };
             into.extend(times);
             most = most.max(resident_mib(pid)?);
-            if block == 0 {
-                before = before.max(most);
-            }
             report.progress(block * rounds + round + 1, BLOCKS * rounds, "rounds");
         }
         for agent in &mut agents {
@@ -104,6 +101,27 @@ pub(crate) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
     report.add(Figure::new("hub's memory before", before, "MiB"));
     report.add(Figure::new("sent to the frozen ones in a block", published, "MiB"));
     Ok(())
+}
+
+/// The hub's most memory under this load with nobody frozen. What a process has once taken from
+/// the system it seldom gives back, and JavaScript's heap grows for a while: blocks of rounds run
+/// until some in a row take no more.
+async fn settled(report: &Report, bench: &mut Bench, pid: u32, rounds: u64) -> Result<f64> {
+    let (mut most, mut quiet) = (0.0_f64, 0);
+    for block in 0..MOST_SETTLING {
+        let before = most;
+        for round in 0..rounds {
+            bench.round().await?;
+            most = most.max(resident_mib(pid)?);
+            let done = block * rounds + round + 1;
+            report.progress(done, MOST_SETTLING * rounds, "rounds at most to settle");
+        }
+        quiet = if most - before < SETTLED_MIB { quiet + 1 } else { 0 };
+        if quiet == QUIET_BLOCKS {
+            break;
+        }
+    }
+    Ok(most)
 }
 
 /// Tells each arrival until the socket ends.
