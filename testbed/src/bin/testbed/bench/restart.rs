@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use testbed::{Agent, Engine, Functions, Opa, Part, Source, command};
 
@@ -11,6 +11,8 @@ use super::document::{TEN_MEGABYTES, large};
 use super::report::{Figure, Report, Times};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What it adds to a figure at most.
+const PAUSE: Duration = Duration::from_millis(2);
 /// An agent that has lost its state would never answer rightly.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
@@ -89,11 +91,20 @@ async fn filled(engine: Engine, documents: usize, keys: usize) -> Result<Agent> 
     Ok(agent)
 }
 
-/// From the start of the agent's process to the first answer with the data in it.
+/// From the start of the agent's process to the first answer with the data in it. Between two
+/// questions there is a pause: on two cores an agent that reads has both.
 async fn until_right(agent: &Agent, documents: usize) -> Result<Duration> {
     let path = format!("large/{}/user-000003/level", documents - 1);
     let (nobody, level) = (json!({}), json!(3));
-    let right = agent.wait_decision(&path, &nobody, &level, GIVE_UP);
-    right.await.context("its state should be on its disk")?;
-    Ok(agent.started().elapsed())
+    loop {
+        let right = agent.wait_decision(&path, &nobody, &level, Duration::ZERO).await;
+        let took = agent.started().elapsed();
+        match right {
+            Ok(()) => return Ok(took),
+            Err(error) if took > GIVE_UP => {
+                return Err(error.context("its state should be on its disk"));
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
 }
