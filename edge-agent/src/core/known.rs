@@ -25,9 +25,9 @@ impl Known {
         !planted(Bug::TagsForgotten) && self.0.iter().any(|written| written.tag == tag)
     }
 
-    /// True if the store has something newer than `tag` that touches what an entry of this extent depends on. It
-    /// was written when this entry had ended (refused, if the store does not have it), or
-    /// makes up for it.
+    /// True if the store has something newer than `tag` that touches what an entry of this
+    /// extent depends on. It was written when this entry had ended (refused, if the store does
+    /// not have it), or makes up for it.
     #[must_use]
     pub fn has_newer(&self, tag: Tag, extent: &DataPath) -> bool {
         let is_newer = |it: &Written| it.tag > tag && it.path.overlaps(extent);

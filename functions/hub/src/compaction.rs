@@ -56,8 +56,6 @@ pub struct Logged {
     pub seq: Seq,
     /// What it is.
     pub footprint: Footprint,
-    /// How many entries of its update are in the log.
-    pub of: usize,
 }
 
 /// Where an entry is in the log's order.

@@ -86,10 +86,9 @@ impl MemoryLog {
     fn logged(&self, before: Seq) -> impl Iterator<Item = Logged> {
         let before = self.records.iter().filter(move |stored| stored.record.seq < before);
         before.rev().flat_map(|stored| {
-            let footprints = footprints(&stored.record);
-            let of = footprints.len();
             let seq = stored.record.seq;
-            footprints.into_iter().rev().map(move |footprint| Logged { seq, footprint, of })
+            let footprints = footprints(&stored.record).into_iter().rev();
+            footprints.map(move |footprint| Logged { seq, footprint })
         })
     }
 }

@@ -94,7 +94,6 @@ struct EntryRow {
     touches: String,
     needs: Option<String>,
     audience: String,
-    of: usize,
 }
 
 #[derive(Deserialize)]
@@ -230,7 +229,6 @@ impl SqlLog {
         let rows = self.rows::<EntryRow>(statement, values)?;
         let logged = rows.into_iter().map(|row| Logged {
             seq: Seq(row.seq),
-            of: row.of,
             footprint: Footprint {
                 place: row.place,
                 touches: row.touches,
@@ -252,10 +250,9 @@ impl SqlLog {
         Ok(())
     }
 
-    /// Takes entries out of an update of which something is left.
-    fn shorten(&mut self, seq: u64, places: &BTreeSet<u32>) -> Result<(), LogError> {
+    /// Takes entries out of an update that had so many bytes and of which something is left.
+    fn shorten(&mut self, seq: u64, places: &BTreeSet<u32>, had: u64) -> Result<(), LogError> {
         for mut record in self.records(&[seq])? {
-            let before = json(&record.update)?.len();
             record.drop_places(places);
             let body = json(&record.update)?;
             let [body_text, topics, footprints, bytes] =
@@ -264,7 +261,7 @@ impl SqlLog {
                 "UPDATE log SET body = ?, topics = ?, footprints = ?, bytes = ? WHERE seq = ?",
                 vec![body_text, topics, footprints, bytes, integer(seq)?],
             )?;
-            self.bytes = self.bytes.saturating_sub(count(before.saturating_sub(body.len())));
+            self.bytes = self.bytes.saturating_sub(had.saturating_sub(count(body.len())));
         }
         Ok(())
     }
@@ -369,14 +366,12 @@ impl Log for SqlLog {
         let (from, to) = range(&document.touches);
         self.logged(
             &format!(
-                "SELECT seq, place, touches, needs, audience,
-                    (SELECT COUNT(*) FROM entry AS other WHERE other.seq = below.seq) AS of
-                 FROM (SELECT * FROM (SELECT * FROM entry
-                        WHERE audience = ?1 AND touches >= ?2 AND touches < ?3 AND seq < ?4
-                        ORDER BY seq DESC, place DESC LIMIT {MAX_SAME_AUDIENCE})
-                    UNION ALL SELECT * FROM (SELECT * FROM entry
-                        WHERE touches >= ?2 AND touches < ?3 AND audience <> ?1 AND seq < ?4
-                        ORDER BY seq DESC, place DESC LIMIT {MAX_OTHER_AUDIENCE})) AS below"
+                "SELECT * FROM (SELECT * FROM entry
+                    WHERE audience = ?1 AND touches >= ?2 AND touches < ?3 AND seq < ?4
+                    ORDER BY seq DESC, place DESC LIMIT {MAX_SAME_AUDIENCE})
+                 UNION ALL SELECT * FROM (SELECT * FROM entry
+                    WHERE touches >= ?2 AND touches < ?3 AND audience <> ?1 AND seq < ?4
+                    ORDER BY seq DESC, place DESC LIMIT {MAX_OTHER_AUDIENCE})"
             ),
             vec![document.audience.as_str().into(), from.into(), to.into(), integer(before.0)?],
         )
@@ -389,7 +384,7 @@ impl Log for SqlLog {
         let (from, to) = range(key);
         self.logged(
             &format!(
-                "SELECT seq, place, touches, needs, audience, 0 AS of FROM entry
+                "SELECT * FROM entry
                  WHERE needs IS NOT NULL AND seq < ?4 AND ((needs >= ?1 AND needs < ?2)
                     OR needs IN (SELECT value FROM json_each(?3)))
                  ORDER BY seq DESC, place DESC LIMIT {MAX_PATCHES}"
@@ -415,7 +410,9 @@ impl Log for SqlLog {
         let (mut emptied, mut freed) = (vec![], 0_u64);
         for left in rows {
             match updates.get(&Seq(left.seq)) {
-                Some(places) if left.entries > places.len() => self.shorten(left.seq, places)?,
+                Some(places) if left.entries > places.len() => {
+                    self.shorten(left.seq, places, left.bytes)?;
+                }
                 _ => {
                     emptied.push(left.seq);
                     freed = freed.saturating_add(left.bytes);

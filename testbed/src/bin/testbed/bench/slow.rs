@@ -61,7 +61,7 @@ pub(crate) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
     let mut bench = Bench { functions, token, data, arrivals };
 
     let pid = bench.functions.pid();
-    let before = settled(report, &mut bench, pid, rounds).await?;
+    let before = settled(report, &mut bench, rounds).await?;
     let mut most = before;
     let (mut all, mut without) = (Vec::new(), Vec::new());
     for block in 0..BLOCKS {
@@ -106,7 +106,8 @@ pub(crate) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
 /// The hub's most memory under this load with nobody frozen. What a process has once taken from
 /// the system it seldom gives back, and JavaScript's heap grows for a while: blocks of rounds run
 /// until some in a row take no more.
-async fn settled(report: &Report, bench: &mut Bench, pid: u32, rounds: u64) -> Result<f64> {
+async fn settled(report: &Report, bench: &mut Bench, rounds: u64) -> Result<f64> {
+    let pid = bench.functions.pid();
     let (mut most, mut quiet) = (0.0_f64, 0);
     for block in 0..MOST_SETTLING {
         let before = most;
