@@ -1,16 +1,17 @@
-//! How the functions call the hub of a scope: one request, one answer, both typed, so
-//! that the hub could live in a Worker of its own.
+//! How the functions call the hub of a scope: typed requests and answers, so that the hub
+//! could live in a Worker of its own.
 //!
 //! The transport is an HTTP request to the Durable Object that only our own Worker can
-//! make. Its body is a [`HubRequest`], the answer's body a `Result<HubAnswer, Problem>`. A
-//! websocket upgrade that the hub refuses is answered with the same `Result`.
+//! make. Its body is a list of [`HubRequest`]s, since those that are made at the same time
+//! travel together; the answer's body is [`HubAnswers`]. A websocket upgrade that the hub
+//! refuses is answered with an `Err` of the latter.
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::TopicDigests;
 use crate::socket::{Delivery, Receipt};
 use crate::topic::TopicSet;
-use crate::{Claims, Millis, Seq, Update};
+use crate::{Claims, Millis, Problem, Seq, Update};
 
 /// The path of a [`HubRequest`] inside the Durable Object.
 pub const CALL_PATH: &str = "/call";
@@ -56,6 +57,10 @@ pub enum HubRequest {
     /// Is this bearer's token still good, as far as the hub knows?
     Check(Claims),
 }
+
+/// The answer to each of the requests that travelled together, in their order; an error if the
+/// hub could take none of them.
+pub type HubAnswers = Result<Vec<Result<HubAnswer, Problem>>, Problem>;
 
 /// What a hub answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]

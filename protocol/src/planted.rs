@@ -34,6 +34,8 @@ pub enum Bug {
     NumberLeftOut,
     /// Hub: compaction does not look at the patches of the document's own update.
     OwnPatchIgnored,
+    /// Hub: of updates that come together only the last is delivered, as if it were alone.
+    BatchForgotten,
     /// Agent: the mark that is kept is what was received, not what took effect.
     MarkAhead,
     /// Agent: what the store has is not known after a restart.
@@ -76,7 +78,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::PrevIsZero,
         Self::PatchCompacts,
         Self::BarrierIgnored,
@@ -91,6 +93,7 @@ impl Bug {
         Self::RevocationForgotten,
         Self::NumberLeftOut,
         Self::OwnPatchIgnored,
+        Self::BatchForgotten,
         Self::MarkAhead,
         Self::TagsForgotten,
         Self::NewerForgotten,

@@ -127,7 +127,7 @@ impl World {
             if matches!(asked, HubRequest::Revoke(_)) {
                 self.hub.written += 1;
             }
-            self.step(Input::Request(request, asked));
+            self.step(Input::Requests(vec![(request, asked)]));
             self.commit_together();
         }
     }
@@ -200,9 +200,7 @@ impl World {
         let batch = std::mem::take(&mut self.hub.arrived);
         if !batch.is_empty() {
             self.hub.written += 1;
-        }
-        for (request, asked) in batch {
-            self.step(Input::Request(request, asked));
+            self.step(Input::Requests(batch));
         }
         if self.hub.written > self.hub.committed {
             self.hub.commit = Some((self.hub.written, self.hub.log.clone()));
@@ -225,7 +223,7 @@ impl World {
 
     fn step(&mut self, input: Input<'_>) {
         let now = self.wall();
-        let pushes = matches!(input, Input::Request(..));
+        let pushes = matches!(input, Input::Requests(..));
         let effects = self.hub.machine.step(now, input, &mut self.hub.log);
         for effect in effects {
             match &effect {

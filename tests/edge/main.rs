@@ -5,6 +5,7 @@
 //! | mint, publish, fan out, fetch, apply, decide | `main_job.rs` |
 //! | who may do what; what a bad token is told | `tokens.rs` |
 //! | what a bad update is told, and that the log is unchanged | `updates.rs` |
+//! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
@@ -27,5 +28,6 @@ mod promises;
 mod socket;
 mod sources;
 mod support;
+mod together;
 mod tokens;
 mod updates;

@@ -7,20 +7,12 @@ use tempfile::TempDir;
 use testbed::{Agent, Functions, Source, http_client};
 
 use crate::socket::Socket;
-use crate::support::{SOON, agent, can_run, data, functions, inline};
+use crate::support::{SOON, agent, can_run, data, functions, inline, revoke};
 
 async fn publish(functions: &Functions, token: &str, query: &str, update: &Value) -> (u16, Value) {
     let path = format!("/data/config?{query}");
     let answer = functions.request(Method::POST, &path, Some(token), Some(update)).await.unwrap();
     (answer.status, answer.body)
-}
-
-async fn revoke(functions: &Functions, what: &Value) -> Value {
-    let master = functions.master_token();
-    let answer = functions.request(Method::POST, "/token/revoke", Some(master), Some(what)).await;
-    let answer = answer.unwrap();
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body
 }
 
 /// The `code` of the error that a socket ends with.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::{Agent, AgentBuilder, Functions, Part, checkout};
 
@@ -46,4 +47,12 @@ pub(crate) fn fetched(topic: &str, path: &str, url: &str) -> Value {
 /// The data that the agent's engine has at a path.
 pub(crate) async fn data(agent: &Agent, path: &str) -> Value {
     agent.decide(path, &json!({})).await.unwrap()["result"].clone()
+}
+
+pub(crate) async fn revoke(functions: &Functions, what: &Value) -> Value {
+    let master = functions.master_token();
+    let answer = functions.request(Method::POST, "/token/revoke", Some(master), Some(what)).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body
 }

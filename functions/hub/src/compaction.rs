@@ -134,7 +134,7 @@ pub fn footprints(record: &Record) -> Vec<Footprint> {
     entries.map(|(&place, entry)| Footprint::of(place, entry)).collect()
 }
 
-/// The entries that a record, which is the log's last, makes unnecessary.
+/// The entries before a record that it makes unnecessary.
 ///
 /// # Errors
 /// If storage refuses.

@@ -18,8 +18,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::channel::oneshot;
+use futures::future::join_all;
 use js_sys::{JsString, Reflect};
-use protocol::internal::{HubAnswer, HubRequest, SESSION_HEADER, SOCKET_PATH, Session};
+use protocol::internal::{HubAnswer, HubAnswers, HubRequest, SESSION_HEADER, SOCKET_PATH, Session};
 use protocol::socket::SUBPROTOCOL;
 use protocol::{Millis, Problem, json};
 use wasm_bindgen::prelude::*;
@@ -105,9 +106,9 @@ impl DurableObject for Hub {
             };
         }
         let body = request.bytes().await?;
-        let outcome = match json::parse::<HubRequest>(&body) {
+        let outcome = match serde_json::from_slice(&body) {
             Ok(asked) => self.shared.ask(asked).await,
-            Err(problem) => Err(problem),
+            Err(error) => Err(Problem::internal(format!("the hub was asked for {error}"))),
         };
         answer(&outcome)
     }
@@ -163,19 +164,39 @@ impl DurableObject for Hub {
 // === impl Shared ===
 
 impl Shared {
-    /// Asks the machine, and waits for its answer.
-    async fn ask(self: &Rc<Self>, asked: HubRequest) -> Answer {
-        let request = RequestId(self.requests.replace(self.requests.get().wrapping_add(1)));
-        let (sender, answered) = oneshot::channel();
-        self.awake()?.asked.insert(request, sender);
-        if matches!(asked, HubRequest::Append { .. }) {
-            self.arrived.borrow_mut().push((request, asked));
-            self.commit_together();
-        } else {
-            self.step(Input::Request(request, asked))?;
-        }
+    /// Asks the machine, and waits for its answers.
+    async fn ask(self: &Rc<Self>, asked: Vec<HubRequest>) -> HubAnswers {
+        let answers = join_all(self.hand_over(asked)?).await.into_iter();
         // Dropped only with the object itself.
-        answered.await.unwrap_or_else(|_| Err(Problem::internal("the hub gave no answer")))
+        let lost = || Err(Problem::internal("the hub gave no answer"));
+        Ok(answers.map(|answer| answer.unwrap_or_else(|_| lost())).collect())
+    }
+
+    /// Hands requests to the machine: updates when the commit that is under way is done, others
+    /// at once.
+    fn hand_over(
+        self: &Rc<Self>,
+        asked: Vec<HubRequest>,
+    ) -> std::result::Result<Vec<oneshot::Receiver<Answer>>, Problem> {
+        let (mut answers, mut at_once) = (vec![], vec![]);
+        let mut inner = self.awake()?;
+        for asked in asked {
+            let request = RequestId(self.requests.replace(self.requests.get().wrapping_add(1)));
+            let (sender, answered) = oneshot::channel();
+            inner.asked.insert(request, sender);
+            answers.push(answered);
+            if matches!(asked, HubRequest::Append { .. }) {
+                self.arrived.borrow_mut().push((request, asked));
+            } else {
+                at_once.push((request, asked));
+            }
+        }
+        drop(inner);
+        if !at_once.is_empty() {
+            self.step(Input::Requests(at_once))?;
+        }
+        self.commit_together();
+        Ok(answers)
     }
 
     /// Steps what has arrived; what arrives until that is durable is stepped together.
@@ -190,25 +211,15 @@ impl Shared {
                 if batch.is_empty() {
                     break;
                 }
-                shared.step_all(batch);
+                if let Err(problem) = shared.step(Input::Requests(batch)) {
+                    // Nobody is left to answer: what was in memory is gone, the senders with it.
+                    console_error!("{problem}");
+                }
                 // A commit that fails ends the object, and with it everybody who waits here.
                 let _ = shared.state.storage().sync().await;
             }
             shared.is_committing.set(false);
         });
-    }
-
-    fn step_all(&self, batch: Vec<(RequestId, HubRequest)>) {
-        match self.awake() {
-            Ok(mut inner) => {
-                for (request, asked) in batch {
-                    inner.step(Input::Request(request, asked));
-                }
-            }
-            // Nobody is left to answer: what was in memory is gone, and the senders with it.
-            Err(problem) => console_error!("{problem}"),
-        }
-        self.set_alarm();
     }
 
     /// Runs one step and carries out what it decides.

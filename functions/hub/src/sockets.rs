@@ -94,6 +94,12 @@ impl Sockets {
         self.sockets.get(&socket).map(|it| &it.attachment)
     }
 
+    /// True if it is pushed to.
+    pub(crate) fn is_live(&self, socket: SocketId) -> bool {
+        let subscription = self.get(socket).and_then(|it| it.subscription.as_ref());
+        subscription.is_some_and(|it| it.live)
+    }
+
     /// When the first token ends.
     pub(crate) fn next_expiry(&self) -> Option<Millis> {
         self.expiries.first().map(|(at, _)| *at)

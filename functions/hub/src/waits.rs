@@ -42,9 +42,9 @@ pub(crate) struct Waits(BTreeMap<RequestId, Waiting>);
 pub(crate) type Done = (RequestId, Seq, Receipts);
 
 impl Waits {
-    /// Refuses if there are too many already.
-    pub(crate) fn has_room(&self) -> Result<(), Problem> {
-        if self.0.len() < MAX_WAITING {
+    /// Refuses if there are too many already, with so many more that are about to begin.
+    pub(crate) fn has_room(&self, more: usize) -> Result<(), Problem> {
+        if self.0.len().saturating_add(more) < MAX_WAITING {
             return Ok(());
         }
         Err(Problem::unavailable(format!(

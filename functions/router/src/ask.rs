@@ -4,37 +4,39 @@
 use std::fmt::Display;
 
 use protocol::internal::{
-    CALL_PATH, HubAnswer, HubRequest, LogPage, Receipts, Revocation, SESSION_HEADER, SOCKET_PATH,
-    Session, Wait, hub_name,
+    HubAnswer, HubRequest, LogPage, Receipts, Revocation, SESSION_HEADER, SOCKET_PATH, Session,
+    Wait,
 };
 use protocol::{Claims, Problem, Seq, Update};
 use publish::query::LogQuery;
-use serde::Serialize;
-use worker::js_sys::Uint8Array;
-use worker::{Env, Method, Request, RequestInit, Response, console_error};
+use worker::{Env, RequestInit, Response};
 
-/// The Durable Object namespace's name in `wrangler.toml`.
-const HUB_BINDING: &str = "HUB";
-/// A Durable Object is asked by its stub; the host of the address means nothing.
-const HUB_ORIGIN: &str = "http://hub";
+use crate::exchange::{self, Lost, encode, exchange, platform};
+use crate::together::{self, Caller};
 
 /// Appends an update that has the id `id` to a scope's log, and waits for the agents as far as
-/// the publisher does.
+/// the publisher does. Updates of those who do not wait travel together.
 ///
 /// # Errors
 /// What the hub refuses; 503 with the id if its answer is lost. The publisher may not know
 /// an id that it did not choose, and another one would append the update twice.
 pub(crate) async fn append(
-    env: &Env,
+    caller: Caller<'_>,
     scope: &str,
     id: &str,
     update: Update,
     claims: Claims,
     wait: Option<Wait>,
 ) -> Result<(Seq, Option<Receipts>), Problem> {
-    let again = format!("publish again with id `{id}`, which has one effect");
+    let again = || format!("publish again with id `{id}`, which has one effect");
+    let waits = wait.is_some();
     let request = HubRequest::Append { update, claims, wait };
-    match call(env, scope, &request, &again).await? {
+    let answer = if waits {
+        call(caller.env, scope, &request, again).await?
+    } else {
+        together::ask(caller, scope, encode(&request)?).await.map_err(|_| lost(again()))??
+    };
+    match answer {
         HubAnswer::Appended { seq, receipts } => Ok((seq, receipts)),
         other => Err(unexpected("an append", &other)),
     }
@@ -51,7 +53,7 @@ pub(crate) async fn read_log(
     LogQuery { after, topics }: LogQuery,
 ) -> Result<LogPage, Problem> {
     let request = HubRequest::Read { claims, topics, after };
-    match call(env, scope, &request, "ask again").await? {
+    match call(env, scope, &request, || "ask again").await? {
         HubAnswer::Log(page) => Ok(page),
         other => Err(unexpected("a read", &other)),
     }
@@ -63,7 +65,7 @@ pub(crate) async fn read_log(
 /// What the hub refuses; 503 if its answer is lost.
 pub(crate) async fn revoke(env: &Env, scope: &str, revocation: Revocation) -> Result<u32, Problem> {
     let request = HubRequest::Revoke(revocation);
-    match call(env, scope, &request, "revoke again, which does no harm").await? {
+    match call(env, scope, &request, || "revoke again, which does no harm").await? {
         HubAnswer::Revoked { closed } => Ok(closed),
         other => Err(unexpected("a revocation", &other)),
     }
@@ -74,7 +76,7 @@ pub(crate) async fn revoke(env: &Env, scope: &str, revocation: Revocation) -> Re
 /// # Errors
 /// 401 if it is; 503 if the hub's answer is lost.
 pub(crate) async fn check(env: &Env, scope: &str, claims: Claims) -> Result<(), Problem> {
-    match call(env, scope, &HubRequest::Check(claims), "ask again").await? {
+    match call(env, scope, &HubRequest::Check(claims), || "ask again").await? {
         HubAnswer::Good => Ok(()),
         other => Err(unexpected("a check", &other)),
     }
@@ -85,49 +87,32 @@ pub(crate) async fn check(env: &Env, scope: &str, claims: Claims) -> Result<(), 
 /// # Errors
 /// What the hub refuses; 503 if its answer is lost.
 pub(crate) async fn open_socket(env: &Env, session: &Session) -> Result<Response, Problem> {
-    let again = "connect again";
-    let mut request = request(SOCKET_PATH, &RequestInit::new())?;
+    let connect_again = |_: Lost| lost("connect again");
+    let mut request = exchange::request(SOCKET_PATH, &RequestInit::new())?;
     let headers = request.headers_mut().map_err(platform)?;
-    for (name, value) in [("Upgrade", "websocket"), (SESSION_HEADER, &encode(session)?)] {
+    for (name, value) in [("Upgrade", "websocket"), (SESSION_HEADER, encode(session)?.get())] {
         headers.set(name, value).map_err(platform)?;
     }
-    let response = fetch(env, &session.scope, request, again).await?;
+    let response = exchange::fetch(env, &session.scope, request).await.map_err(connect_again)?;
     if response.status_code() == 101 {
         return Ok(response);
     }
-    Err(unexpected("an upgrade", &decode(response, again).await?))
+    let refused = exchange::decode(response).await.map_err(connect_again)??;
+    Err(Problem::internal(format!("the hub answered an upgrade with {refused:?}")))
 }
 
 /// Asks a scope's hub; `again` is what the caller is told to do if the answer is lost.
-async fn call(
+async fn call<T: Display>(
     env: &Env,
     scope: &str,
     asked: &HubRequest,
-    again: &str,
+    again: impl FnOnce() -> T,
 ) -> Result<HubAnswer, Problem> {
-    // Bytes: the platform would turn a string into UTF-16 and back.
-    let body = Uint8Array::from(encode(asked)?.as_bytes());
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_body(Some(body.into()));
-    decode(fetch(env, scope, request(CALL_PATH, &init)?, again).await?, again).await
-}
-
-fn request(path: &str, init: &RequestInit) -> Result<Request, Problem> {
-    Request::new_with_init(&format!("{HUB_ORIGIN}{path}"), init).map_err(platform)
-}
-
-async fn fetch(env: &Env, scope: &str, request: Request, again: &str) -> Result<Response, Problem> {
-    let hub = env
-        .durable_object(HUB_BINDING)
-        .and_then(|namespace| namespace.get_by_name(&hub_name(scope)))
-        .map_err(platform)?;
-    hub.fetch_with_request(request).await.map_err(|error| lost(error, again))
-}
-
-async fn decode(mut response: Response, again: &str) -> Result<HubAnswer, Problem> {
-    let body = response.bytes().await.map_err(|error| lost(error, again))?;
-    serde_json::from_slice::<Result<HubAnswer, Problem>>(&body)
-        .map_err(|error| lost(error, again))?
+    let answers = exchange(env, scope, &[encode(asked)?]).await;
+    answers
+        .map_err(|_| lost(again()))??
+        .pop()
+        .unwrap_or_else(|| Err(Problem::internal("the hub answered nothing")))
 }
 
 fn unexpected(asked: &str, answer: &HubAnswer) -> Problem {
@@ -135,16 +120,6 @@ fn unexpected(asked: &str, answer: &HubAnswer) -> Problem {
 }
 
 /// The hub may have done what it was asked, or not.
-fn lost(cause: impl Display, again: &str) -> Problem {
-    console_error!("the hub's answer was lost: {cause}");
+fn lost(again: impl Display) -> Problem {
     Problem::unavailable(format!("the hub did not answer; {again}"))
-}
-
-fn encode<T: Serialize>(value: &T) -> Result<String, Problem> {
-    serde_json::to_string(value).map_err(|error| Problem::internal(error.to_string()))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
-fn platform(error: worker::Error) -> Problem {
-    Problem::internal(error.to_string())
 }

@@ -9,13 +9,15 @@ use worker::{Date, Env, Request, Response};
 
 use crate::routes::{Action, Found, find};
 use crate::settings::authority;
+use crate::together::Caller;
 use crate::{answer, ask};
 
 /// How many times its limit a body is read for the sake of the one who sends it.
 const DRAINED_LIMITS: usize = 32;
 
 /// Serves one request.
-pub(crate) async fn serve(mut request: Request, env: &Env) -> Result<Response, Problem> {
+pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Response, Problem> {
+    let env = caller.env;
     match find(request.method().as_ref(), &request.path()) {
         Found::Action(Action::Health) => answer::ok(&json!({ "status": "ok" })),
         Found::Action(Action::Jwks) => answer::ok(&authority(env)?.jwks()),
@@ -46,7 +48,7 @@ pub(crate) async fn serve(mut request: Request, env: &Env) -> Result<Response, P
             let (id, update) = publish::accept(&claims, &body)?;
             let wait = publish::query::wait(&query(&request))?;
             let (seq, receipts) =
-                ask::append(env, DEFAULT_SCOPE, &id, update, claims, wait).await?;
+                ask::append(caller, DEFAULT_SCOPE, &id, update, claims, wait).await?;
             answer::ok(&Published::new(id, seq, receipts))
         }
         Found::Action(Action::ReadLog) => {
@@ -155,62 +157,12 @@ fn now() -> Millis {
 
 #[cfg(all(test, target_arch = "wasm32"))]
 mod tests {
-    //! In Node, with its own `Request` and `Response`. Only a real runtime has a hub; here
-    //! is one that answers as it is told.
-
     use serde_json::Value;
-    use wasm_bindgen::{JsCast as _, JsValue};
     use wasm_bindgen_test::wasm_bindgen_test;
-    use worker::js_sys::{Function, Object, Reflect};
-    use worker::{Method, RequestInit};
+    use worker::Method;
 
     use super::*;
-
-    const MASTER: &str = "the master token";
-    /// A key that only these tests use.
-    const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
-        MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
-        -----END PRIVATE KEY-----";
-
-    fn env() -> Env {
-        let env = Object::new();
-        // workerd gives null for a variable that is not set; OPAL's name is the second choice.
-        for (name, value) in [
-            ("GIRASOL_AUTH_MASTER_TOKEN", MASTER.into()),
-            ("GIRASOL_AUTH_PRIVATE_KEY", JsValue::NULL),
-            ("OPAL_AUTH_PRIVATE_KEY", PRIVATE_KEY.into()),
-        ] {
-            Reflect::set(&env, &name.into(), &value).unwrap();
-        }
-        env.unchecked_into()
-    }
-
-    /// An environment whose hub's `fetch` has this body.
-    fn env_with_hub(fetch: &str) -> Env {
-        let namespace = format!(
-            "return new (class DurableObjectNamespace {{
-                getByName() {{ return {{ fetch: async () => {{ {fetch} }} }}; }}
-            }})()"
-        );
-        let namespace = Function::new_no_args(&namespace).call0(&JsValue::NULL).unwrap();
-        let env = env();
-        Reflect::set(&env, &"HUB".into(), &namespace).unwrap();
-        env
-    }
-
-    fn request(method: Method, path: &str, token: Option<&str>, body: Option<&str>) -> Request {
-        let mut init = RequestInit::new();
-        init.with_method(method).with_body(body.map(JsValue::from));
-        let mut request = Request::new_with_init(&format!("http://girasol{path}"), &init).unwrap();
-        if let Some(token) = token {
-            request
-                .headers_mut()
-                .unwrap()
-                .set("Authorization", &format!("Bearer {token}"))
-                .unwrap();
-        }
-        request
-    }
+    use crate::in_node::{MASTER, context, env, env_with_hub, request};
 
     /// The status and body that a caller sees.
     async fn call(request: Request) -> (u16, Value) {
@@ -218,7 +170,8 @@ mod tests {
     }
 
     async fn call_in(env: &Env, request: Request) -> (u16, Value) {
-        let mut response = match serve(request, env).await {
+        let caller = Caller { env, context: &context() };
+        let mut response = match serve(request, caller).await {
             Ok(response) => response,
             Err(problem) => answer::problem(&problem).unwrap(),
         };

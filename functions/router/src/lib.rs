@@ -8,7 +8,9 @@
 //! | Which paths are there, and who may use them? | [`routes`] |
 //! | What does a path do? | `handlers` |
 //! | Where do settings come from? | `settings` |
-//! | How is the hub asked, and what if it does not answer? | `ask` |
+//! | What is the hub asked, and what if it does not answer? | `ask` |
+//! | How do many ask it at the same time? | `together` |
+//! | How is it reached? | `exchange` |
 //! | How is a refusal answered? | `answer` |
 
 // Exports the Durable Object's class.
@@ -16,10 +18,16 @@ pub use hub::Hub;
 
 mod answer;
 mod ask;
+mod exchange;
 mod handlers;
 pub mod routes;
 mod settings;
+mod together;
 
+#[cfg(all(test, target_arch = "wasm32"))]
+mod in_node;
+
+use together::Caller;
 use worker::{Context, Env, Request, Response, Result, event};
 
 #[event(start)]
@@ -28,8 +36,8 @@ fn start() {
 }
 
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
-    match handlers::serve(request, &env).await {
+async fn fetch(request: Request, env: Env, context: Context) -> Result<Response> {
+    match handlers::serve(request, Caller { env: &env, context: &context }).await {
         Ok(response) => Ok(response),
         Err(problem) => answer::problem(&problem),
     }

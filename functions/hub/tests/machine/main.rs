@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod batches;
 mod compaction;
 mod limits;
 mod rig;
@@ -17,12 +18,11 @@ mod waits;
 
 use hub::log::Log as _;
 use hub::machine::{Effect, Input, SocketId};
-use protocol::internal::HubRequest;
 use protocol::socket::{HubFrame, close};
-use protocol::{Millis, Seq, Update};
+use protocol::{Millis, Seq};
 use serde_json::json;
 
-use crate::rig::{Rig, appended, frames, is_closed, outline, session};
+use crate::rig::{Rig, append, appended, frames, is_closed, outline, session};
 
 #[test]
 fn numbers_have_no_gaps_and_the_answer_comes_before_any_delivery() {
@@ -31,9 +31,7 @@ fn numbers_have_no_gaps_and_the_answer_comes_before_any_delivery() {
     for expected in 1..=3 {
         let body =
             json!({"id": format!("u{expected}"), "entries": [{"topics": ["users"], "data": {}}]});
-        let update = Update::parse(body.to_string().as_bytes()).unwrap();
-        let append = HubRequest::Append { update, claims: session(None).claims, wait: None };
-        let effects = rig.ask(append);
+        let effects = rig.ask(append(&body));
         let Effect::Answer(_, Ok(answer)) = &effects[0] else { panic!("{effects:?}") };
         assert_eq!(appended(answer), Seq(expected));
         assert_eq!(outline(&effects, 1), [format!("{}<{expected}", expected - 1)]);

@@ -26,14 +26,17 @@ impl Rig {
     }
 
     pub(crate) fn ask(&mut self, asked: HubRequest) -> Vec<Effect> {
-        self.requests += 1;
-        self.step(Input::Request(RequestId(self.requests), asked))
+        self.ask_together(vec![asked])
+    }
+
+    pub(crate) fn ask_together(&mut self, asked: Vec<HubRequest>) -> Vec<Effect> {
+        let first = self.requests + 1;
+        self.requests += asked.len() as u64;
+        self.step(Input::Requests((first..).map(RequestId).zip(asked).collect()))
     }
 
     pub(crate) fn publish(&mut self, body: &Value) -> (Result<Seq, Problem>, Vec<Effect>) {
-        let update = Update::parse(body.to_string().as_bytes()).unwrap();
-        let claims = session(None).claims;
-        let mut effects = self.ask(HubRequest::Append { update, claims, wait: None });
+        let mut effects = self.ask(append(body));
         let Effect::Answer(_, answer) = effects.remove(0) else { panic!("the answer comes first") };
         (answer.map(|answer| appended(&answer)), effects)
     }
@@ -68,6 +71,12 @@ impl Rig {
             }
         }
     }
+}
+
+/// A request to append an update, of somebody who does not wait.
+pub(crate) fn append(body: &Value) -> HubRequest {
+    let update = Update::parse(body.to_string().as_bytes()).unwrap();
+    HubRequest::Append { update, claims: session(None).claims, wait: None }
 }
 
 pub(crate) fn appended(answer: &HubAnswer) -> Seq {

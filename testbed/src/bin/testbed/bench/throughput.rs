@@ -104,7 +104,8 @@ impl Side {
                 }
                 let answer = request.send().await?;
                 if !answer.status().is_success() {
-                    bail!("answered {}: {}", answer.status(), answer.text().await?);
+                    let (status, logs) = (answer.status(), self.worker.logs());
+                    bail!("answered {status}: {}\n{logs}", answer.text().await?);
                 }
                 let Published { seq } = answer.json().await?;
                 last.fetch_max(seq, Ordering::Relaxed);

@@ -1,0 +1,182 @@
+//! From an update to the log, and from there to everybody it is for.
+//!
+//! The updates of one step are a [`Batch`]: each is checked and appended by itself, then all
+//! are delivered, and the log is compacted once.
+
+use std::collections::BTreeSet;
+
+use protocol::internal::{HubAnswer, Wait};
+use protocol::planted::{Bug, planted};
+use protocol::socket::{Delivery, HubFrame};
+use protocol::{Entry, Millis, Problem, Seq, Update, limits};
+
+use super::{Effect, Machine, RequestId, SocketId, answer, delivery, send};
+use crate::compaction::{self, Position};
+use crate::log::{Fingerprint, Log, LogError, Record, Retention};
+use crate::refusal::Refusal;
+
+/// What the updates of one step leave to be done at its end.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// What was appended, each with the bytes of its body.
+    appended: Vec<(Record, usize)>,
+    /// Who waits for agents, and for which update.
+    waiting: Vec<(RequestId, Wait, Seq, Update)>,
+}
+
+impl Machine {
+    /// Appends an update; the answer to its publisher, unless that waits for agents.
+    pub(super) fn append(
+        &self,
+        now: Millis,
+        (request, update, wait): (RequestId, Update, Option<Wait>),
+        batch: &mut Batch,
+        log: &mut dyn Log,
+    ) -> Result<Option<HubAnswer>, Problem> {
+        let Some(wait) = wait else {
+            let seq = batch.append(now, update, log)?;
+            return Ok(Some(HubAnswer::Appended { seq, receipts: None }));
+        };
+        self.waits.has_room(batch.waiting.len())?;
+        let seq = batch.append(now, update.clone(), log)?;
+        batch.waiting.push((request, wait, seq, update));
+        Ok(None)
+    }
+
+    /// Delivers what was appended, makes room in the log, and has agents asked for those who wait.
+    pub(super) fn finish(&mut self, now: Millis, batch: Batch, log: &mut dyn Log) -> Vec<Effect> {
+        let Batch { appended, waiting } = batch;
+        if appended.is_empty() && waiting.is_empty() {
+            return vec![];
+        }
+        let mut effects = self.deliver(now, &appended, log);
+        compact(now, &appended, self.settings.retention, log);
+        for (request, wait, seq, update) in waiting {
+            let subscribers: Vec<(SocketId, String)> = self
+                .sockets
+                .subscribers(&update)
+                .map(|(socket, agent)| (socket, agent.to_owned()))
+                .collect();
+            let to: Vec<SocketId> = subscribers.iter().map(|(socket, _)| *socket).collect();
+            if !to.is_empty() {
+                effects.push(send(to, &HubFrame::Confirm { seq }));
+            }
+            let done = self.waits.begin(now, request, (seq, update), wait, &subscribers);
+            effects.extend(done.map(answer));
+        }
+        effects
+    }
+
+    /// Delivers records that are in the log to every live subscriber they are for: one frame to
+    /// each, or several where they would not fit into one.
+    fn deliver(&mut self, now: Millis, appended: &[(Record, usize)], log: &dyn Log) -> Vec<Effect> {
+        let mut frames = vec![];
+        for (topics, group) in self.sockets.groups() {
+            let (mut frame, mut bytes): (Vec<Delivery<&Entry>>, _) = (vec![], 0);
+            for (record, size) in appended {
+                let (entries, places) = record.entries_for(Some(topics));
+                if entries.is_empty() {
+                    continue;
+                }
+                // Without the true number a subscriber must be made to ask: `seq - 1` is one
+                // that only who has everything can have.
+                let prev = group.last.map_or_else(|| log.last_for(topics, record.seq), Ok);
+                let prev = prev.unwrap_or_else(|_| Seq(record.seq.0.saturating_sub(1)));
+                let prev = if planted(Bug::PrevIsZero) { Seq::ZERO } else { prev };
+                group.last = Some(record.seq);
+                if bytes + size > self.settings.replay_batch && !frame.is_empty() {
+                    frames.push((group.members.clone(), std::mem::take(&mut frame)));
+                    bytes = 0;
+                }
+                bytes += size;
+                let forgotten = frame.pop_if(|_| planted(Bug::BatchForgotten));
+                let prev = forgotten.map_or(prev, |it| it.prev);
+                frame.push(delivery(record, prev, entries, places));
+            }
+            if !frame.is_empty() {
+                frames.push((group.members.clone(), frame));
+            }
+        }
+        let mut effects = vec![];
+        for (members, deliveries) in frames {
+            let reached = deliveries.last().map_or(Seq::ZERO, |it| it.seq);
+            let frame = HubFrame::Updates(deliveries).encode().unwrap_or_default();
+            effects.extend(self.push(now, members, frame, reached));
+        }
+        effects
+    }
+
+    /// Sends a frame of updates, of which `reached` is the last, to those that are still live.
+    fn push(
+        &mut self,
+        now: Millis,
+        members: BTreeSet<SocketId>,
+        frame: String,
+        reached: Seq,
+    ) -> Vec<Effect> {
+        let mut effects = vec![];
+        let live = members.into_iter().filter(|socket| self.sockets.is_live(*socket));
+        let (late, to): (Vec<_>, Vec<_>) = live.partition(|socket| {
+            self.sockets.get(*socket).is_none_or(|it| it.session.is_expired(now))
+        });
+        for socket in late {
+            effects.extend(self.refuse(socket, Refusal::expired()));
+        }
+        let over = self.sockets.pushed(&to, frame.len(), self.settings.push_window);
+        if !to.is_empty() {
+            effects.push(Effect::Send(to, frame));
+        }
+        if !over.is_empty() {
+            for socket in &over {
+                let attachment = self.sockets.set_live(*socket, false);
+                effects.extend(attachment.map(|it| Effect::Attach(*socket, it)));
+            }
+            effects.push(send(over, &HubFrame::Pause { seq: reached }));
+        }
+        effects
+    }
+}
+
+impl Batch {
+    /// Checks an update by its id and appends it if it is new; the number it has.
+    fn append(&mut self, now: Millis, update: Update, log: &mut dyn Log) -> Result<Seq, Problem> {
+        let id = update.id.clone().ok_or_else(|| Problem::invalid("id: missing"))?;
+        let body =
+            serde_json::to_string(&update).map_err(|error| Problem::internal(error.to_string()))?;
+        if body.len() > limits::MAX_UPDATE_BYTES {
+            // Defaults were written out; what is stored must still fit into a frame.
+            return Err(Problem::update_too_large(body.len()));
+        }
+        let fingerprint = Fingerprint::of(&body);
+        let refused = |_: LogError| {
+            Problem::unavailable("the hub's storage refused; nothing was stored, publish it again")
+        };
+        let known = log.find(&id).map_err(refused)?.filter(|_| !planted(Bug::AppendedTwice));
+        match known {
+            Some((seq, known)) if known == fingerprint || planted(Bug::BodyIgnored) => Ok(seq),
+            Some((seq, _)) => Err(Problem::conflict(format!(
+                "id `{id}` was published before with other content, as number {seq}; choose \
+                 another id"
+            ))),
+            None => {
+                let next = log.head().next();
+                let next = if planted(Bug::NumberLeftOut) { next.next() } else { next };
+                let record = Record::new(next, id, now, update);
+                log.append(&record, &body, &fingerprint).map_err(refused)?;
+                self.appended.push((record, body.len()));
+                Ok(next)
+            }
+        }
+    }
+}
+
+/// Drops what records make unnecessary, and what is beyond retention. What storage does not do
+/// now is only space, and the next update's turn.
+fn compact(now: Millis, appended: &[(Record, usize)], retention: Retention, log: &mut dyn Log) {
+    let dropped = appended.iter().filter_map(|(it, _)| compaction::superseded(log, it).ok());
+    let dropped: BTreeSet<Position> = dropped.flatten().collect();
+    if !dropped.is_empty() {
+        let _ = log.drop_entries(&dropped);
+    }
+    let _ = log.retain(now, retention);
+}

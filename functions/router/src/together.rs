@@ -1,0 +1,338 @@
+//! Requests to a hub that are made at the same time travel together.
+//!
+//! A hub is one object: what it can take in is bounded by how many requests reach it, and each
+//! costs more than the update in it. So while an exchange with a scope's hub is under way,
+//! what this isolate is asked for that scope waits, and all of it makes the next exchange.
+//! Who is alone is sent at once, and nobody waits for longer than one exchange before its own.
+//!
+//! On the platform an exchange belongs to the request that began it, and the others that
+//! travel in it must go on in their own contexts. What is right there, and was tried under load
+//! on workerd:
+//!
+//! * Each that waits has a promise of its own context, which the exchange's context fulfils:
+//!   the platform then continues the one that waits in the context that made the promise
+//!   (`handle_cross_request_promise_resolution`). Answers lie ready in memory by then. To await a
+//!   promise of another's context instead works too, until there is load.
+//! * That promise is of `Promise.withResolvers()`. One of `new Promise()` is made inline once V8
+//!   has optimized the code, after some ten thousand requests, and then has no context:
+//!   who waits for it goes on in a wrong one, where the platform refuses all I/O.
+//! * A request that waits for a promise alone counts as hung and is ended. So the promise has
+//!   a timer, which also bounds how long an answer is waited for.
+//! * Both promises, of an exchange's end and of a signal, are given to `waitUntil`: what others
+//!   depend on does not end with the client who happened to ask for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::iter::repeat_with;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use protocol::internal::{HubAnswer, HubAnswers};
+use protocol::{Millis, Problem};
+use serde_json::value::RawValue;
+use wasm_bindgen::prelude::*;
+use worker::js_sys::futures::{JsFuture, future_to_promise};
+use worker::js_sys::{Function, Promise};
+use worker::{Context, Date, Env};
+
+use crate::exchange::{Lost, exchange};
+
+/// Requests in one exchange, at most.
+const MAX_REQUESTS: usize = 64;
+/// Bytes of requests in one exchange, but for a single larger one.
+const MAX_BYTES: usize = 4 << 20;
+/// Milliseconds after which an exchange that was not heard of is given up: the platform has
+/// ended its context. A hub holds no answer back for as long, since those that wait for
+/// agents do not travel here.
+const PATIENCE: u16 = 30_000;
+
+/// What a request to the Worker has of the platform.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'c> {
+    /// The Worker's bindings.
+    pub(crate) env: &'c Env,
+    /// The request's context.
+    pub(crate) context: &'c Context,
+}
+
+/// What came of one request; an error if the answer is lost.
+type Outcome = Result<Result<HubAnswer, Problem>, Lost>;
+
+/// The place of one request, from when it is made until it is answered.
+#[derive(Default)]
+struct Seat {
+    /// When the exchange began that it travels in; none while it waits for one.
+    left: Cell<Option<Millis>>,
+    /// What came of it.
+    outcome: RefCell<Option<Outcome>>,
+    /// Wakes who waits in this seat.
+    signal: RefCell<Option<Function>>,
+}
+
+/// What waits, and what is under way, for one scope.
+#[derive(Default)]
+struct Traffic {
+    waiting: VecDeque<(Box<RawValue>, Rc<Seat>)>,
+    /// When the exchange began that is under way.
+    under_way: Option<Millis>,
+}
+
+thread_local! {
+    /// Of this isolate; scopes without traffic are not in here.
+    static TRAFFIC: RefCell<BTreeMap<String, Traffic>> = RefCell::default();
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// A promise with the function that fulfils it.
+    type Resolvers;
+
+    #[wasm_bindgen(js_namespace = Promise, js_name = withResolvers)]
+    fn with_resolvers() -> Resolvers;
+
+    #[wasm_bindgen(method, getter)]
+    fn promise(this: &Resolvers) -> Promise;
+
+    #[wasm_bindgen(method, getter)]
+    fn resolve(this: &Resolvers) -> Function;
+
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &Function, milliseconds: u16) -> JsValue;
+
+    #[wasm_bindgen(js_name = clearTimeout)]
+    fn clear_timeout(timer: &JsValue);
+}
+
+/// Asks a scope's hub `asked`, a `HubRequest` as JSON that is answered without delay, together
+/// with what others ask it at the same time.
+///
+/// # Errors
+/// The answer is lost.
+pub(crate) async fn ask(caller: Caller<'_>, scope: &str, asked: Box<RawValue>) -> Outcome {
+    let seat = Rc::<Seat>::default();
+    with(scope, |traffic| traffic.waiting.push_back((asked, Rc::clone(&seat))));
+    loop {
+        // In the exchange that this request begins there may be no room for itself.
+        if seat.left.get().is_none() && with(scope, |traffic| traffic.is_free(now())) {
+            begin(caller, scope).await;
+        } else {
+            seat.wait(caller.context).await;
+        }
+        if let Some(outcome) = seat.outcome.take() {
+            return outcome;
+        }
+        if seat.left.get().is_some_and(|left| is_given_up(left, now())) {
+            return Err(Lost);
+        }
+    }
+}
+
+/// Makes an exchange of what waits.
+async fn begin(Caller { env, context }: Caller<'_>, scope: &str) {
+    let began = now();
+    let (asked, seats): (Vec<_>, Vec<_>) =
+        with(scope, |traffic| traffic.board(began)).into_iter().unzip();
+    let (env, of) = (env.clone(), scope.to_owned());
+    let end = future_to_promise(AssertUnwindSafe(async move {
+        let answers = exchange(&env, &of, &asked).await;
+        end(&of, began, &seats, answers);
+        Ok(JsValue::UNDEFINED)
+    }));
+    keep_alive(context, &end);
+    // It is never rejected.
+    let _ = JsFuture::from(end).await;
+}
+
+/// An exchange has ended: hands out what came of it, and has somebody begin the next.
+fn end(scope: &str, began: Millis, seats: &[Rc<Seat>], answers: Result<HubAnswers, Lost>) {
+    let outcomes = match answers {
+        Ok(Ok(answers)) => answers.into_iter().map(Ok).collect(),
+        Ok(Err(problem)) => vec![Ok(Err(problem)); seats.len()],
+        Err(Lost) => vec![],
+    };
+    for (seat, outcome) in seats.iter().zip(outcomes.into_iter().chain(repeat_with(|| Err(Lost)))) {
+        seat.outcome.replace(Some(outcome));
+        seat.wake();
+    }
+    let next = TRAFFIC.with_borrow_mut(|all| {
+        let traffic = all.get_mut(scope)?;
+        // One that was given up has a successor.
+        traffic.under_way.take_if(|it| *it == began);
+        let next = traffic.waiting.front().map(|(_, seat)| Rc::clone(seat));
+        if traffic.under_way.is_none() && next.is_none() {
+            all.remove(scope);
+        }
+        next
+    });
+    if let Some(next) = next {
+        next.wake();
+    }
+}
+
+impl Seat {
+    /// Waits for a signal, or until patience ends.
+    async fn wait(&self, context: &Context) {
+        let resolvers = with_resolvers();
+        let (signal, fulfil) = (resolvers.promise(), resolvers.resolve());
+        let timer = set_timeout(&fulfil, PATIENCE);
+        self.signal.replace(Some(fulfil));
+        keep_alive(context, &signal);
+        // It is never rejected.
+        let _ = JsFuture::from(signal).await;
+        clear_timeout(&timer);
+    }
+
+    /// Wakes who waits here, if somebody does.
+    fn wake(&self) {
+        if let Some(signal) = self.signal.take() {
+            // It does not throw.
+            let _ = signal.call0(&JsValue::UNDEFINED);
+        }
+    }
+}
+
+impl Traffic {
+    /// True if an exchange may begin.
+    fn is_free(&self, now: Millis) -> bool {
+        self.under_way.is_none_or(|began| is_given_up(began, now))
+    }
+
+    /// Takes as many of those who wait as fit into one exchange, in the order of arrival.
+    fn board(&mut self, now: Millis) -> Vec<(Box<RawValue>, Rc<Seat>)> {
+        let mut bytes = 0_usize;
+        let fits = |(asked, _): &&(Box<RawValue>, Rc<Seat>)| {
+            bytes = bytes.saturating_add(asked.get().len());
+            bytes <= MAX_BYTES
+        };
+        let fitting = self.waiting.iter().take(MAX_REQUESTS).take_while(fits).count();
+        let boarding = fitting.max(1).min(self.waiting.len());
+        self.under_way = Some(now);
+        let boarded: Vec<_> = self.waiting.drain(..boarding).collect();
+        boarded.iter().for_each(|(_, seat)| seat.left.set(Some(now)));
+        boarded
+    }
+}
+
+fn is_given_up(began: Millis, now: Millis) -> bool {
+    now.since(began) >= u64::from(PATIENCE)
+}
+
+/// Keeps a request's context until a promise is fulfilled.
+fn keep_alive(context: &Context, promise: &Promise) {
+    // Refused only after the request's end.
+    let _ = context.as_ref().wait_until(promise);
+}
+
+fn with<T>(scope: &str, work: impl FnOnce(&mut Traffic) -> T) -> T {
+    TRAFFIC.with_borrow_mut(|all| match all.get_mut(scope) {
+        Some(traffic) => work(traffic),
+        None => work(all.entry(scope.to_owned()).or_default()),
+    })
+}
+
+fn now() -> Millis {
+    Millis(Date::now().as_millis())
+}
+
+#[cfg(all(test, target_arch = "wasm32"))]
+mod tests {
+    use futures::future::join_all;
+    use serde_json::value::to_raw_value;
+    use wasm_bindgen_test::wasm_bindgen_test;
+    use worker::js_sys::JSON;
+
+    use super::*;
+    use crate::in_node::{context, env_with_hub};
+
+    /// A hub that notes in `exchanges` how many requests each exchange has, and answers each with
+    /// the number it begins with. `instead` is what else it does.
+    fn hub(instead: &str) -> Env {
+        // Node 20 does not have it yet.
+        let polyfill = "Promise.withResolvers ??= () => {
+            const it = {};
+            it.promise = new Promise((resolve) => { it.resolve = resolve; });
+            return it;
+        }; globalThis.exchanges = []";
+        Function::new_no_args(polyfill).call0(&JsValue::NULL).unwrap();
+        env_with_hub(&format!(
+            "const asked = await request.json();
+            exchanges.push(asked.length);
+            {instead}
+            const answer = (number) => ({{ Ok: {{ appended: {{ seq: parseInt(number) }} }} }});
+            return Response.json({{ Ok: asked.map(answer) }});"
+        ))
+    }
+
+    fn exchanges() -> String {
+        let sizes = Function::new_no_args("return exchanges").call0(&JsValue::NULL).unwrap();
+        JSON::stringify(&sizes).unwrap().into()
+    }
+
+    /// What so many hear that ask at the same time: a number, a refusal's status, or nothing.
+    async fn ask_all(env: &Env, scope: &str, asked: Vec<Box<RawValue>>) -> Vec<Result<u64, u16>> {
+        let context = context();
+        let caller = Caller { env, context: &context };
+        let outcomes = join_all(asked.into_iter().map(|it| ask(caller, scope, it))).await;
+        assert!(TRAFFIC.with_borrow(BTreeMap::is_empty), "nothing is left");
+        let heard = |outcome: Outcome| match outcome {
+            Ok(Ok(HubAnswer::Appended { seq, .. })) => Ok(seq.0),
+            Ok(Ok(other)) => panic!("{other:?}"),
+            Ok(Err(problem)) => Err(problem.status),
+            Err(Lost) => Err(0),
+        };
+        outcomes.into_iter().map(heard).collect()
+    }
+
+    fn numbers(end: u64) -> Vec<Box<RawValue>> {
+        (0..end).map(|number| RawValue::from_string(number.to_string()).unwrap()).collect()
+    }
+
+    #[wasm_bindgen_test]
+    async fn the_first_is_sent_at_once_and_what_comes_meanwhile_travels_together() {
+        let heard = ask_all(&hub(""), "s", numbers(5)).await;
+        assert_eq!(heard, [Ok(0), Ok(1), Ok(2), Ok(3), Ok(4)]);
+        assert_eq!(exchanges(), "[1,4]");
+    }
+
+    #[wasm_bindgen_test]
+    async fn an_exchange_has_room_for_so_many_and_so_much() {
+        let heard = ask_all(&hub(""), "s", numbers(130)).await;
+        assert!(heard.into_iter().eq((0..130).map(Ok)));
+        assert_eq!(exchanges(), "[1,64,64,1]");
+
+        let large =
+            |number: u64| to_raw_value(&format!("{number} {}", "x".repeat(3_000_000))).unwrap();
+        let heard = ask_all(&hub(""), "s", (0..4).map(large).collect()).await;
+        assert!(heard.into_iter().eq((0..4).map(Ok)));
+        assert_eq!(exchanges(), "[1,1,1,1]");
+    }
+
+    #[wasm_bindgen_test]
+    async fn a_lost_answer_is_lost_for_who_travelled_together_and_for_nobody_else() {
+        let throws = hub("if (exchanges.length === 2) throw new Error('gone');");
+        let heard = ask_all(&throws, "s", numbers(66)).await;
+        assert_eq!(heard.first(), Some(&Ok(0)));
+        assert!(heard.iter().skip(1).take(64).all(|it| *it == Err(0)), "{heard:?}");
+        assert_eq!(heard.last(), Some(&Ok(65)));
+    }
+
+    #[wasm_bindgen_test]
+    async fn who_is_not_answered_hears_that_the_answer_is_lost() {
+        let heard = ask_all(&hub("asked.splice(2);"), "s", numbers(4)).await;
+        assert_eq!(heard, [Ok(0), Ok(1), Ok(2), Err(0)]);
+    }
+
+    #[wasm_bindgen_test]
+    async fn what_the_hub_refuses_as_a_whole_it_refuses_each() {
+        let refuses = "return Response.json({ Err: { status: 503, detail: 'no storage' } });";
+        assert_eq!(ask_all(&hub(refuses), "s", numbers(3)).await, [Err(503); 3]);
+    }
+
+    #[wasm_bindgen_test]
+    fn an_exchange_that_is_not_heard_of_is_given_up() {
+        let mut traffic = Traffic::default();
+        assert!(traffic.is_free(Millis(0)));
+        traffic.board(Millis(5));
+        assert!(!traffic.is_free(Millis(30_004)) && traffic.is_free(Millis(30_005)));
+    }
+}
