@@ -16,6 +16,7 @@
 //! | Which settings are there, from where? | [`settings`] |
 //! | Which commands? | [`cli`] |
 //! | How does anything here connect out? | [`http`] |
+//! | What is data while nobody looks into it? | [`json`] |
 
 pub mod cli;
 pub mod core;
@@ -23,6 +24,7 @@ pub mod decisions;
 pub mod engine;
 pub mod fetch;
 pub mod http;
+pub mod json;
 pub mod local_api;
 pub mod logging;
 pub mod policy;

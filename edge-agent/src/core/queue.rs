@@ -11,7 +11,6 @@
 //! what the store has, this job with it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use protocol::planted::{Bug, planted};
 use protocol::socket::Delivery;
@@ -23,6 +22,7 @@ use super::extent;
 use super::known::Known;
 use super::status::{Failure, Pending, PendingState};
 use crate::fetch::{FetchError, Source};
+use crate::json::Json;
 use crate::store::{Record, Tag};
 
 /// Fetches at one time.
@@ -59,7 +59,7 @@ pub struct Finished {
     /// True if no other job of the update is left.
     pub update_done: bool,
     /// Its data, if that was there.
-    pub data: Option<Arc<RawValue>>,
+    pub data: Option<Json>,
 }
 
 /// A fetch that failed.
@@ -98,9 +98,9 @@ enum State {
     /// To be fetched, not before this moment.
     Wanted(Millis),
     Fetching,
-    Ready(Arc<RawValue>),
+    Ready(Json),
     /// The store has it; whether the engine has is to be found out.
-    Recorded(Arc<RawValue>),
+    Recorded(Json),
 }
 
 /// The queue.
@@ -143,7 +143,7 @@ fn origin(url: &str) -> &str {
 }
 
 impl Job {
-    fn data(&self) -> Option<&Arc<RawValue>> {
+    fn data(&self) -> Option<&Json> {
         match &self.state {
             State::Ready(data) | State::Recorded(data) => Some(data),
             State::Wanted(_) | State::Fetching => None,
@@ -198,7 +198,7 @@ impl Queue {
                 continue;
             }
             self.last += 1;
-            let inline = entry.inline().map(|data| Arc::from(data.to_owned()));
+            let inline = entry.inline().map(|data| Json::from(data.to_owned()));
             let job = Job {
                 tag,
                 update: id.clone(),
@@ -307,7 +307,7 @@ impl Queue {
         let job = self.jobs.get_mut(&id)?;
         match result {
             Ok(data) => {
-                job.state = State::Ready(Arc::from(data));
+                job.state = State::Ready(data.into());
                 job.error = None;
                 self.bytes += job.bytes();
                 None
@@ -344,7 +344,7 @@ impl Queue {
                         tag: job.tag,
                         path: job.path.clone(),
                         save_method: job.save_method,
-                        data: Arc::clone(data),
+                        data: data.clone(),
                     };
                     self.writing = Some(id);
                     return Some(Ready { job: id, record });
@@ -367,7 +367,7 @@ impl Queue {
             return;
         }
         if let Some(job) = self.jobs.get_mut(&id)
-            && let Some(data) = job.data().map(Arc::clone)
+            && let Some(data) = job.data().cloned()
         {
             job.state = State::Recorded(data);
         }
@@ -411,7 +411,7 @@ impl Queue {
         let job = self.jobs.remove(&id)?;
         self.bytes = self.bytes.saturating_sub(job.bytes());
         let update_done = !self.has(job.tag.seq);
-        let data = job.data().map(Arc::clone);
+        let data = job.data().cloned();
         Some(Finished { tag: job.tag, update: job.update, path: job.path, update_done, data })
     }
 

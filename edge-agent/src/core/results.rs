@@ -2,7 +2,6 @@
 //! addresses in the update's `callback` (`spec/opal-protocol.md` §4.2, §4.3).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use protocol::Seq;
 use protocol::planted::{Bug, planted};
@@ -11,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::queue::{Finished, Queue};
 use super::subscription::Subscription;
+use crate::json::Json;
 use crate::store::Tag;
 
 /// Failures that are remembered, for receipts that are asked for later.
@@ -46,7 +46,7 @@ pub struct EntryReport {
     /// The entry, as it was delivered.
     pub entry: protocol::Entry,
     /// Its data, if it was there: inline, or fetched.
-    pub data: Option<Arc<RawValue>>,
+    pub data: Option<Json>,
     /// True if it took effect.
     pub saved: bool,
 }

@@ -2,11 +2,11 @@
 //! data and requests.
 
 use protocol::DataPath;
-use serde_json::value::RawValue;
 
 use super::*;
 use crate::{
     engine::{Engine as _, Write},
+    json::Json,
     policy::PolicyModule,
     runtime::waiting::tests::never,
 };
@@ -27,7 +27,7 @@ async fn start() -> String {
     let engine = Arc::new(RegorusEngine::new());
     let module = PolicyModule { id: "a.rego".to_owned(), rego: POLICY.to_owned() };
     engine.set_policies(&[module]).await.unwrap();
-    let data = RawValue::from_string(DATA.to_owned()).unwrap();
+    let data = Json::known(DATA.to_owned());
     engine.write(Write::Put { path: &DataPath::default(), data: &data }).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

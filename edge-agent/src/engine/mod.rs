@@ -5,13 +5,10 @@
 //! | How is a real OPA filled over its REST API? | `opa/` |
 //! | How does the embedded engine hold data and decide? | `regorus/` |
 
-use std::sync::Arc;
-
 use futures::future::BoxFuture;
 use protocol::DataPath;
-use serde_json::value::RawValue;
 
-use crate::policy::PolicyModule;
+use crate::{json::Json, policy::PolicyModule};
 
 pub mod opa;
 pub mod regorus;
@@ -27,14 +24,14 @@ pub enum Write<'a> {
         /// Where.
         path: &'a DataPath,
         /// The new document.
-        data: &'a RawValue,
+        data: &'a Json,
     },
     /// Applies a JSON Patch (RFC 6902): all of it, or nothing.
     Patch {
         /// What the operations' paths are relative to.
         path: &'a DataPath,
         /// The list of operations.
-        operations: &'a RawValue,
+        operations: &'a Json,
     },
 }
 
@@ -51,7 +48,7 @@ pub enum EngineError {
 }
 
 /// A place that the agent has written to, and the document there: none where nothing may be.
-pub type OwnedDocument = (DataPath, Option<Arc<RawValue>>);
+pub type OwnedDocument = (DataPath, Option<Json>);
 
 /// Whether an engine still holds what this run of the agent put into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::python_json;
 use crate::core::results::{EntryReport, UpdateReport};
 use crate::fetch::{FetchError, HttpFetcher};
+use crate::json::Json;
 
 /// Tries to reach one callback, as OPAL has it.
 const TRIES: usize = 5;
@@ -88,14 +89,14 @@ fn body(update_id: &str, entries: &[EntryReport]) -> Result<String, serde_json::
         entry: &entry.entry,
         fetched: entry.data.is_some(),
         saved: entry.saved,
-        hash: entry.data.as_deref().map(hash),
+        hash: entry.data.as_ref().map(hash),
     });
     let reports = parts.collect();
     serde_json::to_string(&Report { update_id, reports, policy_hash: None, user_data: Empty {} })
 }
 
 /// The hash that OPAL's client gives for the same data.
-fn hash(data: &RawValue) -> String {
+fn hash(data: &Json) -> String {
     use std::fmt::Write as _;
     let digest = Sha256::digest(python_json::dumps(data.get()));
     digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
@@ -139,6 +140,6 @@ mod tests {
     fn the_hash_is_opals() {
         // `spec/opal-protocol.md` §4.3.
         let opals = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
-        assert_eq!(hash(&raw("{ }")), opals);
+        assert_eq!(hash(&raw("{ }").into()), opals);
     }
 }

@@ -221,7 +221,7 @@ async fn prepare(
 }
 
 fn as_write(record: &Record) -> Write<'_> {
-    let (path, data) = (&record.path, &*record.data);
+    let (path, data) = (&record.path, &record.data);
     match record.save_method {
         SaveMethod::Put => Write::Put { path, data },
         SaveMethod::Patch => Write::Patch { path, operations: data },

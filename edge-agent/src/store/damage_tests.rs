@@ -88,8 +88,8 @@ fn another_versions_file_is_moved_aside() {
         transaction.commit().unwrap();
     };
     for (name, value, reason) in [
-        ("format", "2", "was written by a newer version"),
-        ("format", "0", "was written by an older version"),
+        ("format", "3", "was written by a newer version"),
+        ("format", "1", "was written by an older version"),
         ("format", "x", "is damaged"),
         ("mark", "{", "is damaged"),
         ("base_bytes", "-1", "is damaged"),

@@ -4,12 +4,12 @@
 //! at a time, only where a write goes into it. A write means what it means to the engines;
 //! it takes effect as a whole, or not at all.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use protocol::DataPath;
-use serde_json::value::RawValue;
 
 use super::text::{Parts, Text};
+use crate::json::Json;
 
 /// Why a write cannot be applied.
 pub(super) type Refused = String;
@@ -40,17 +40,17 @@ pub(super) enum Node {
 pub(super) enum Owned {
     /// Nothing may be there.
     Nothing,
-    /// The text that was there from the beginning.
-    Same(Arc<RawValue>),
+    /// A text that is in the store already, with its number there.
+    Stored(u64, Json),
     /// Another text.
-    New(Arc<RawValue>),
+    New(Json),
 }
 
 impl Owned {
-    pub(super) fn into_text(self) -> Option<Arc<RawValue>> {
+    pub(super) fn into_text(self) -> Option<Json> {
         match self {
             Self::Nothing => None,
-            Self::Same(text) | Self::New(text) => Some(text),
+            Self::Stored(_, text) | Self::New(text) => Some(text),
         }
     }
 }
@@ -63,8 +63,8 @@ impl Default for Document {
 
 impl Document {
     /// Puts back what [`Self::owned`] once returned. No place covers another.
-    pub(super) fn insert(&mut self, path: &DataPath, text: Option<Arc<RawValue>>) {
-        let node = text.map_or(Node::Gone, |text| Node::Text(Text::stored(text)));
+    pub(super) fn insert(&mut self, path: &DataPath, text: Option<Text>) {
+        let node = text.map_or(Node::Gone, Node::Text);
         let mut at = &mut self.root;
         for segment in path.segments() {
             let Node::Way(members) = at else { return };
@@ -74,8 +74,7 @@ impl Document {
     }
 
     /// Replaces the document at `path`, making the objects that lead there.
-    pub(super) fn put(&mut self, path: &DataPath, data: Arc<RawValue>) -> Result<(), Refused> {
-        let text = Text::new(data);
+    pub(super) fn put(&mut self, path: &DataPath, text: Text) -> Result<(), Refused> {
         let Some((last, parents)) = path.segments().split_last() else {
             self.root = match () {
                 () if text.is_object() => Node::Text(text),
@@ -127,9 +126,11 @@ fn collect(node: Node, path: &DataPath, owned: &mut Vec<(DataPath, Owned)>) {
             return;
         }
         Node::Gone => Owned::Nothing,
-        Node::Text(text) if text.is_stored() => Owned::Same(text.into_raw()),
-        Node::Text(text) => Owned::New(text.into_raw()),
-        Node::Object(_) | Node::Array(_) => Owned::New(node.to_raw()),
+        Node::Text(text) => match text.stored_as() {
+            Some(number) => Owned::Stored(number, text.into_json()),
+            None => Owned::New(text.into_json()),
+        },
+        Node::Object(_) | Node::Array(_) => Owned::New(node.to_json()),
     };
     owned.push((path.clone(), found));
 }
@@ -210,11 +211,11 @@ impl Node {
         }
     }
 
-    pub(super) fn to_raw(&self) -> Arc<RawValue> {
+    pub(super) fn to_json(&self) -> Json {
         let mut text = String::new();
         self.write(&mut text);
         // Texts put together as JSON wants it are JSON.
-        RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned()).into()
+        Json::known(text)
     }
 
     fn write(&self, to: &mut String) {

@@ -2,13 +2,12 @@
 
 use protocol::DataPath;
 use regorus::Value;
-use serde_json::value::RawValue;
 
 use super::*;
 use crate::engine::{Engine as _, EngineError, RegorusEngine, Write};
 
-fn raw(text: &str) -> Arc<RawValue> {
-    RawValue::from_string(text.to_owned()).unwrap().into()
+fn json(text: &str) -> Json {
+    Json::known(text.to_owned())
 }
 
 fn path(text: &str) -> DataPath {
@@ -16,7 +15,7 @@ fn path(text: &str) -> DataPath {
 }
 
 fn put(document: &mut Document, at: &str, text: &str) {
-    document.put(&path(at), raw(text)).unwrap();
+    document.put(&path(at), Text::new(json(text))).unwrap();
 }
 
 /// The places and their texts; `-` where nothing may be.
@@ -45,7 +44,7 @@ fn what_was_written_is_owned_and_nothing_else() {
     expect(&document, &[("/a", "[1]"), ("/b", "{}")]);
     put(&mut document, "/", "[1e3]");
     expect(&document, &[("/", r#"{"items":[1e3]}"#)]);
-    assert!(document.put(&path("/"), raw("5")).is_err());
+    assert!(document.put(&path("/"), Text::new(json("5"))).is_err());
 }
 
 #[test]
@@ -53,10 +52,10 @@ fn a_patch_of_what_is_not_ours_owns_only_what_it_writes() {
     let mut document = Document::default();
     let operations =
         r#"[{"op":"add","path":"/x~1y","value":{"k":1}},{"op":"add","path":"/z","value":0.10}]"#;
-    document.patch(&path("/"), &raw(operations)).unwrap();
+    document.patch(&path("/"), operations).unwrap();
     expect(&document, &[("/x/y", r#"{"k":1}"#), ("/z", "0.10")]);
     assert_eq!(document.clone().owned()[0].0.segments(), ["x/y"]);
-    document.patch(&path("/"), &raw(r#"[{"op":"remove","path":"/z"}]"#)).unwrap();
+    document.patch(&path("/"), r#"[{"op":"remove","path":"/z"}]"#).unwrap();
     expect(&document, &[("/x/y", r#"{"k":1}"#), ("/z", "-")]);
     put(&mut document, "/z/a", "1");
     expect(&document, &[("/x/y", r#"{"k":1}"#), ("/z", r#"{"a":1}"#)]);
@@ -65,12 +64,12 @@ fn a_patch_of_what_is_not_ours_owns_only_what_it_writes() {
 #[test]
 fn an_insert_puts_back_what_was_owned_and_knows_what_is_new() {
     let mut document = Document::default();
-    document.insert(&path("/a/b"), Some(raw("1")));
-    document.insert(&path("/a/c"), Some(raw(r#"{"k":1}"#)));
+    document.insert(&path("/a/b"), Some(Text::stored(json("1"), 7)));
+    document.insert(&path("/a/c"), Some(Text::stored(json(r#"{"k":1}"#), 8)));
     document.insert(&path("/a/d"), None);
     put(&mut document, "/a/c/l", "2");
     let owned = document.owned();
-    assert!(matches!(&owned[0].1, Owned::Same(text) if text.get() == "1"));
+    assert!(matches!(&owned[0].1, Owned::Stored(7, text) if text.get() == "1"));
     assert!(matches!(&owned[1].1, Owned::New(text) if text.get() == r#"{"k":1,"l":2}"#));
     assert!(matches!(&owned[2].1, Owned::Nothing));
 }
@@ -137,13 +136,13 @@ async fn every_write_means_what_it_means_to_the_embedded_engine() {
             let (at, text) = (path(&random.path()), random.value());
             let operations = random.operations();
             let (theirs, ours) = if random.below(3) == 0 {
-                let data = raw(text);
+                let data = json(text);
                 let put = Write::Put { path: &at, data: &data };
-                (engine.write(put).await, document.put(&at, raw(text)))
+                (engine.write(put).await, document.put(&at, Text::new(json(text))))
             } else {
-                let operations = raw(&operations);
+                let operations = json(&operations);
                 let patch = Write::Patch { path: &at, operations: &operations };
-                (engine.write(patch).await, document.patch(&at, &operations))
+                (engine.write(patch).await, document.patch(&at, operations.get()))
             };
             let context = format!("seed {seed}, {at}: {operations} {theirs:?} {ours:?}");
             assert_eq!(theirs.is_ok(), ours.is_ok(), "{context}");
@@ -153,14 +152,14 @@ async fn every_write_means_what_it_means_to_the_embedded_engine() {
             } else {
                 refused += 1;
             }
-            let whole = document.clone().root.into_document().to_raw();
+            let whole = document.clone().root.into_document().to_json();
             let there = Value::from_json_str(whole.get()).unwrap();
             assert_eq!(engine.decide(&[], None), Ok(Some(there)), "{context}");
         }
         // What is kept is all that is needed to make it again.
         let mut again = Document::default();
         for (path, owned) in document.clone().owned() {
-            again.insert(&path, owned.into_text());
+            again.insert(&path, owned.into_text().map(Text::new));
         }
         assert_eq!(owned(&again), owned(&document));
     }

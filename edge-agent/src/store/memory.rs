@@ -5,7 +5,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Record, State, TAIL_BYTES, TAIL_RECORDS, Tag, apply, document::Document, texts};
+use super::{
+    Record, State, TAIL_BYTES, TAIL_RECORDS, Tag, apply, document::Document, text::Text, texts,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct MemoryStore(Mutex<Inner>);
@@ -45,7 +47,7 @@ impl MemoryStore {
         inner.fold();
         let mut document = inner.base.clone();
         if let Some(last) = last {
-            match apply(&mut document, &last.path, last.save_method, &last.data) {
+            match apply(&mut document, &last.path, last.save_method, Text::new(last.data.clone())) {
                 Ok(()) => {
                     inner.tail_bytes = size(&last);
                     inner.tail.push(last);
@@ -68,7 +70,12 @@ impl Inner {
     fn fold(&mut self) {
         self.tail_bytes = 0;
         for record in mem::take(&mut self.tail) {
-            let done = apply(&mut self.base, &record.path, record.save_method, &record.data);
+            let done = apply(
+                &mut self.base,
+                &record.path,
+                record.save_method,
+                Text::new(record.data.clone()),
+            );
             if let Err(why) = done {
                 self.refused.push((record.tag, why));
             }

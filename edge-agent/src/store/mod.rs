@@ -7,26 +7,29 @@
 //! | question | file |
 //! |---|---|
 //! | What can be asked of a store? | this one |
-//! | How is it kept in a file, and what if the file is no good? | `file.rs`, `opening.rs` |
+//! | How is it kept in a file, and what if the file is no good? | `file.rs`, `tables.rs`, `opening.rs` |
 //! | How is it kept without one? | `memory.rs` |
 //! | What do all writes together make? | `document.rs`, `patch.rs`, `text.rs` |
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use protocol::{DataPath, SaveMethod, Seq, topic::TopicSet};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 mod document;
 mod file;
 mod memory;
 mod opening;
 mod patch;
+mod tables;
 mod text;
 
 use document::Document;
 use file::FileStore;
 use memory::MemoryStore;
+use text::Text;
+
+use crate::json::Json;
 
 /// Bytes of records, beyond the bytes of the documents, above which records are folded into
 /// documents. So a byte is folded a bounded number of times on average, however large the
@@ -57,7 +60,7 @@ pub struct Record {
     /// Replace, or patch.
     pub save_method: SaveMethod,
     /// The document, or the list of operations.
-    pub data: Arc<RawValue>,
+    pub data: Json,
 }
 
 /// Where the agent stands in the hub's log. What is kept may lag behind: a record above the
@@ -118,7 +121,7 @@ pub struct Written {
 pub struct State {
     /// The places that were written to, none of which covers another, and the document of
     /// each; none where nothing may be, since a patch removed it.
-    pub owned: Vec<(DataPath, Option<Arc<RawValue>>)>,
+    pub owned: Vec<(DataPath, Option<Json>)>,
     /// Records that cannot be applied, such as a patch of what is not there, and why. They
     /// are out of the store.
     pub refused: Vec<(Tag, String)>,
@@ -243,15 +246,15 @@ fn apply(
     document: &mut Document,
     path: &DataPath,
     save_method: SaveMethod,
-    data: &Arc<RawValue>,
+    data: Text,
 ) -> Result<(), String> {
     match save_method {
-        SaveMethod::Put => document.put(path, Arc::clone(data)),
-        SaveMethod::Patch => document.patch(path, data),
+        SaveMethod::Put => document.put(path, data),
+        SaveMethod::Patch => document.patch(path, data.get()),
     }
 }
 
-fn texts(document: Document) -> Vec<(DataPath, Option<Arc<RawValue>>)> {
+fn texts(document: Document) -> Vec<(DataPath, Option<Json>)> {
     document.owned().into_iter().map(|(path, owned)| (path, owned.into_text())).collect()
 }
 

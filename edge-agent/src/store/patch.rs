@@ -8,6 +8,7 @@ use super::{
     document::{Document, Node, Refused, index},
     text::Text,
 };
+use crate::json::Json;
 
 /// An operation as it is written.
 #[derive(Deserialize)]
@@ -50,8 +51,8 @@ enum Undo {
 
 impl Document {
     /// Applies a patch to what is at `path`: all of it, or nothing.
-    pub(super) fn patch(&mut self, path: &DataPath, operations: &RawValue) -> Result<(), Refused> {
-        let operations: Vec<Operation<'_>> = serde_json::from_str(operations.get())
+    pub(super) fn patch(&mut self, path: &DataPath, operations: &str) -> Result<(), Refused> {
+        let operations: Vec<Operation<'_>> = serde_json::from_str(operations)
             .map_err(|error| format!("not a list of JSON Patch operations: {error}"))?;
         let base = path.segments();
         if self.root.at(base)?.is_none() {
@@ -112,7 +113,7 @@ impl Document {
             }
             Op::Test => {
                 let (expected, found) = (value()?, self.copy(&path)?);
-                if same(&found.to_raw(), &expected.to_raw()) {
+                if same(&found.to_json(), &expected.to_json()) {
                     return Ok(());
                 }
                 Err(format!("{} is not what the test expects", pointer(&path)))
@@ -212,8 +213,8 @@ impl Document {
 }
 
 /// True if both texts stand for the same value.
-fn same(left: &RawValue, right: &RawValue) -> bool {
-    let read = |text: &RawValue| regorus::Value::from_json_str(text.get()).ok();
+fn same(left: &Json, right: &Json) -> bool {
+    let read = |text: &Json| regorus::Value::from_json_str(text.get()).ok();
     read(left).is_some_and(|left| Some(left) == read(right))
 }
 

@@ -18,7 +18,7 @@ pub(super) fn tag(seq: u64) -> Tag {
 }
 
 fn record(seq: u64, at: &str, save_method: SaveMethod, data: &str) -> Record {
-    let data = RawValue::from_string(data.to_owned()).unwrap().into();
+    let data = Json::known(data.to_owned());
     Record { tag: tag(seq), path: path(at), save_method, data }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn open(dir: &TempDir) -> (Store, Opened) {
 pub(super) fn owned(store: &Store) -> Vec<(String, String)> {
     let state = store.state().unwrap();
     assert_eq!(state.refused, []);
-    let text = |text: Option<Arc<RawValue>>| text.map_or("-".to_owned(), |it| it.get().to_owned());
+    let text = |text: Option<Json>| text.map_or("-".to_owned(), |it| it.get().to_owned());
     state.owned.into_iter().map(|(path, data)| (path.to_string(), text(data))).collect()
 }
 
@@ -173,6 +173,47 @@ fn folding_loses_no_write_and_no_tag_above_the_cursor() {
     assert_eq!(opened.written, []);
     assert_eq!(owned(&store)[0], before[0]);
     assert_eq!(owned(&store)[1].1.len(), filler.len() + 2);
+}
+
+/// A string of so many bytes, of characters of several bytes.
+fn long(bytes: usize) -> String {
+    format!("\"x{}\"", "é世🌻".repeat(bytes / 9))
+}
+
+/// The bytes of all texts that a store's file has.
+fn kept_bytes(dir: &TempDir) -> usize {
+    let database = redb::Database::open(dir.path().join("state.redb")).unwrap();
+    let table = redb::TableDefinition::<(u64, u32), &[u8]>::new("texts");
+    let texts = redb::ReadableDatabase::begin_read(&database).unwrap().open_table(table).unwrap();
+    let rows = redb::ReadableTable::iter(&texts).unwrap();
+    rows.map(|row| row.unwrap().1.value().len()).sum()
+}
+
+#[test]
+fn a_document_is_kept_once_however_often_it_is_folded_moved_and_copied() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(&dir);
+    // Each of these is more than what came before, so that all that came before is folded.
+    let fold = |store: &Store, seq: u64, bytes: usize| {
+        store.append(&put(seq, "/pad", &long(bytes)), &mark(seq)).unwrap();
+        wait_for_folding(store);
+    };
+    let document = long(2 << 20);
+    store.append(&put(1, "/a", &document), &mark(1)).unwrap();
+    fold(&store, 2, 4 << 20);
+    let both = r#"[{"op":"copy","from":"/a","path":"/b"},{"op":"move","from":"/a","path":"/c"}]"#;
+    store.append(&patch(3, "/", both), &mark(3)).unwrap();
+    fold(&store, 4, 8 << 20);
+    store.append(&put(5, "/b", "1"), &mark(5)).unwrap();
+    fold(&store, 6, 16 << 20);
+    drop(store);
+    let (store, _) = open(&dir);
+    let pad = long(16 << 20);
+    expect(&store, &[("/a", "-"), ("/b", "1"), ("/c", &document), ("/pad", &pad)]);
+    drop(store);
+    // The pad before the last one is a document still; the last one is a record.
+    let expected = document.len() + 1 + long(8 << 20).len() + pad.len();
+    assert_eq!(kept_bytes(&dir), expected);
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! A piece of JSON text that shares the memory of the text it was cut from.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range};
 
 use serde_json::value::RawValue;
+
+use crate::json::Json;
 
 /// One JSON value as it was written, without space around it.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
-    whole: Arc<RawValue>,
+    whole: Json,
     range: Range<usize>,
-    stored: bool,
+    /// The number that the whole has in the store, if it is there.
+    stored: Option<u64>,
 }
 
 /// The members of an object, or the elements of an array, each still as text.
@@ -19,18 +22,18 @@ pub(super) enum Parts {
 }
 
 impl Text {
-    pub(super) fn new(whole: Arc<RawValue>) -> Self {
+    pub(super) fn new(whole: Json) -> Self {
         let range = 0..whole.get().len();
-        Self { whole, range, stored: false }
+        Self { whole, range, stored: None }
     }
 
-    /// A text that is in the store already.
-    pub(super) fn stored(whole: Arc<RawValue>) -> Self {
-        Self { stored: true, ..Self::new(whole) }
+    /// A text that is in the store already, with its number there.
+    pub(super) fn stored(whole: Json, number: u64) -> Self {
+        Self { stored: Some(number), ..Self::new(whole) }
     }
 
-    /// True for what [`Self::stored`] made, as long as it is whole.
-    pub(super) fn is_stored(&self) -> bool {
+    /// The number of what [`Self::stored`] made, as long as it is whole.
+    pub(super) fn stored_as(&self) -> Option<u64> {
         self.stored
     }
 
@@ -47,13 +50,12 @@ impl Text {
     }
 
     /// The text on its own: nothing is copied if nothing was cut off.
-    pub(super) fn into_raw(self) -> Arc<RawValue> {
+    pub(super) fn into_json(self) -> Json {
         if self.range.len() == self.whole.get().len() {
             return self.whole;
         }
         // A piece of JSON that was read as a value is one.
-        let piece = RawValue::from_string(self.get().to_owned());
-        piece.map_or_else(|_| self.whole, Arc::from)
+        Json::known(self.get().to_owned())
     }
 
     /// Reads one level; none if it has no parts. Of members with one name the last counts,
@@ -78,7 +80,7 @@ impl Text {
     fn cut(&self, part: &RawValue) -> Self {
         let start = part.get().as_ptr().addr().wrapping_sub(self.whole.get().as_ptr().addr());
         let range = start..start.wrapping_add(part.get().len());
-        Self { whole: Arc::clone(&self.whole), range, stored: false }
+        Self { whole: self.whole.clone(), range, stored: None }
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     fn text(json: &str) -> Text {
-        Text::new(RawValue::from_string(json.to_owned()).unwrap().into())
+        Text::new(Json::known(json.to_owned()))
     }
 
     #[test]
@@ -100,14 +102,14 @@ mod tests {
         let found: Vec<&str> = elements.iter().map(Text::get).collect();
         assert_eq!(found, ["1e2", r#"{"k" : { } }"#]);
         let Some(Parts::Members(inner)) = elements[1].split().unwrap() else { panic!() };
-        assert_eq!(inner["k"].clone().into_raw().get(), "{ }");
+        assert_eq!(inner["k"].clone().into_json().get(), "{ }");
         assert!(members["b"].split().unwrap().is_none());
     }
 
     #[test]
     fn a_whole_text_is_not_copied() {
-        let raw: Arc<RawValue> = RawValue::from_string("[1]".to_owned()).unwrap().into();
-        assert!(Arc::ptr_eq(&Text::new(Arc::clone(&raw)).into_raw(), &raw));
+        let whole = Json::known("[1]".to_owned());
+        assert!(Text::new(whole.clone()).into_json().is_same(&whole));
     }
 
     #[test]

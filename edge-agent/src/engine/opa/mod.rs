@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
-use crate::{http::HttpError, policy::PolicyModule, settings::Secret};
+use crate::{http::HttpError, json::Json, policy::PolicyModule, settings::Secret};
 
 mod call;
 mod marker;
@@ -51,7 +51,7 @@ impl OpaEngine {
         })
     }
 
-    async fn put(&self, path: &DataPath, data: &RawValue) -> Result<(), EngineError> {
+    async fn put(&self, path: &DataPath, data: &Json) -> Result<(), EngineError> {
         if path.is_root() {
             return self.put_root(data).await;
         }
@@ -69,7 +69,7 @@ impl OpaEngine {
         self.mark_again_if_touched(path).await
     }
 
-    async fn put_root(&self, data: &RawValue) -> Result<(), EngineError> {
+    async fn put_root(&self, data: &Json) -> Result<(), EngineError> {
         let document = match data.get().as_bytes().first() {
             Some(b'{') => data.get().to_owned(),
             // As OPAL's client does.
@@ -87,7 +87,7 @@ impl OpaEngine {
         if taken.is_ok_and(|taken| taken.girasol.is_some()) { self.mark().await } else { Ok(()) }
     }
 
-    async fn patch(&self, path: &DataPath, operations: &RawValue) -> Result<(), EngineError> {
+    async fn patch(&self, path: &DataPath, operations: &Json) -> Result<(), EngineError> {
         self.transact(&patch::below(path, operations.get())?).await?;
         self.mark_again_if_touched(path).await
     }

@@ -108,8 +108,8 @@ async fn start() -> (Shared, OpaEngine) {
     (opa, OpaEngine::new(url, token).unwrap())
 }
 
-fn raw(text: &str) -> Box<RawValue> {
-    RawValue::from_string(text.to_owned()).unwrap()
+fn json(text: &str) -> Json {
+    Json::known(text.to_owned())
 }
 
 fn path(text: &str) -> DataPath {
@@ -121,14 +121,14 @@ fn module(id: &str) -> PolicyModule {
 }
 
 async fn put(engine: &OpaEngine, at: &str, data: &str) -> Result<(), EngineError> {
-    engine.write(Write::Put { path: &path(at), data: &raw(data) }).await
+    engine.write(Write::Put { path: &path(at), data: &json(data) }).await
 }
 
 #[tokio::test]
 async fn data_goes_verbatim_to_its_escaped_path_with_the_token() {
     let (opa, engine) = start().await;
     put(&engine, "/users/a b", r#"{"n":1.0}"#).await.unwrap();
-    let operations = raw(r#"[{"op":"add","path":"/x","value":1.0}]"#);
+    let operations = json(r#"[{"op":"add","path":"/x","value":1.0}]"#);
     let write = Write::Patch { path: &path("/users"), operations: &operations };
     engine.write(write).await.unwrap();
     assert_eq!(
@@ -220,7 +220,7 @@ async fn a_write_over_the_marker_is_followed_by_the_marker() {
     assert!(marked(&opa));
     put(&engine, "/", r#"{"own":{"girasol":1}}"#).await.unwrap();
     assert!(!marked(&opa));
-    let write = Write::Patch { path: &path("/"), operations: &raw("[]") };
+    let write = Write::Patch { path: &path("/"), operations: &json("[]") };
     engine.write(write).await.unwrap();
     assert!(marked(&opa));
 }

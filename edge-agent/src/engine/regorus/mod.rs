@@ -28,7 +28,6 @@ use std::{
 use futures::future::BoxFuture;
 use protocol::DataPath;
 use regorus::{Value, utils::limits::ExecutionTimerConfig};
-use serde_json::value::RawValue;
 
 use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
 use crate::policy::PolicyModule;
@@ -97,7 +96,7 @@ impl Inner {
         drop(old);
     }
 
-    fn put(&self, path: &[String], text: &RawValue) -> Result<(), Refused> {
+    fn put(&self, path: &[String], text: &str) -> Result<(), Refused> {
         let mut value = read::read(text, read::LEVELS)?;
         if path.is_empty() && matches!(value, Value::Array(_)) {
             // As OPAL's client does.
@@ -135,8 +134,8 @@ impl Inner {
         Some(allowed.and_then(|()| document::put(&mut snapshot.data, path, value.clone())))
     }
 
-    fn patch(&self, path: &[String], operations: &RawValue) -> Result<(), Refused> {
-        let patch = Patch::parse(operations.get())?;
+    fn patch(&self, path: &[String], operations: &str) -> Result<(), Refused> {
+        let patch = Patch::parse(operations)?;
         let _turn = lock(&self.turn);
         let current = self.current();
         let mut data = current.data.clone();
@@ -220,9 +219,9 @@ impl Engine for RegorusEngine {
             Write::Patch { path, operations } => (false, path, operations),
         };
         let here = text.get().len() <= READ_ELSEWHERE_BYTES;
-        let (path, text) = (path.segments().to_vec(), text.to_owned());
+        let (path, text) = (path.segments().to_vec(), text.clone());
         Box::pin(self.run(here, move |inner| {
-            if is_put { inner.put(&path, &text) } else { inner.patch(&path, &text) }
+            if is_put { inner.put(&path, text.get()) } else { inner.patch(&path, text.get()) }
         }))
     }
 

@@ -100,7 +100,7 @@ impl Written<'_> {
         let path = segments(&self.path)?;
         let value = || {
             let text = self.value.ok_or("it needs a `value`")?;
-            read::read(text, read::LEVELS).map_err(|_| "its `value` is nested too deeply")
+            read::read(text.get(), read::LEVELS).map_err(|_| "its `value` is nested too deeply")
         };
         let from = || match &self.from {
             Some(from) => segments(from),

@@ -1,217 +1,273 @@
 //! JSON text straight into a [`Value`]: what `Value::from_json_str` makes of it, in a third
-//! of the time and with one copy of strings that repeat.
+//! of the time, and with one copy of strings, lists and names that repeat.
 //!
-//! Most of the time goes into allocations, so a large document is read on two threads, which
-//! have an allocator's arena each.
+//! Most of the time goes into memory: each page of it that is touched for the first time costs
+//! as much as reading a hundred bytes. So nothing is copied that need not be, and a large
+//! document is read on two threads: one takes it apart, and both read the parts.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    fmt, hint, mem,
+    sync::{Arc, Mutex, mpsc},
+    thread,
+};
 
 use regorus::Value;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::document::Refused;
+use super::{document::Refused, lock};
+
+mod seen;
+
+use seen::Seen;
 
 /// Levels of a document that is written. It is what `Value::from_json_str` reads.
 pub(super) const LEVELS: usize = 127;
 
 /// Documents larger than this are read on two threads.
 pub(super) const SPLIT_BYTES: usize = 1 << 20;
-/// Strings that are remembered, to be used again; a power of two.
-const REMEMBERED: usize = 2_048;
-/// Longer strings are not remembered.
-const REMEMBERED_BYTES: usize = 32;
+/// Bytes that values take for each byte of their text, about.
+const VALUE_BYTES: usize = 5;
+/// Bytes of the parts that a thread takes at one time.
+const BATCH_BYTES: usize = 32 << 10;
 
 /// Reads a document of at most so many levels.
 ///
 /// # Errors
 /// It has more levels, a number that is too large, or a string that is not Unicode.
-pub(super) fn read(text: &RawValue, levels: usize) -> Result<Value, Refused> {
-    let text = text.get();
-    let read = match split(text) {
-        None => read_here(text, levels).map(Parts::into_value),
-        Some((first, second)) => read_both(&first, &second, levels),
-    };
+pub(super) fn read(text: &str, levels: usize) -> Result<Value, Refused> {
+    let read = read_part(text, &mut Seen::default(), levels);
     read.map_err(|_| "the data is nested too deeply, or not JSON".to_owned())
 }
 
-fn read_here(text: &str, levels: usize) -> serde_json::Result<Parts> {
+fn read_part(text: &str, seen: &mut Seen, levels: usize) -> serde_json::Result<Value> {
+    if text.len() >= SPLIT_BYTES && text.starts_with(['{', '[']) {
+        return read_apart(text, levels);
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     // It would count from its own number.
     deserializer.disable_recursion_limit();
-    let mut strings = Strings::default();
-    let parts = Reader { strings: &mut strings, levels }.deserialize(&mut deserializer)?;
+    let value = Reader { seen, levels }.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(parts)
+    Ok(value)
 }
 
-fn read_both(first: &str, second: &str, levels: usize) -> serde_json::Result<Value> {
-    let (first, second) = thread::scope(|scope| {
-        let second = scope.spawn(|| read_here(second, levels));
-        let first = read_here(first, levels);
-        (first, second.join())
+// === two threads ===
+
+/// Some parts of an array or object as text, and the number of the first.
+type Batch<'t> = (usize, Vec<&'t RawValue>);
+
+/// The same as values.
+type Values = Vec<(usize, Vec<Value>)>;
+
+/// Reads an array or object: this thread takes it apart, and both read the parts.
+fn read_apart(text: &str, levels: usize) -> serde_json::Result<Value> {
+    let levels = levels.checked_sub(1).ok_or_else(|| Error::custom("nested too deeply"))?;
+    let (sender, receiver) = mpsc::channel();
+    let batches = Mutex::new(receiver);
+    let (names, mine, theirs) = thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            grow_heap(text.len());
+            read_batches(&batches, levels)
+        });
+        grow_heap(text.len());
+        let names = take_apart(text, sender);
+        (names, read_batches(&batches, levels), other.join())
     });
-    let second = second.unwrap_or_else(|_| Err(Error::custom("the reader broke")));
-    let parts = match (first?, second?) {
-        (Parts::Elements(first), Parts::Elements(second)) => {
-            Parts::Elements([first, second].concat())
-        }
-        (Parts::Members(mut first), Parts::Members(second)) => {
-            first.extend(second);
-            Parts::Members(first)
-        }
-        _ => return Err(Error::custom("two halves of one document differ in kind")),
+    let theirs = theirs.unwrap_or_else(|_| Err(Error::custom("the reader broke")));
+    let (names, mut read) = (names?, mine?);
+    read.append(&mut theirs?);
+    read.sort_unstable_by_key(|(first, _)| *first);
+    let mut values = read.into_iter().flat_map(|(_, values)| values);
+    let Some(mut members) = names else {
+        return Ok(Value::from(values.collect::<Vec<Value>>()));
     };
-    Ok(parts.into_value())
-}
-
-/// What a value is made of: two of them can be made one.
-enum Parts {
-    Scalar(Value),
-    Elements(Vec<Value>),
-    Members(Vec<(Value, Value)>),
-}
-
-impl Parts {
-    fn into_value(self) -> Value {
-        match self {
-            Self::Scalar(value) => value,
-            Self::Elements(mut elements) => {
-                elements.shrink_to_fit();
-                Value::from(elements)
-            }
-            // Of members with one name the last stays.
-            Self::Members(members) => Value::from(BTreeMap::from_iter(members)),
+    // In the order of their numbers if the names are in order, as they mostly are.
+    let mut values: Vec<Value> = values.by_ref().collect();
+    for member in members.values_mut() {
+        let number = member.as_u64().ok().and_then(|number| usize::try_from(number).ok());
+        if let Some(value) = number.and_then(|number| values.get_mut(number)) {
+            *member = mem::replace(value, Value::Null);
         }
+    }
+    Ok(Value::from(members))
+}
+
+/// Reads batches until there are no more.
+fn read_batches(
+    batches: &Mutex<mpsc::Receiver<Batch<'_>>>,
+    levels: usize,
+) -> serde_json::Result<Values> {
+    let (mut seen, mut read) = (Seen::default(), Values::new());
+    loop {
+        let next = lock(batches).recv();
+        let Ok((first, parts)) = next else { return Ok(read) };
+        let values = parts.into_iter().map(|part| read_part(part.get(), &mut seen, levels));
+        read.push((first, values.collect::<serde_json::Result<_>>()?));
     }
 }
 
-/// Cuts a large array or object in two at a comma between its parts. The text is JSON.
-fn split(text: &str) -> Option<(String, String)> {
-    if text.len() < SPLIT_BYTES {
-        return None;
-    }
-    // A cut near the end would cost a copy of nearly everything, and save nothing.
-    split_from(text, text.len() / 2).filter(|(first, _)| first.len() < text.len() / 4 * 3)
+/// Sends the parts of an array or object. Of an object, returns each name with the number of
+/// the part that is its value.
+fn take_apart<'t>(
+    text: &'t str,
+    batches: mpsc::Sender<Batch<'t>>,
+) -> serde_json::Result<Option<BTreeMap<Value, Value>>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let mut parts = Parts { batches, batch: vec![], bytes: 0, taken: 0 };
+    let names = deserializer.deserialize_any(&mut parts)?;
+    deserializer.end()?;
+    parts.send();
+    drop(parts);
+    // Of members with one name the last stays.
+    let numbered = |names: Vec<Value>| names.into_iter().zip((0_u64..).map(Value::from)).collect();
+    Ok(names.map(numbered))
 }
 
-/// Cuts at the first such comma from `middle` on.
-fn split_from(text: &str, middle: usize) -> Option<(String, String)> {
-    let (open, close) = match text.as_bytes().first()? {
-        b'{' => ('{', '}'),
-        b'[' => ('[', ']'),
-        _ => return None,
-    };
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    let comma = text.bytes().enumerate().find_map(|(at, byte)| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b',' if depth == 1 && at >= middle => return Some(at),
-            _ => {}
+/// Collects parts, and sends them.
+struct Parts<'t> {
+    batches: mpsc::Sender<Batch<'t>>,
+    batch: Vec<&'t RawValue>,
+    bytes: usize,
+    taken: usize,
+}
+
+impl<'t> Parts<'t> {
+    fn take(&mut self, part: &'t RawValue) {
+        self.bytes += part.get().len();
+        self.batch.push(part);
+        self.taken += 1;
+        if self.bytes >= BATCH_BYTES {
+            self.send();
         }
-        None
-    })?;
-    let (first, second) = (text.get(..comma)?, text.get(comma + 1..)?);
-    Some((format!("{first}{close}"), format!("{open}{second}")))
+    }
+
+    fn send(&mut self) {
+        let batch = mem::take(&mut self.batch);
+        self.bytes = 0;
+        // Who receives is there as long as the sender.
+        let _ = self.batches.send((self.taken - batch.len(), batch));
+    }
 }
 
-/// Reads one value, and leaves it in parts.
+impl<'t> Visitor<'t> for &mut Parts<'t> {
+    /// An object's names.
+    type Value = Option<Vec<Value>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array or an object")
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        while let Some(element) = elements.next_element()? {
+            self.take(element);
+        }
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let (mut seen, mut names) = (Seen::default(), vec![]);
+        while let Some(name) = members.next_key_seed(Name(&mut seen))? {
+            names.push(Value::String(name));
+            self.take(members.next_value()?);
+        }
+        Ok(Some(names))
+    }
+}
+
+/// Has this thread's heap grow in large steps to what its share of so many bytes of text will
+/// need. By itself glibc grows the heap of a thread page by page, and each of these system
+/// calls holds up the other thread's first touch of a page. What is reserved is not touched.
+pub(super) fn grow_heap(text: usize) {
+    const STEP_BYTES: usize = 64 << 10;
+    // A heap of glibc has at most 64 MiB.
+    const MOST_BYTES: usize = 48 << 20;
+    let needed = (text.saturating_mul(VALUE_BYTES) / 2).min(MOST_BYTES);
+    let steps: Vec<Vec<u8>> =
+        (0..needed / STEP_BYTES).map(|_| Vec::with_capacity(STEP_BYTES)).collect();
+    hint::black_box(&steps);
+}
+
+// === one thread ===
+
+/// Reads one value.
 struct Reader<'s> {
-    strings: &'s mut Strings,
+    seen: &'s mut Seen,
     /// Arrays and objects that may still be entered.
     levels: usize,
 }
 
-/// Reads one value.
-struct Whole<'s>(Reader<'s>);
-
 impl Reader<'_> {
-    fn below<E: Error>(&mut self) -> Result<Reader<'_>, E> {
-        let Some(levels) = self.levels.checked_sub(1) else {
-            return Err(E::custom("nested too deeply"));
-        };
-        Ok(Reader { strings: self.strings, levels })
-    }
-
-    /// The reader of the next part at this level.
-    fn next(&mut self) -> Whole<'_> {
-        Whole(Reader { strings: self.strings, levels: self.levels })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Whole<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.0.deserialize(deserializer).map(Parts::into_value)
+    /// The reader of one part of this value.
+    fn part<E: Error>(&mut self) -> Result<Reader<'_>, E> {
+        let levels = self.levels.checked_sub(1);
+        let levels = levels.ok_or_else(|| E::custom("nested too deeply"))?;
+        Ok(Reader { seen: self.seen, levels })
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Reader<'_> {
-    type Value = Parts;
+    type Value = Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parts, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = Parts;
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Parts, E> {
-        Ok(Parts::Scalar(Value::Null))
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Parts, E> {
-        Ok(Parts::Scalar(Value::Bool(value)))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Parts, E> {
-        Ok(Parts::Scalar(Value::from(value)))
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Parts, E> {
-        Ok(Parts::Scalar(Value::from(value)))
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Parts, E> {
-        Ok(Parts::Scalar(Value::from(value)))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<Parts, E> {
-        Ok(Parts::Scalar(Value::String(self.strings.get(value))))
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(self.seen.string(value)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Parts, A::Error> {
-        let mut below = self.below()?;
-        let mut all = Vec::new();
-        while let Some(element) = elements.next_element_seed(below.next())? {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Value, A::Error> {
+        // Also what has no part is a level.
+        self.part::<A::Error>()?;
+        let mut all = vec![];
+        while let Some(element) = elements.next_element_seed(self.part()?)? {
             all.push(element);
         }
-        Ok(Parts::Elements(all))
+        Ok(self.seen.list(all))
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Parts, A::Error> {
-        let mut below = self.below()?;
-        let mut all = Vec::new();
-        while let Some(name) = members.next_key_seed(Name(below.strings))? {
-            all.push((Value::String(name), members.next_value_seed(below.next())?));
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Value, A::Error> {
+        self.part::<A::Error>()?;
+        let mut all = vec![];
+        while let Some(name) = members.next_key_seed(Name(self.seen))? {
+            all.push((Value::String(name), members.next_value_seed(self.part()?)?));
         }
-        Ok(Parts::Members(all))
+        Ok(self.seen.object(all))
     }
 }
 
 /// Reads the name of a member.
-struct Name<'s>(&'s mut Strings);
+struct Name<'s>(&'s mut Seen);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {
     type Value = Arc<str>;
@@ -229,137 +285,9 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Arc<str>, E> {
-        Ok(self.0.get(name))
+        Ok(self.0.string(name))
     }
-}
-
-/// The short strings that were read lately: names repeat, and many values do.
-#[derive(Default)]
-struct Strings(Vec<Option<Arc<str>>>);
-
-impl Strings {
-    fn get(&mut self, text: &str) -> Arc<str> {
-        if text.len() > REMEMBERED_BYTES {
-            return Arc::from(text);
-        }
-        if self.0.is_empty() {
-            self.0.resize(REMEMBERED, None);
-        }
-        let Some(slot) = self.0.get_mut(slot(text)) else { return Arc::from(text) };
-        match slot {
-            Some(known) if **known == *text => Arc::clone(known),
-            _ => Arc::clone(slot.insert(Arc::from(text))),
-        }
-    }
-}
-
-/// Where a string is remembered: a hash that nothing depends on but time.
-fn slot(text: &str) -> usize {
-    let mut hash = 0_u64;
-    for part in text.as_bytes().chunks(8) {
-        let word = part.iter().fold(0_u64, |word, byte| (word << 8) | u64::from(*byte));
-        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-    usize::try_from(hash >> 40).unwrap_or_default() & (REMEMBERED - 1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn raw(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
-    }
-
-    /// Both readers, one thread and two: the same value, or a refusal.
-    fn compare(text: &str) -> Option<Value> {
-        let expected = Value::from_json_str(text).ok();
-        assert_eq!(read(&raw(text), LEVELS).ok(), expected, "{text}");
-        if let Some((first, second)) = split_from(text, 0) {
-            assert_eq!(read_both(&first, &second, LEVELS).ok(), expected, "{first} {second}");
-        }
-        expected
-    }
-
-    #[test]
-    fn what_is_read_is_what_regorus_reads() {
-        for text in [
-            "null",
-            "true",
-            "0",
-            "-0",
-            "-1",
-            "1.0",
-            "0.1",
-            "1e2",
-            "18446744073709551615",
-            "18446744073709551616",
-            "-9223372036854775809",
-            "1.7976931348623157e308",
-            r#""""#,
-            r#""\u00e9\n\ud83d\ude00""#,
-            "[]",
-            "{}",
-            "[1,[2,[]],{}]",
-            r#"{"b":1,"a":2}"#,
-            r#"{"a":1,"b":2,"a":3}"#,
-            r#"{"a,\"":[",}"],"\\":{"k":",","l":[1,2]}}"#,
-            r#"{"a":{"x":1,"y":[1,2,{"z":null}]},"b":[{"x":1},{"x":1}],"c":"x"}"#,
-            r#"[{"same":"text"},{"same":"text"},{"text":"same"}]"#,
-        ] {
-            assert!(compare(text).is_some(), "{text}");
-        }
-        let wide: Vec<String> = (0..300).map(|n| format!(r#""k{}":{n}"#, n % 200)).collect();
-        assert_eq!(
-            compare(&format!("{{{}}}", wide.join(","))).unwrap().as_object().unwrap().len(),
-            200
-        );
-    }
-
-    #[test]
-    fn what_is_refused_is_what_regorus_refuses() {
-        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(compare(&deep(LEVELS)).is_some());
-        for text in [
-            deep(LEVELS + 1),
-            "1e999".to_owned(),
-            r#"["\ud800"]"#.to_owned(),
-            r#"{"\udc00":1}"#.to_owned(),
-        ] {
-            assert_eq!(compare(&text), None);
-        }
-        // What was patched together can be deeper, and is read again.
-        assert!(read(&raw(&deep(160)), 160).is_ok());
-        assert!(read(&raw(&deep(161)), 160).is_err());
-        let refused = read(&raw("[1e999]"), LEVELS).unwrap_err();
-        assert_eq!(refused, "the data is nested too deeply, or not JSON");
-    }
-
-    #[test]
-    fn strings_that_repeat_are_one() {
-        let value = read(&raw(r#"[{"name":"x"},{"name":"x"}]"#), LEVELS).unwrap();
-        let string = |at: usize| {
-            let (name, text) =
-                value.as_array().unwrap()[at].as_object().unwrap().iter().next().unwrap();
-            (Arc::clone(name.as_string().unwrap()), Arc::clone(text.as_string().unwrap()))
-        };
-        assert!(Arc::ptr_eq(&string(0).0, &string(1).0));
-        assert!(Arc::ptr_eq(&string(0).1, &string(1).1));
-    }
-
-    #[test]
-    fn a_large_document_is_cut_in_the_middle() {
-        let members: Vec<String> = (0..40_000)
-            .map(|n| format!(r#""user{n}":{{"name":"{n},]}}","tags":[{n}]}}"#))
-            .collect();
-        for text in [format!("{{{}}}", members.join(",")), format!("[{{{}}},1]", members.join(","))]
-        {
-            let cut = split(&text);
-            assert_eq!(cut.is_some(), text.starts_with('{'));
-            if let Some((first, second)) = cut {
-                assert!(first.len().abs_diff(second.len()) < 1_000);
-            }
-            assert!(compare(&text).is_some());
-        }
-    }
-}
+mod tests;

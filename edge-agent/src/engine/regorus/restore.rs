@@ -4,7 +4,6 @@ use std::{mem, sync::Arc, thread};
 
 use protocol::DataPath;
 use regorus::Value;
-use serde_json::value::RawValue;
 
 use super::{
     Inner, OwnedDocument, Snapshot, document,
@@ -17,7 +16,8 @@ impl Inner {
     /// Makes the data be these documents at their places. Returns what is refused: what is
     /// there stays.
     pub(super) fn restore(&self, owned: &[OwnedDocument]) -> Vec<(DataPath, Refused)> {
-        let texts: Vec<&RawValue> = owned.iter().filter_map(|(_, text)| text.as_deref()).collect();
+        let texts: Vec<&str> =
+            owned.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
         let mut values = read_all(&texts).into_iter();
         let _turn = lock(&self.turn);
         let current = self.current();
@@ -51,23 +51,28 @@ impl Inner {
 }
 
 /// Reads all texts: a large one on two threads, and the others in two halves.
-fn read_all(texts: &[&RawValue]) -> Vec<Result<Value, Refused>> {
-    let read = |texts: &[&RawValue]| -> Vec<Result<Value, Refused>> {
+fn read_all(texts: &[&str]) -> Vec<Result<Value, Refused>> {
+    let read = |texts: &[&str]| -> Vec<Result<Value, Refused>> {
         texts.iter().map(|text| read::read(text, patch::MAX_DEPTH)).collect()
     };
-    let bytes: usize = texts.iter().map(|text| text.get().len()).sum();
-    let largest = texts.iter().map(|text| text.get().len()).max().unwrap_or(0);
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    let largest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
     if bytes < SPLIT_BYTES || largest > bytes / 2 {
         return read(texts);
     }
     let mut before = 0;
-    let middle = texts.partition_point(|text| {
-        before += text.get().len();
+    let first = texts.iter().take_while(|text| {
+        before += text.len();
         before < bytes / 2
     });
+    let middle = first.count();
     let (first, second) = texts.split_at(middle);
     thread::scope(|scope| {
-        let other = scope.spawn(|| read(second));
+        let other = scope.spawn(|| {
+            read::grow_heap(bytes);
+            read(second)
+        });
+        read::grow_heap(bytes);
         let mut all = read(first);
         let broken = |_| second.iter().map(|_| Err("the reader broke".to_owned())).collect();
         all.append(&mut other.join().unwrap_or_else(broken));

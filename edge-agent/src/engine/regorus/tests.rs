@@ -1,21 +1,20 @@
 //! Writes, policies and decisions of the embedded engine.
 
-use serde_json::value::RawValue;
-
 use super::*;
+use crate::json::Json;
 
-fn raw(text: &str) -> Box<RawValue> {
-    RawValue::from_string(text.to_owned()).unwrap()
+fn json(text: &str) -> Json {
+    Json::known(text.to_owned())
 }
 
 async fn put(engine: &RegorusEngine, path: &str, data: &str) -> Result<(), EngineError> {
     let path = DataPath::parse(path).unwrap();
-    engine.write(Write::Put { path: &path, data: &raw(data) }).await
+    engine.write(Write::Put { path: &path, data: &json(data) }).await
 }
 
 async fn patch(engine: &RegorusEngine, path: &str, operations: &str) -> Result<(), EngineError> {
     let path = DataPath::parse(path).unwrap();
-    engine.write(Write::Patch { path: &path, operations: &raw(operations) }).await
+    engine.write(Write::Patch { path: &path, operations: &json(operations) }).await
 }
 
 async fn set(engine: &RegorusEngine, rego: &str) -> Result<(), EngineError> {
@@ -170,7 +169,7 @@ fn a_reader_never_sees_half_a_write() {
     let rego = "package a\nsame if data.x.left == data.x.right";
     let modules = [PolicyModule { id: "p.rego".to_owned(), rego: rego.to_owned() }];
     engine.inner.set_policies(&modules).unwrap();
-    engine.inner.put(&["x".to_owned()], &raw(r#"{"left":0,"right":0}"#)).unwrap();
+    engine.inner.put(&["x".to_owned()], r#"{"left":0,"right":0}"#).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..2)
@@ -188,12 +187,12 @@ fn a_reader_never_sees_half_a_write() {
         for n in 1..1_000 {
             if n % 2 == 0 {
                 let text = format!(r#"{{"left":{n},"right":{n}}}"#);
-                engine.inner.put(&["x".to_owned()], &raw(&text)).unwrap();
+                engine.inner.put(&["x".to_owned()], &text).unwrap();
             } else {
                 let text = format!(
                     r#"[{{"op":"replace","path":"/left","value":{n}}},{{"op":"replace","path":"/right","value":{n}}}]"#
                 );
-                engine.inner.patch(&["x".to_owned()], &raw(&text)).unwrap();
+                engine.inner.patch(&["x".to_owned()], &text).unwrap();
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -204,7 +203,7 @@ fn a_reader_never_sees_half_a_write() {
 }
 
 fn owned(path: &str, text: Option<&str>) -> OwnedDocument {
-    let text = text.map(|text| Arc::from(raw(text)));
+    let text = text.map(json);
     (DataPath::parse(path).unwrap(), text)
 }
 

@@ -1,0 +1,157 @@
+//! What was read lately, to be used again: documents repeat names and many values, lists such
+//! as roles, and the names that their objects have.
+//!
+//! Each is looked up in one place only, which a hash gives: what is forgotten costs memory, and
+//! nothing else.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use regorus::{
+    Value,
+    value::{Array, Object},
+};
+
+/// Strings, lists and shapes that are remembered, to be used again; a power of two.
+const REMEMBERED: usize = 2_048;
+/// Longer strings are not remembered.
+const REMEMBERED_BYTES: usize = 32;
+/// Lists and objects with more parts are not remembered.
+const REMEMBERED_PARTS: usize = 16;
+
+/// What a thread has read lately.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// Strings that came twice, with their hashes.
+    strings: Slots<(u64, Arc<str>)>,
+    /// The hashes of those that came once.
+    once: Slots<u64>,
+    lists: Slots<Arc<Array>>,
+    shapes: Slots<Shape>,
+}
+
+/// So many places, of which a hash names one.
+struct Slots<T>(Vec<Option<T>>);
+
+/// An object without its values.
+struct Shape {
+    /// The members' names in the order in which they were read.
+    names: Vec<Value>,
+    /// All values are null.
+    object: Object,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Slots<T> {
+    fn at(&mut self, hash: u64) -> Option<&mut Option<T>> {
+        if self.0.is_empty() {
+            self.0.resize_with(REMEMBERED, || None);
+        }
+        // The upper bits, which all of what is hashed has a part in.
+        self.0.get_mut(usize::try_from(hash >> 40).unwrap_or_default() & (REMEMBERED - 1))
+    }
+}
+
+impl Seen {
+    pub(super) fn string(&mut self, text: &str) -> Arc<str> {
+        if text.len() > REMEMBERED_BYTES {
+            return Arc::from(text);
+        }
+        let hash = hash(text.as_bytes());
+        let Some(slot) = self.strings.at(hash) else { return Arc::from(text) };
+        if let Some((_, known)) = slot.as_ref().filter(|(of, it)| *of == hash && **it == *text) {
+            return Arc::clone(known);
+        }
+        let new = Arc::from(text);
+        // Most strings never come back; those are not even touched again.
+        let Some(once) = self.once.at(hash) else { return new };
+        if once.replace(hash) == Some(hash) {
+            *slot = Some((hash, Arc::clone(&new)));
+        }
+        new
+    }
+
+    pub(super) fn list(&mut self, mut elements: Vec<Value>) -> Value {
+        let is_string = |element: &Value| matches!(element, Value::String(_));
+        if elements.is_empty()
+            || elements.len() > REMEMBERED_PARTS
+            || !elements.iter().all(is_string)
+        {
+            elements.shrink_to_fit();
+            return Value::from(elements);
+        }
+        let Some(slot) = self.lists.at(addresses(&elements)) else { return Value::from(elements) };
+        if let Some(known) = slot.as_ref().filter(|known| are_same(known.iter(), &elements)) {
+            return Value::Array(Arc::clone(known));
+        }
+        elements.shrink_to_fit();
+        let value = Value::from(elements);
+        if let Value::Array(list) = &value {
+            *slot = Some(Arc::clone(list));
+        }
+        value
+    }
+
+    pub(super) fn object(&mut self, members: Vec<(Value, Value)>) -> Value {
+        let make = |members: Vec<(Value, Value)>| Value::from(BTreeMap::from_iter(members));
+        let names = || members.iter().map(|(name, _)| name);
+        if members.is_empty() || members.len() > REMEMBERED_PARTS {
+            return make(members);
+        }
+        let Some(slot) = self.shapes.at(addresses(names())) else { return make(members) };
+        if let Some(shape) = slot.as_ref().filter(|shape| are_same(names(), &shape.names)) {
+            let mut object = shape.object.clone();
+            for (name, value) in members {
+                if let Some(member) = object.get_mut(&name) {
+                    *member = value;
+                }
+            }
+            return object.into_value();
+        }
+        let names: Vec<Value> = names().cloned().collect();
+        let empty = make(names.iter().map(|name| (name.clone(), Value::Null)).collect());
+        if let Value::Object(object) = empty
+            && object.len() == names.len()
+        {
+            *slot = Some(Shape { names, object: Object::clone(&object) });
+        }
+        // Of members with one name the last stays.
+        make(members)
+    }
+}
+
+/// True if these are the same strings in memory.
+fn are_same<'v>(one: impl Iterator<Item = &'v Value>, other: &[Value]) -> bool {
+    let mut other = other.iter();
+    let mut one = one;
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(Value::String(one)), Some(Value::String(other))) if Arc::ptr_eq(one, other) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// A hash of strings by where they are in memory.
+fn addresses<'v>(strings: impl IntoIterator<Item = &'v Value>) -> u64 {
+    strings.into_iter().fold(0, |hash, string| match string {
+        Value::String(text) => mixed(hash, text.as_ptr().addr() as u64),
+        _ => hash,
+    })
+}
+
+/// A hash that nothing depends on but time.
+fn hash(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(0, |hash, word| mixed(hash, u64::from_le_bytes(*word)));
+    rest.iter().fold(hash, |hash, byte| mixed(hash, u64::from(*byte)))
+}
+
+fn mixed(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
