@@ -59,7 +59,8 @@ pub enum HubRequest {
 }
 
 /// The answer to each of the requests that travelled together, in their order; an error if the
-/// hub could take none of them.
+/// hub could take none of them. Updates take effect in the order in which they are listed; other
+/// requests of the same list do not wait for them.
 pub type HubAnswers = Result<Vec<Result<HubAnswer, Problem>>, Problem>;
 
 /// What a hub answers.

@@ -1,6 +1,7 @@
 //! What a publisher, an agent and an operator are promised beyond delivery: receipts,
 //! reading one's own writes, tokens that end, state that stays.
 
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -127,6 +128,33 @@ async fn the_log_is_shown_to_who_may_read_without_credentials() {
     assert_eq!(read("after=0", None).await.status, 401);
     assert_eq!(read("after=-1", Some(&token)).await.status, 422);
     assert_eq!(read("topics=", Some(&token)).await.status, 422);
+}
+
+#[tokio::test]
+async fn a_limit_that_was_lowered_is_kept_from_the_next_update_on() {
+    if !can_run(&[]) {
+        return;
+    }
+    let (mut functions, token) = functions().await;
+    let one = |at: usize| inline("t", &format!("/p{at}"), &json!({"at": at}));
+    join_all((1..=300).map(|at| {
+        let (functions, token, update) = (&functions, &token, one(at));
+        async move { functions.publish_ok(token, &update).await.unwrap() }
+    }))
+    .await;
+    functions.set_var("GIRASOL_LOG_MAX_BYTES", "2000");
+    functions.restart().await.unwrap();
+    functions.publish_ok(&token, &one(301)).await.unwrap();
+    let log = functions.request(Method::GET, "/log?after=0", Some(&token), None).await.unwrap();
+    let updates = log.body["updates"].as_array().unwrap();
+    assert!((5..30).contains(&updates.len()), "{updates:?}");
+    assert_eq!(updates.last().unwrap()["seq"], 301);
+
+    let mut socket = Socket::native(&functions, &token).await;
+    socket.hello(&["t"], 1).await;
+    socket.frame().await;
+    let reason = socket.frame().await["reset"]["reason"].clone();
+    assert!(reason.as_str().unwrap().contains("limit"), "{reason}");
 }
 
 #[tokio::test]

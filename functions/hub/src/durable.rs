@@ -108,7 +108,9 @@ impl DurableObject for Hub {
         let body = request.bytes().await?;
         let outcome = match serde_json::from_slice(&body) {
             Ok(asked) => self.shared.ask(asked).await,
-            Err(error) => Err(Problem::internal(format!("the hub was asked for {error}"))),
+            Err(error) => {
+                Err(Problem::internal(format!("the hub cannot read what it was asked: {error}")))
+            }
         };
         answer(&outcome)
     }

@@ -165,7 +165,7 @@ pub trait Log {
         &mut self,
         entries: &std::collections::BTreeSet<Position>,
     ) -> Result<(), LogError>;
-    /// Gives up what is beyond retention, some of it at a time.
+    /// Gives up what is beyond retention: more of it at a time than comes at a time.
     ///
     /// # Errors
     /// If storage refuses.

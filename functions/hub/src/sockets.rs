@@ -167,11 +167,16 @@ impl Sockets {
         self.groups.iter_mut()
     }
 
-    /// So many bytes were pushed to these. Returns those that are sent nothing more until
-    /// they show a sign of life: `window` bytes, or less if there are very many sockets.
-    pub(crate) fn pushed(&mut self, to: &[SocketId], bytes: usize, window: usize) -> Vec<SocketId> {
+    /// Bytes that may be on the way to one socket: `most`, or less if there are very many.
+    pub(crate) fn window(&self, most: usize) -> usize {
         let fair = limits::PUSH_BUDGET_BYTES / self.live.max(1);
-        let window = window.min(fair.max(limits::MIN_PUSH_WINDOW_BYTES));
+        most.min(fair.max(limits::MIN_PUSH_WINDOW_BYTES))
+    }
+
+    /// So many bytes were pushed to these. Returns those that are sent nothing more until
+    /// they show a sign of life: their [window](Self::window) is full.
+    pub(crate) fn pushed(&mut self, to: &[SocketId], bytes: usize, most: usize) -> Vec<SocketId> {
+        let window = self.window(most);
         let mut over = vec![];
         for id in to {
             if let Some(socket) = self.sockets.get_mut(id) {

@@ -30,8 +30,11 @@ mod schema;
 
 /// The most rows whose sizes are looked at for one batch.
 const BATCH_ROWS: usize = 512;
-/// Updates that one call gives up to retention.
+/// Updates that one statement gives up to retention.
 const PRUNE_ROWS: usize = 64;
+/// Such statements after one batch: far more than a batch has updates, so that what is given up
+/// keeps up with what comes, and still bounded, for when the limits were just lowered.
+const PRUNE_TURNS: usize = 16;
 /// Numbers behind the head for which an id is known though nothing of its update is left.
 const KNOWN_IDS: u64 = 1_000_000;
 
@@ -239,6 +242,55 @@ impl SqlLog {
         Ok(logged.collect())
     }
 
+    /// Gives up the oldest updates that are beyond retention; how many.
+    fn give_up(&mut self, now: Millis, retention: Retention) -> Result<usize, LogError> {
+        #[derive(Deserialize)]
+        struct Oldest {
+            seq: u64,
+            at: u64,
+            bytes: u64,
+        }
+        if self.bytes <= retention.max_bytes && retention.max_age.is_none() {
+            return Ok(0);
+        }
+        let oldest = self.rows::<Oldest>(
+            &format!(
+                "SELECT seq, at, bytes FROM log WHERE bytes > 0 ORDER BY seq LIMIT {PRUNE_ROWS}"
+            ),
+            vec![],
+        )?;
+        let (mut given_up, mut left) = (vec![], self.bytes);
+        for row in oldest {
+            let is_old = retention.max_age.is_some_and(|limit| now.since(Millis(row.at)) > limit);
+            if left <= retention.max_bytes && !is_old {
+                break;
+            }
+            left = left.saturating_sub(row.bytes);
+            given_up.push(row.seq);
+        }
+        if let Some(last) = given_up.last().copied() {
+            // First, so that nobody goes on from what is about to be gone.
+            self.set_meta("floor", &last.to_string())?;
+            self.floor = Seq(last);
+            self.empty(&given_up, self.bytes.saturating_sub(left))?;
+        }
+        Ok(given_up.len())
+    }
+
+    /// Forgets the oldest updates of which nothing is left, if they are far behind; how many.
+    fn forget_ids(&self) -> Result<usize, LogError> {
+        let forgotten = self.rows::<Candidate>(
+            &format!(
+                "DELETE FROM log WHERE seq IN (
+                    SELECT seq FROM log WHERE bytes = 0 AND seq < ? ORDER BY seq
+                    LIMIT {PRUNE_ROWS})
+                 RETURNING seq"
+            ),
+            vec![integer(self.head.0.saturating_sub(KNOWN_IDS))?],
+        )?;
+        Ok(forgotten.len())
+    }
+
     /// Empties the rows of updates of which nothing is left, and which had so many bytes.
     fn empty(&mut self, updates: &[u64], bytes: u64) -> Result<(), LogError> {
         self.run(
@@ -428,46 +480,13 @@ impl Log for SqlLog {
         if !is_over && now.since(self.retained) < 1_000 {
             return Ok(());
         }
-        self.retained = now;
-        let (mut given_up, mut left) = (vec![], self.bytes);
-        if is_over || retention.max_age.is_some() {
-            #[derive(Deserialize)]
-            struct Oldest {
-                seq: u64,
-                at: u64,
-                bytes: u64,
-            }
-            let oldest = self.rows::<Oldest>(
-                &format!(
-                    "SELECT seq, at, bytes FROM log WHERE bytes > 0 ORDER BY seq
-                     LIMIT {PRUNE_ROWS}"
-                ),
-                vec![],
-            )?;
-            for row in oldest {
-                let is_old =
-                    retention.max_age.is_some_and(|limit| now.since(Millis(row.at)) > limit);
-                if left <= retention.max_bytes && !is_old {
-                    break;
-                }
-                left = left.saturating_sub(row.bytes);
-                given_up.push(row.seq);
+        for _ in 0..PRUNE_TURNS {
+            let given_up = self.give_up(now, retention)?;
+            if given_up.max(self.forget_ids()?) < PRUNE_ROWS {
+                self.retained = now;
+                break;
             }
         }
-        if let Some(last) = given_up.last().copied() {
-            // First, so that nobody goes on from what is about to be gone.
-            self.set_meta("floor", &last.to_string())?;
-            self.floor = Seq(last);
-            self.empty(&given_up, self.bytes.saturating_sub(left))?;
-        }
-        self.run(
-            &format!(
-                "DELETE FROM log WHERE seq IN (
-                    SELECT seq FROM log WHERE bytes = 0 AND seq < ? ORDER BY seq
-                    LIMIT {PRUNE_ROWS})"
-            ),
-            vec![integer(self.head.0.saturating_sub(KNOWN_IDS))?],
-        )?;
         Ok(())
     }
 

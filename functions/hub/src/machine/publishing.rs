@@ -10,7 +10,7 @@ use protocol::planted::{Bug, planted};
 use protocol::socket::{Delivery, HubFrame};
 use protocol::{Entry, Millis, Problem, Seq, Update, limits};
 
-use super::{Effect, Machine, RequestId, SocketId, answer, delivery, send};
+use super::{Effect, Machine, RequestId, Settings, SocketId, answer, delivery, send};
 use crate::compaction::{self, Position};
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 use crate::refusal::Refusal;
@@ -68,8 +68,10 @@ impl Machine {
     }
 
     /// Delivers records that are in the log to every live subscriber they are for: one frame to
-    /// each, or several where they would not fit into one.
+    /// each, or several where they would not fit into one, or not into what may be on the way.
     fn deliver(&mut self, now: Millis, appended: &[(Record, usize)], log: &dyn Log) -> Vec<Effect> {
+        let Settings { replay_batch, push_window, .. } = self.settings;
+        let most = replay_batch.min(self.sockets.window(push_window));
         let mut frames = vec![];
         for (topics, group) in self.sockets.groups() {
             let (mut frame, mut bytes): (Vec<Delivery<&Entry>>, _) = (vec![], 0);
@@ -84,7 +86,7 @@ impl Machine {
                 let prev = prev.unwrap_or_else(|_| Seq(record.seq.0.saturating_sub(1)));
                 let prev = if planted(Bug::PrevIsZero) { Seq::ZERO } else { prev };
                 group.last = Some(record.seq);
-                if bytes + size > self.settings.replay_batch && !frame.is_empty() {
+                if bytes + size > most && !frame.is_empty() {
                     frames.push((group.members.clone(), std::mem::take(&mut frame)));
                     bytes = 0;
                 }
@@ -97,22 +99,16 @@ impl Machine {
                 frames.push((group.members.clone(), frame));
             }
         }
-        let mut effects = vec![];
-        for (members, deliveries) in frames {
-            let reached = deliveries.last().map_or(Seq::ZERO, |it| it.seq);
-            let frame = HubFrame::Updates(deliveries).encode().unwrap_or_default();
-            effects.extend(self.push(now, members, frame, reached));
-        }
-        effects
+        let frames = frames.into_iter();
+        frames.flat_map(|(members, updates)| self.push(now, members, updates)).collect()
     }
 
-    /// Sends a frame of updates, of which `reached` is the last, to those that are still live.
+    /// Sends one frame of updates to those that are still live.
     fn push(
         &mut self,
         now: Millis,
         members: BTreeSet<SocketId>,
-        frame: String,
-        reached: Seq,
+        updates: Vec<Delivery<&Entry>>,
     ) -> Vec<Effect> {
         let mut effects = vec![];
         let live = members.into_iter().filter(|socket| self.sockets.is_live(*socket));
@@ -122,16 +118,18 @@ impl Machine {
         for socket in late {
             effects.extend(self.refuse(socket, Refusal::expired()));
         }
+        let Some(seq) = updates.last().map(|it| it.seq).filter(|_| !to.is_empty()) else {
+            return effects;
+        };
+        let frame = HubFrame::Updates(updates).encode().unwrap_or_default();
         let over = self.sockets.pushed(&to, frame.len(), self.settings.push_window);
-        if !to.is_empty() {
-            effects.push(Effect::Send(to, frame));
-        }
+        effects.push(Effect::Send(to, frame));
         if !over.is_empty() {
             for socket in &over {
                 let attachment = self.sockets.set_live(*socket, false);
                 effects.extend(attachment.map(|it| Effect::Attach(*socket, it)));
             }
-            effects.push(send(over, &HubFrame::Pause { seq: reached }));
+            effects.push(send(over, &HubFrame::Pause { seq }));
         }
         effects
     }

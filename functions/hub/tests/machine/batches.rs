@@ -88,6 +88,18 @@ fn what_does_not_fit_into_a_frame_is_in_the_next_and_a_pause_ends_it() {
 }
 
 #[test]
+fn no_more_is_on_the_way_than_may_be_because_updates_came_together() {
+    let mut rig = Rig::new();
+    let retention = Retention::default();
+    rig.machine = Machine::new(Settings { retention, replay_batch: 10_000, push_window: 2_500 });
+    rig.hello(1, &["t"], 0);
+    let large = json!({"x": "x".repeat(900)});
+    let asked = (0..9).map(|n: u32| append(&body(&n.to_string(), "t", &large)));
+    let effects = rig.ask_together(asked.collect());
+    assert_eq!(outline(&effects, 1), ["0<1", "1<2", "2<3", "3<4", "pause 4"]);
+}
+
+#[test]
 fn who_waits_is_answered_later_and_nobody_else_is() {
     let mut rig = Rig::new();
     rig.hello(1, &["t"], 0);
