@@ -1,10 +1,11 @@
 //! Publishes at the same time, which travel to the hub together.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::http_client;
 use tokio::time::timeout;
@@ -39,7 +40,7 @@ async fn each_is_answered_for_itself_and_everybody_gets_them_in_order() {
         async move { functions.publish(bearer, &update).await.unwrap() }
     };
     let answers = join_all((0..100).map(one)).await;
-    let mut seqs = BTreeSet::new();
+    let mut seqs = BTreeMap::new();
     for (number, answer) in answers.iter().enumerate() {
         let (status, words) = match number % 5 {
             0 => (401, "revoked"),
@@ -49,9 +50,14 @@ async fn each_is_answered_for_itself_and_everybody_gets_them_in_order() {
         };
         assert_eq!(answer.status, status, "{number}: {answer:?}");
         assert!(answer.body.to_string().contains(words), "{number}: {answer:?}");
-        seqs.extend(answer.body["seq"].as_u64());
+        let text = |name: &str| answer.body[name].as_str().map(str::to_owned);
+        seqs.extend(answer.body["seq"].as_u64().map(|seq| (seq, text("id").unwrap())));
     }
-    assert!(seqs.into_iter().eq(2..=41), "numbers without gaps, each given once");
+    assert!(seqs.keys().copied().eq(2..=41), "numbers without gaps, each given once");
+    let log = functions.request(Method::GET, "/log?after=1", Some(&token), None).await.unwrap();
+    let logged = log.body["updates"].as_array().unwrap().iter();
+    let logged = logged.map(|it| (it["seq"].as_u64().unwrap(), it["id"].as_str().unwrap()));
+    assert!(logged.eq(seqs.iter().map(|(seq, id)| (*seq, id.as_str()))), "{:?}", log.body);
     agent.wait_cursor(41, SOON).await.unwrap();
     let all = data(&agent, "all").await;
     let all: Vec<&Value> = all.as_object().unwrap().values().map(|it| &it["n"]).collect();

@@ -2,8 +2,8 @@
 //!
 //! A hub is one object: what it can take in is bounded by how many requests reach it, and each
 //! costs more than the update in it. So while an exchange with a scope's hub is under way,
-//! what this isolate is asked for that scope waits, and all of it makes the next exchange.
-//! Who is alone is sent at once, and nobody waits for longer than one exchange before its own.
+//! what this isolate is asked for that scope waits, and as much of it as an exchange has room for
+//! makes the next one, in the order of arrival. Who is alone is sent at once.
 //!
 //! On the platform an exchange belongs to the request that began it, and the others that
 //! travel in it must go on in their own contexts. What is right there, and was tried under load
@@ -17,7 +17,7 @@
 //!   has optimized the code, after some ten thousand requests, and then has no context:
 //!   who waits for it goes on in a wrong one, where the platform refuses all I/O.
 //! * A request that waits for a promise alone counts as hung and is ended. So the promise has
-//!   a timer, which also bounds how long an answer is waited for.
+//!   a timer, which also ends the wait for an exchange whose context the platform has ended.
 //! * Both promises, of an exchange's end and of a signal, are given to `waitUntil`: what others
 //!   depend on does not end with the client who happened to ask for it.
 
@@ -41,10 +41,15 @@ use crate::exchange::{Lost, exchange};
 const MAX_REQUESTS: usize = 64;
 /// Bytes of requests in one exchange, but for a single larger one.
 const MAX_BYTES: usize = 4 << 20;
+/// Bytes of requests that wait for one scope's hub: a quarter of an isolate's memory.
+const MAX_WAITING_BYTES: usize = 32 << 20;
 /// Milliseconds after which an exchange that was not heard of is given up: the platform has
 /// ended its context. A hub holds no answer back for as long, since those that wait for
-/// agents do not travel here.
-const PATIENCE: u16 = 30_000;
+/// agents do not travel here. Shorter in tests, which wait for it.
+const PATIENCE: u64 = if cfg!(test) { 200 } else { 15_000 };
+/// Milliseconds after which a request is given up that waits for its turn and then for its
+/// answer.
+const LONGEST: u64 = 2 * PATIENCE;
 
 /// What a request to the Worker has of the platform.
 #[derive(Clone, Copy)]
@@ -59,8 +64,9 @@ pub(crate) struct Caller<'c> {
 type Outcome = Result<Result<HubAnswer, Problem>, Lost>;
 
 /// The place of one request, from when it is made until it is answered.
-#[derive(Default)]
 struct Seat {
+    /// When it was made.
+    taken: Millis,
     /// When the exchange began that it travels in; none while it waits for one.
     left: Cell<Option<Millis>>,
     /// What came of it.
@@ -73,6 +79,8 @@ struct Seat {
 #[derive(Default)]
 struct Traffic {
     waiting: VecDeque<(Box<RawValue>, Rc<Seat>)>,
+    /// Of all that waits.
+    bytes: usize,
     /// When the exchange began that is under way.
     under_way: Option<Millis>,
 }
@@ -104,43 +112,43 @@ extern "C" {
 }
 
 /// Asks a scope's hub `asked`, a `HubRequest` as JSON that is answered without delay, together
-/// with what others ask it at the same time.
+/// with what others ask it at the same time. Too many of them are refused with 503.
 ///
 /// # Errors
 /// The answer is lost.
 pub(crate) async fn ask(caller: Caller<'_>, scope: &str, asked: Box<RawValue>) -> Outcome {
-    let seat = Rc::<Seat>::default();
-    with(scope, |traffic| traffic.waiting.push_back((asked, Rc::clone(&seat))));
+    let seat = match with(scope, |traffic| traffic.queue(asked, now())) {
+        Ok(seat) => seat,
+        Err(full) => return Ok(Err(full)),
+    };
     loop {
         // In the exchange that this request begins there may be no room for itself.
         if seat.left.get().is_none() && with(scope, |traffic| traffic.is_free(now())) {
-            begin(caller, scope).await;
-        } else {
-            seat.wait(caller.context).await;
+            begin(caller, scope);
         }
+        let since = seat.left.get().or_else(|| with(scope, |traffic| traffic.under_way));
+        seat.wait(caller.context, since.unwrap_or(seat.taken)).await;
         if let Some(outcome) = seat.outcome.take() {
             return outcome;
         }
-        if seat.left.get().is_some_and(|left| is_given_up(left, now())) {
+        if seat.is_given_up(now()) {
             return Err(Lost);
         }
     }
 }
 
 /// Makes an exchange of what waits.
-async fn begin(Caller { env, context }: Caller<'_>, scope: &str) {
+fn begin(Caller { env, context }: Caller<'_>, scope: &str) {
     let began = now();
     let (asked, seats): (Vec<_>, Vec<_>) =
         with(scope, |traffic| traffic.board(began)).into_iter().unzip();
     let (env, of) = (env.clone(), scope.to_owned());
-    let end = future_to_promise(AssertUnwindSafe(async move {
+    let exchange = future_to_promise(AssertUnwindSafe(async move {
         let answers = exchange(&env, &of, &asked).await;
         end(&of, began, &seats, answers);
         Ok(JsValue::UNDEFINED)
     }));
-    keep_alive(context, &end);
-    // It is never rejected.
-    let _ = JsFuture::from(end).await;
+    keep_alive(context, &exchange);
 }
 
 /// An exchange has ended: hands out what came of it, and has somebody begin the next.
@@ -170,11 +178,19 @@ fn end(scope: &str, began: Millis, seats: &[Rc<Seat>], answers: Result<HubAnswer
 }
 
 impl Seat {
-    /// Waits for a signal, or until patience ends.
-    async fn wait(&self, context: &Context) {
+    fn new(taken: Millis) -> Self {
+        let (left, outcome, signal) = Default::default();
+        Self { taken, left, outcome, signal }
+    }
+
+    /// Waits for a signal, or until this seat, or the exchange that began then, is given up.
+    async fn wait(&self, context: &Context, began: Millis) {
+        let now = now();
+        let rest = PATIENCE.saturating_sub(now.since(began));
+        let rest = rest.min(LONGEST.saturating_sub(now.since(self.taken)));
         let resolvers = with_resolvers();
         let (signal, fulfil) = (resolvers.promise(), resolvers.resolve());
-        let timer = set_timeout(&fulfil, PATIENCE);
+        let timer = set_timeout(&fulfil, u16::try_from(rest).unwrap_or(u16::MAX));
         self.signal.replace(Some(fulfil));
         keep_alive(context, &signal);
         // It is never rejected.
@@ -189,16 +205,45 @@ impl Seat {
             let _ = signal.call0(&JsValue::UNDEFINED);
         }
     }
+
+    /// True if nobody waits here any longer, or has reason to.
+    fn is_given_up(&self, now: Millis) -> bool {
+        self.left.get().is_some_and(|left| is_given_up(left, now)) || self.is_late(now)
+    }
+
+    fn is_late(&self, now: Millis) -> bool {
+        now.since(self.taken) >= LONGEST
+    }
 }
 
 impl Traffic {
+    /// Adds a request to those that wait.
+    ///
+    /// # Errors
+    /// There are too many; one is always let in.
+    fn queue(&mut self, asked: Box<RawValue>, now: Millis) -> Result<Rc<Seat>, Problem> {
+        let bytes = self.bytes.saturating_add(asked.get().len());
+        if bytes > MAX_WAITING_BYTES && !self.waiting.is_empty() {
+            return Err(Problem::unavailable(
+                "more is being published than the hub can take; nothing was stored, publish it \
+                 again",
+            ));
+        }
+        self.bytes = bytes;
+        let seat = Rc::new(Seat::new(now));
+        self.waiting.push_back((asked, Rc::clone(&seat)));
+        Ok(seat)
+    }
+
     /// True if an exchange may begin.
     fn is_free(&self, now: Millis) -> bool {
         self.under_way.is_none_or(|began| is_given_up(began, now))
     }
 
-    /// Takes as many of those who wait as fit into one exchange, in the order of arrival.
+    /// Takes as many of those who wait as fit into one exchange, in the order of arrival. What
+    /// nobody waits for any longer is not sent: it could undo what was published meanwhile.
     fn board(&mut self, now: Millis) -> Vec<(Box<RawValue>, Rc<Seat>)> {
+        self.waiting.retain(|(_, seat)| !seat.is_late(now));
         let mut bytes = 0_usize;
         let fits = |(asked, _): &&(Box<RawValue>, Rc<Seat>)| {
             bytes = bytes.saturating_add(asked.get().len());
@@ -209,12 +254,13 @@ impl Traffic {
         self.under_way = Some(now);
         let boarded: Vec<_> = self.waiting.drain(..boarding).collect();
         boarded.iter().for_each(|(_, seat)| seat.left.set(Some(now)));
+        self.bytes = self.waiting.iter().map(|(asked, _)| asked.get().len()).sum();
         boarded
     }
 }
 
 fn is_given_up(began: Millis, now: Millis) -> bool {
-    now.since(began) >= u64::from(PATIENCE)
+    now.since(began) >= PATIENCE
 }
 
 /// Keeps a request's context until a promise is fulfilled.
@@ -329,10 +375,31 @@ mod tests {
     }
 
     #[wasm_bindgen_test]
-    fn an_exchange_that_is_not_heard_of_is_given_up() {
+    async fn an_exchange_that_is_not_heard_of_is_given_up_and_who_waits_for_it_goes_on() {
+        let silent = hub("if (exchanges.length === 1) await new Promise(() => {});");
+        assert_eq!(ask_all(&silent, "s", numbers(4)).await, [Err(0), Ok(1), Ok(2), Ok(3)]);
+        assert_eq!(exchanges(), "[1,3]");
+    }
+
+    #[wasm_bindgen_test]
+    fn what_nobody_waits_for_any_longer_is_not_sent() {
         let mut traffic = Traffic::default();
-        assert!(traffic.is_free(Millis(0)));
-        traffic.board(Millis(5));
-        assert!(!traffic.is_free(Millis(30_004)) && traffic.is_free(Millis(30_005)));
+        let mut numbers = numbers(2).into_iter();
+        traffic.queue(numbers.next().unwrap(), Millis(5)).unwrap();
+        traffic.queue(numbers.next().unwrap(), Millis(6)).unwrap();
+        let boarded = traffic.board(Millis(5 + LONGEST));
+        assert_eq!(boarded.iter().map(|(asked, _)| asked.get()).collect::<Vec<_>>(), ["1"]);
+        assert_eq!(traffic.bytes, 0);
+    }
+
+    #[wasm_bindgen_test]
+    fn what_waits_has_a_limit() {
+        let mut traffic = Traffic::default();
+        let large = to_raw_value(&"x".repeat(MAX_WAITING_BYTES)).unwrap();
+        traffic.queue(large, Millis(0)).unwrap();
+        let refused = numbers(1).remove(0);
+        assert_eq!(traffic.queue(refused.clone(), Millis(0)).err().unwrap().status, 503);
+        traffic.board(Millis(0));
+        assert!(traffic.queue(refused, Millis(0)).is_ok());
     }
 }
