@@ -24,7 +24,8 @@ fn fill(store: &Store) -> Vec<(Mark, Vec<(String, String)>)> {
     for seq in 1..=12 {
         let record = match seq % 3 {
             0 => patch(seq, "/", &format!(r#"[{{"op":"add","path":"/p{seq}","value":{seq}}}]"#)),
-            1 => put(seq, "/a", &format!("[{}]", vec![seq.to_string(); 3_000].join(","))),
+            // In several pieces.
+            1 => put(seq, "/a", &format!("[{}]", vec![seq.to_string(); 50_000].join(","))),
             _ => put(seq, &format!("/b/{seq}"), &format!(r#"{{"n":{seq}}}"#)),
         };
         store.append(&record, &mark(seq - 1)).unwrap();
@@ -230,6 +231,36 @@ fn a_process_killed_between_any_two_writes_to_the_disk_has_lost_nothing_it_kept(
         assert_eq!((opened.mark, opened.fresh), (mark(seq), None));
         assert_eq!(owned(&left), [("/k".to_owned(), format!("[{seq}]"))]);
     }
+}
+
+#[test]
+fn a_process_killed_while_records_are_folded_has_lost_nothing_it_kept() {
+    let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (store, _) = open(&dir);
+    let text = |seq: u64| format!("[{}]", vec![seq.to_string(); 100_000].join(","));
+    let Kept::File(kept) = &store.0 else { panic!("{store:?}") };
+    let (mut folds, mut meanwhile) = (0, 0);
+    for seq in 1..=24 {
+        store.append(&put(seq, &format!("/k{}", seq % 3), &text(seq)), &mark(seq)).unwrap();
+        let at_least = seq.saturating_sub(2).max(1);
+        folds += u32::from(kept.is_folding());
+        loop {
+            // A fold is one transaction, so that a copy has it, or has not.
+            let is_folding = kept.is_folding();
+            fs::copy(file(&dir), file(&copy)).unwrap();
+            let (left, opened) = open(&copy);
+            assert_eq!((opened.mark, opened.fresh), (mark(seq), None));
+            let mut expected: Vec<_> =
+                (at_least..=seq).map(|seq| (format!("/k{}", seq % 3), text(seq))).collect();
+            expected.sort();
+            assert_eq!(owned(&left), expected);
+            if !is_folding {
+                break;
+            }
+            meanwhile += 1;
+        }
+    }
+    assert!(folds > 0 && meanwhile > 0, "{folds} {meanwhile}");
 }
 
 #[test]

@@ -197,6 +197,12 @@ impl FileStore {
         self.shared.writer().unwrap().tail_records
     }
 
+    #[cfg(test)]
+    pub(super) fn is_folding(&self) -> bool {
+        let folding = self.folding.lock().unwrap();
+        folding.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     pub(super) fn wait_for_folding(&self) {
         let mut folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = folding.take() {
@@ -280,7 +286,7 @@ impl Shared {
         self.write(&mut writer, |transaction| {
             tables::fold(transaction, end, cursor, &places, &base, &new)
         })?;
-        writer.base_bytes = base.values().map(|(_, bytes)| bytes).sum();
+        writer.base_bytes = tables::bytes_of(&base);
         let folded: Vec<(u64, Known)> =
             writer.heads.range(..end).map(|(at, known)| (*at, *known)).collect();
         for (at, known) in folded {

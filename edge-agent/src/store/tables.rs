@@ -225,9 +225,14 @@ pub(super) fn fold(
             heads.insert(at, (seq, place, is_patch, path.as_str(), bytes, true))?;
         }
     }
-    let bytes: u64 = base.values().map(|(_, bytes)| bytes).sum();
-    transaction.open_table(META)?.insert("base_bytes", bytes.to_string().as_str())?;
+    transaction.open_table(META)?.insert("base_bytes", bytes_of(base).to_string().as_str())?;
     Ok(())
+}
+
+/// Bytes of the documents' texts. One text can be at several places.
+pub(super) fn bytes_of(base: &Base) -> u64 {
+    let texts: BTreeMap<u64, u64> = base.values().copied().collect();
+    texts.values().sum()
 }
 
 /// The documents with the records before `end`.
@@ -284,9 +289,15 @@ fn read_text(
     bytes: u64,
 ) -> Result<Text, Error> {
     let expected = usize::try_from(bytes).map_err(|_| damaged("a document"))?;
-    let mut text = Vec::with_capacity(expected);
-    for piece in table.range((number, 0)..=(number, u32::MAX))? {
-        text.extend_from_slice(piece?.1.value());
+    let mut pieces = table.range((number, 0)..=(number, u32::MAX))?.peekable();
+    // A number is believed only as far as there are pieces.
+    let mut text = vec![];
+    while let Some(piece) = pieces.next() {
+        let (_, piece) = piece?;
+        if text.is_empty() && pieces.peek().is_some() {
+            text.try_reserve_exact(expected).map_err(|_| damaged("a document"))?;
+        }
+        text.extend_from_slice(piece.value());
     }
     let text = String::from_utf8(text).map_err(|_| damaged("a document"))?;
     if text.len() != expected {

@@ -194,9 +194,9 @@ impl RegorusEngine {
         let done = if here {
             work(&inner)
         } else {
-            tokio::task::spawn_blocking(move || work(&inner))
-                .await
-                .unwrap_or_else(|error| Err(format!("regorus: {error}")))
+            let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+            // It panicked: that says nothing about what it was given.
+            done.map_err(|error| EngineError::Unavailable(format!("regorus: {error}")))?
         };
         done.map_err(EngineError::Rejected)
     }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     document::{self, Refused},
-    read,
+    read::{self, Seen},
 };
 
 /// Levels of a document. JSON is read to 128 levels, below a path of at most 32; walking a
@@ -66,11 +66,12 @@ impl Patch {
     pub(super) fn parse(text: &str) -> Result<Self, Refused> {
         let written: Vec<Written<'_>> = serde_json::from_str(text)
             .map_err(|error| format!("not a list of JSON Patch operations: {error}"))?;
+        let mut seen = Seen::new(text.len());
         written
             .into_iter()
             .enumerate()
             .map(|(at, operation)| {
-                operation.read().map_err(|reason| format!("operation {at}: {reason}"))
+                operation.read(&mut seen).map_err(|reason| format!("operation {at}: {reason}"))
             })
             .collect::<Result<_, _>>()
             .map(Self)
@@ -96,11 +97,12 @@ impl Patch {
 }
 
 impl Written<'_> {
-    fn read(self) -> Result<Operation, Refused> {
+    fn read(self, seen: &mut Seen) -> Result<Operation, Refused> {
         let path = segments(&self.path)?;
-        let value = || {
+        let mut value = || {
             let text = self.value.ok_or("it needs a `value`")?;
-            read::read(text.get(), read::LEVELS).map_err(|_| "its `value` is nested too deeply")
+            let value = read::read_next(text.get(), seen, read::LEVELS);
+            value.map_err(|_| "its `value` is nested too deeply")
         };
         let from = || match &self.from {
             Some(from) => segments(from),

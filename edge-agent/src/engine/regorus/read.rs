@@ -8,8 +8,9 @@
 use std::{
     collections::BTreeMap,
     fmt, hint, mem,
+    panic::resume_unwind,
     sync::{Arc, Mutex, mpsc},
-    thread,
+    thread::{self, ScopedJoinHandle},
 };
 
 use regorus::Value;
@@ -20,13 +21,15 @@ use super::{document::Refused, lock};
 
 mod seen;
 
-use seen::Seen;
+pub(super) use seen::Seen;
 
 /// Levels of a document that is written. It is what `Value::from_json_str` reads.
 pub(super) const LEVELS: usize = 127;
 
-/// Documents larger than this are read on two threads.
+/// Arrays and objects of so many bytes are read on two threads.
 pub(super) const SPLIT_BYTES: usize = 1 << 20;
+/// How often the greatest part of what is read on two threads is read like that, too.
+const SPLITS: usize = 4;
 /// Bytes that values take for each byte of their text, about.
 const VALUE_BYTES: usize = 5;
 /// Bytes of the parts that a thread takes at one time.
@@ -37,14 +40,26 @@ const BATCH_BYTES: usize = 32 << 10;
 /// # Errors
 /// It has more levels, a number that is too large, or a string that is not Unicode.
 pub(super) fn read(text: &str, levels: usize) -> Result<Value, Refused> {
-    let read = read_part(text, &mut Seen::default(), levels);
+    read_next(text, &mut Seen::new(text.len()), levels)
+}
+
+/// Reads one of several documents, with what was seen in those before.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_next(text: &str, seen: &mut Seen, levels: usize) -> Result<Value, Refused> {
+    let read = match can_be_split(text) {
+        true => read_apart(text, levels, SPLITS),
+        false => read_whole(text, seen, levels),
+    };
     read.map_err(|_| "the data is nested too deeply, or not JSON".to_owned())
 }
 
-fn read_part(text: &str, seen: &mut Seen, levels: usize) -> serde_json::Result<Value> {
-    if text.len() >= SPLIT_BYTES && text.starts_with(['{', '[']) {
-        return read_apart(text, levels);
-    }
+fn can_be_split(text: &str) -> bool {
+    text.len() >= SPLIT_BYTES && text.starts_with(['{', '['])
+}
+
+fn read_whole(text: &str, seen: &mut Seen, levels: usize) -> serde_json::Result<Value> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     // It would count from its own number.
     deserializer.disable_recursion_limit();
@@ -61,21 +76,29 @@ type Batch<'t> = (usize, Vec<&'t RawValue>);
 /// The same as values.
 type Values = Vec<(usize, Vec<Value>)>;
 
-/// Reads an array or object: this thread takes it apart, and both read the parts.
-fn read_apart(text: &str, levels: usize) -> serde_json::Result<Value> {
+/// Reads an array or object: this thread takes it apart, and both read the parts. A part that is
+/// most of it is read in the same way, up to `splits` times.
+fn read_apart(text: &str, levels: usize, splits: usize) -> serde_json::Result<Value> {
     let levels = levels.checked_sub(1).ok_or_else(|| Error::custom("nested too deeply"))?;
+    let read_part = |part: &str, seen: &mut Seen| match splits.checked_sub(1) {
+        Some(splits) if can_be_split(part) && part.len() > text.len() / 2 => {
+            read_apart(part, levels, splits)
+        }
+        _ => read_whole(part, seen, levels),
+    };
     let (sender, receiver) = mpsc::channel();
     let batches = Mutex::new(receiver);
+    let read_parts = || read_batches(&batches, Seen::new(text.len() / 2), read_part);
     let (names, mine, theirs) = thread::scope(|scope| {
-        let other = scope.spawn(|| {
+        let other = thread::Builder::new().spawn_scoped(scope, || {
             grow_heap(text.len());
-            read_batches(&batches, levels)
+            read_parts()
         });
         grow_heap(text.len());
         let names = take_apart(text, sender);
-        (names, read_batches(&batches, levels), other.join())
+        // Without another thread all is read here.
+        (names, read_parts(), other.map_or_else(|_| Ok(Values::new()), joined))
     });
-    let theirs = theirs.unwrap_or_else(|_| Err(Error::custom("the reader broke")));
     let (names, mut read) = (names?, mine?);
     read.append(&mut theirs?);
     read.sort_unstable_by_key(|(first, _)| *first);
@@ -94,16 +117,22 @@ fn read_apart(text: &str, levels: usize) -> serde_json::Result<Value> {
     Ok(Value::from(members))
 }
 
+/// What a thread came to. A panic there is one here.
+pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 /// Reads batches until there are no more.
 fn read_batches(
     batches: &Mutex<mpsc::Receiver<Batch<'_>>>,
-    levels: usize,
+    mut seen: Seen,
+    read_part: impl Fn(&str, &mut Seen) -> serde_json::Result<Value>,
 ) -> serde_json::Result<Values> {
-    let (mut seen, mut read) = (Seen::default(), Values::new());
+    let mut read = Values::new();
     loop {
         let next = lock(batches).recv();
         let Ok((first, parts)) = next else { return Ok(read) };
-        let values = parts.into_iter().map(|part| read_part(part.get(), &mut seen, levels));
+        let values = parts.into_iter().map(|part| read_part(part.get(), &mut seen));
         read.push((first, values.collect::<serde_json::Result<_>>()?));
     }
 }
@@ -115,7 +144,8 @@ fn take_apart<'t>(
     batches: mpsc::Sender<Batch<'t>>,
 ) -> serde_json::Result<Option<BTreeMap<Value, Value>>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let mut parts = Parts { batches, batch: vec![], bytes: 0, taken: 0 };
+    let text_bytes = text.len();
+    let mut parts = Parts { batches, batch: vec![], bytes: 0, taken: 0, text_bytes };
     let names = deserializer.deserialize_any(&mut parts)?;
     deserializer.end()?;
     parts.send();
@@ -131,6 +161,8 @@ struct Parts<'t> {
     batch: Vec<&'t RawValue>,
     bytes: usize,
     taken: usize,
+    /// Of all that is taken apart.
+    text_bytes: usize,
 }
 
 impl<'t> Parts<'t> {
@@ -167,7 +199,7 @@ impl<'t> Visitor<'t> for &mut Parts<'t> {
     }
 
     fn visit_map<A: MapAccess<'t>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let (mut seen, mut names) = (Seen::default(), vec![]);
+        let (mut seen, mut names) = (Seen::new(self.text_bytes), vec![]);
         while let Some(name) = members.next_key_seed(Name(&mut seen))? {
             names.push(Value::String(name));
             self.take(members.next_value()?);
@@ -177,8 +209,9 @@ impl<'t> Visitor<'t> for &mut Parts<'t> {
 }
 
 /// Has this thread's heap grow in large steps to what its share of so many bytes of text will
-/// need. By itself glibc grows the heap of a thread page by page, and each of these system
-/// calls holds up the other thread's first touch of a page. What is reserved is not touched.
+/// need. By itself glibc grows the heap of a thread that is not the first page by page, and each of
+/// these system calls holds up the other thread's first touch of a page. Of what is reserved one
+/// page a step is touched.
 pub(super) fn grow_heap(text: usize) {
     const STEP_BYTES: usize = 64 << 10;
     // A heap of glibc has at most 64 MiB.

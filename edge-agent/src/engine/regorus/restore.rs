@@ -1,6 +1,6 @@
 //! Holding what the agent kept: all documents in one step.
 
-use std::{mem, sync::Arc, thread};
+use std::{sync::Arc, thread};
 
 use protocol::DataPath;
 use regorus::Value;
@@ -9,7 +9,7 @@ use super::{
     Inner, OwnedDocument, Snapshot, document,
     document::Refused,
     drop_elsewhere, lock, patch,
-    read::{self, SPLIT_BYTES},
+    read::{self, SPLIT_BYTES, Seen},
 };
 
 impl Inner {
@@ -52,13 +52,10 @@ impl Inner {
 
 /// Reads all texts: a large one on two threads, and the others in two halves.
 fn read_all(texts: &[&str]) -> Vec<Result<Value, Refused>> {
-    let read = |texts: &[&str]| -> Vec<Result<Value, Refused>> {
-        texts.iter().map(|text| read::read(text, patch::MAX_DEPTH)).collect()
-    };
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let largest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
     if bytes < SPLIT_BYTES || largest > bytes / 2 {
-        return read(texts);
+        return read(texts, bytes);
     }
     let mut before = 0;
     let first = texts.iter().take_while(|text| {
@@ -68,14 +65,23 @@ fn read_all(texts: &[&str]) -> Vec<Result<Value, Refused>> {
     let middle = first.count();
     let (first, second) = texts.split_at(middle);
     thread::scope(|scope| {
-        let other = scope.spawn(|| {
+        let other = thread::Builder::new().spawn_scoped(scope, || {
             read::grow_heap(bytes);
-            read(second)
+            read(second, bytes / 2)
         });
         read::grow_heap(bytes);
-        let mut all = read(first);
-        let broken = |_| second.iter().map(|_| Err("the reader broke".to_owned())).collect();
-        all.append(&mut other.join().unwrap_or_else(broken));
-        mem::take(&mut all)
+        let mut all = read(first, bytes / 2);
+        all.append(&mut match other {
+            Ok(other) => read::joined(other),
+            // Without another thread all is read here.
+            Err(_) => read(second, bytes / 2),
+        });
+        all
     })
+}
+
+/// Reads texts of so many bytes together on this thread.
+fn read(texts: &[&str], bytes: usize) -> Vec<Result<Value, Refused>> {
+    let mut seen = Seen::new(bytes);
+    texts.iter().map(|text| read::read_next(text, &mut seen, patch::MAX_DEPTH)).collect()
 }

@@ -4,23 +4,24 @@
 //! Each is looked up in one place only, which a hash gives: what is forgotten costs memory, and
 //! nothing else.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 use regorus::{
     Value,
     value::{Array, Object},
 };
 
-/// Strings, lists and shapes that are remembered, to be used again; a power of two.
-const REMEMBERED: usize = 2_048;
+/// Strings, lists and shapes that are remembered, to be used again; powers of two.
+const REMEMBERED: RangeInclusive<usize> = 64..=2_048;
+/// Bytes of text for each that is: a short text cannot repeat much.
+const BYTES_FOR_ONE: usize = 32;
 /// Longer strings are not remembered.
 const REMEMBERED_BYTES: usize = 32;
 /// Lists and objects with more parts are not remembered.
 const REMEMBERED_PARTS: usize = 16;
 
 /// What a thread has read lately.
-#[derive(Default)]
-pub(super) struct Seen {
+pub(in super::super) struct Seen {
     /// Strings that came twice, with their hashes.
     strings: Slots<(u64, Arc<str>)>,
     /// The hashes of those that came once.
@@ -29,8 +30,8 @@ pub(super) struct Seen {
     shapes: Slots<Shape>,
 }
 
-/// So many places, of which a hash names one.
-struct Slots<T>(Vec<Option<T>>);
+/// So many places, a power of two, of which a hash names one. They are made when one is needed.
+struct Slots<T>(usize, Vec<Option<T>>);
 
 /// An object without its values.
 struct Shape {
@@ -40,23 +41,26 @@ struct Shape {
     object: Object,
 }
 
-impl<T> Default for Slots<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
 impl<T> Slots<T> {
     fn at(&mut self, hash: u64) -> Option<&mut Option<T>> {
-        if self.0.is_empty() {
-            self.0.resize_with(REMEMBERED, || None);
+        let Self(size, slots) = self;
+        if slots.is_empty() {
+            slots.resize_with(*size, || None);
         }
         // The upper bits, which all of what is hashed has a part in.
-        self.0.get_mut(usize::try_from(hash >> 40).unwrap_or_default() & (REMEMBERED - 1))
+        slots.get_mut(usize::try_from(hash >> 40).unwrap_or_default() & (*size - 1))
     }
 }
 
 impl Seen {
+    /// For texts of so many bytes together.
+    pub(in super::super) fn new(bytes: usize) -> Self {
+        let size = (bytes / BYTES_FOR_ONE).clamp(*REMEMBERED.start(), *REMEMBERED.end());
+        let size = size.next_power_of_two();
+        let (strings, once) = (Slots(size, vec![]), Slots(size, vec![]));
+        Self { strings, once, lists: Slots(size, vec![]), shapes: Slots(size, vec![]) }
+    }
+
     pub(super) fn string(&mut self, text: &str) -> Arc<str> {
         if text.len() > REMEMBERED_BYTES {
             return Arc::from(text);
@@ -125,9 +129,8 @@ impl Seen {
 }
 
 /// True if these are the same strings in memory.
-fn are_same<'v>(one: impl Iterator<Item = &'v Value>, other: &[Value]) -> bool {
+fn are_same<'v>(mut one: impl Iterator<Item = &'v Value>, other: &[Value]) -> bool {
     let mut other = other.iter();
-    let mut one = one;
     loop {
         match (one.next(), other.next()) {
             (None, None) => return true,

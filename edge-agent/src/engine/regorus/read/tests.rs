@@ -11,7 +11,7 @@ fn compare(text: &str) -> Option<Value> {
     let expected = Value::from_json_str(text).ok();
     assert_eq!(read(text, LEVELS).ok(), expected, "{text}");
     if text.starts_with(['{', '[']) {
-        assert_eq!(read_apart(text, LEVELS).ok(), expected, "{text}");
+        assert_eq!(read_apart(text, LEVELS, SPLITS).ok(), expected, "{text}");
     }
     expected
 }
@@ -112,6 +112,9 @@ fn a_large_document_is_taken_apart_wherever_it_is_large() {
         assert!(text.len() > SPLIT_BYTES);
         compare(text).unwrap();
     }
+    // Also where it is deep.
+    let deep = format!("{}{object}{}", "[".repeat(100), "]".repeat(100));
+    compare(&deep).unwrap();
     let broken = object.replacen("15000,", "15000\u{0}", 1);
     for text in [object.get(..object.len() / 2).unwrap(), &format!("{object}}}"), &broken] {
         assert!(read(text, LEVELS).is_err());
