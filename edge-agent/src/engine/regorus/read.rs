@@ -13,7 +13,7 @@ use std::{
     thread::{self, ScopedJoinHandle},
 };
 
-use regorus::Value;
+use regorus::{Value, value::Object};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -102,19 +102,24 @@ fn read_apart(text: &str, levels: usize, splits: usize) -> serde_json::Result<Va
     let (names, mut read) = (names?, mine?);
     read.append(&mut theirs?);
     read.sort_unstable_by_key(|(first, _)| *first);
-    let mut values = read.into_iter().flat_map(|(_, values)| values);
+    let values = read.into_iter().flat_map(|(_, values)| values);
     let Some(mut members) = names else {
         return Ok(Value::from(values.collect::<Vec<Value>>()));
     };
-    // In the order of their numbers if the names are in order, as they mostly are.
-    let mut values: Vec<Value> = values.by_ref().collect();
-    for member in members.values_mut() {
-        let number = member.as_u64().ok().and_then(|number| usize::try_from(number).ok());
-        if let Some(value) = number.and_then(|number| values.get_mut(number)) {
-            *member = mem::replace(value, Value::Null);
+    // If the names are in order, as they mostly are, so are the numbers.
+    if members.values().zip(0_u64..).all(|(number, at)| *number == Value::from(at)) {
+        members.values_mut().zip(values).for_each(|(member, value)| *member = value);
+    } else {
+        let mut values: Vec<Value> = values.collect();
+        for member in members.values_mut() {
+            let number = member.as_u64().ok().and_then(|number| usize::try_from(number).ok());
+            if let Some(value) = number.and_then(|number| values.get_mut(number)) {
+                *member = mem::replace(value, Value::Null);
+            }
         }
     }
-    Ok(Value::from(members))
+    // As it is: made compact it would be written once more, and again for the next new member.
+    Ok(Value::Object(Arc::new(Object::from(members))))
 }
 
 /// What a thread came to. A panic there is one here.
@@ -151,8 +156,7 @@ fn take_apart<'t>(
     parts.send();
     drop(parts);
     // Of members with one name the last stays.
-    let numbered = |names: Vec<Value>| names.into_iter().zip((0_u64..).map(Value::from)).collect();
-    Ok(names.map(numbered))
+    Ok(names.map(BTreeMap::from_iter))
 }
 
 /// Collects parts, and sends them.
@@ -184,8 +188,8 @@ impl<'t> Parts<'t> {
 }
 
 impl<'t> Visitor<'t> for &mut Parts<'t> {
-    /// An object's names.
-    type Value = Option<Vec<Value>>;
+    /// An object's names, with the numbers of their values.
+    type Value = Option<Vec<(Value, Value)>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array or an object")
@@ -201,7 +205,7 @@ impl<'t> Visitor<'t> for &mut Parts<'t> {
     fn visit_map<A: MapAccess<'t>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let (mut seen, mut names) = (Seen::new(self.text_bytes), vec![]);
         while let Some(name) = members.next_key_seed(Name(&mut seen))? {
-            names.push(Value::String(name));
+            names.push((Value::String(name), Value::from(names.len())));
             self.take(members.next_value()?);
         }
         Ok(Some(names))
