@@ -149,6 +149,11 @@ async fn a_limit_that_was_lowered_is_kept_from_the_next_update_on() {
     let updates = log.body["updates"].as_array().unwrap();
     assert!((5..30).contains(&updates.len()), "{updates:?}");
     assert_eq!(updates.last().unwrap()["seq"], 301);
+    // What alone is beyond it is kept as long as it is the newest.
+    let large = inline("t", "/large", &json!({"x": "x".repeat(3_000)}));
+    functions.publish_ok(&token, &large).await.unwrap();
+    let log = functions.request(Method::GET, "/log?after=0", Some(&token), None).await.unwrap();
+    assert_eq!(log.body["updates"].as_array().unwrap().len(), 1, "{:?}", log.body);
 
     let mut socket = Socket::native(&functions, &token).await;
     socket.hello(&["t"], 1).await;

@@ -165,7 +165,8 @@ pub trait Log {
         &mut self,
         entries: &std::collections::BTreeSet<Position>,
     ) -> Result<(), LogError>;
-    /// Gives up what is beyond retention: more of it at a time than comes at a time.
+    /// Gives up what is beyond retention: more of it at a time than comes at a time. The newest
+    /// update stays, however large or old.
     ///
     /// # Errors
     /// If storage refuses.

@@ -197,8 +197,9 @@ impl Log for MemoryLog {
     fn retain(&mut self, now: Millis, retention: Retention) -> Result<(), LogError> {
         self.check(Call::Compact)?;
         let bytes = |log: &Self| log.records.iter().map(|stored| stored.bytes as u64).sum::<u64>();
-        let mut total = bytes(self);
-        for stored in self.records.iter_mut().filter(|stored| stored.bytes > 0) {
+        let (mut total, head) = (bytes(self), self.head());
+        let older = self.records.iter_mut().filter(|it| it.bytes > 0 && it.record.seq < head);
+        for stored in older {
             let is_old = retention.max_age.is_some_and(|limit| now.since(stored.record.at) > limit);
             if total <= retention.max_bytes && !is_old {
                 break;

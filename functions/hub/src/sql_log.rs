@@ -255,9 +255,10 @@ impl SqlLog {
         }
         let oldest = self.rows::<Oldest>(
             &format!(
-                "SELECT seq, at, bytes FROM log WHERE bytes > 0 ORDER BY seq LIMIT {PRUNE_ROWS}"
+                "SELECT seq, at, bytes FROM log WHERE bytes > 0 AND seq < ? ORDER BY seq
+                 LIMIT {PRUNE_ROWS}"
             ),
-            vec![],
+            vec![integer(self.head.0)?],
         )?;
         let (mut given_up, mut left) = (vec![], self.bytes);
         for row in oldest {

@@ -72,6 +72,19 @@ fn the_log_gives_up_its_oldest_and_who_has_not_had_them_starts_over() {
 }
 
 #[test]
+fn the_newest_update_stays_though_it_is_larger_than_the_limit() {
+    let mut rig = Rig::new();
+    let retention = Retention { max_bytes: 400, max_age: None };
+    rig.machine = Machine::new(Settings { retention, ..Settings::default() });
+    rig.put("small", "users");
+    let data = json!({"x": "x".repeat(1_000)});
+    let entry = json!({"topics": ["users"], "dst_path": "/large", "data": data});
+    rig.publish(&json!({"id": "large", "entries": [entry]})).0.unwrap();
+    assert_eq!(rig.log.floor(), Seq(1));
+    assert_eq!(outline(&rig.hello(1, &["users"], 1), 1)[1], "1<2");
+}
+
+#[test]
 fn the_log_gives_up_what_is_too_old() {
     let mut rig = Rig::new();
     let retention = Retention { max_age: Some(1_000), ..Retention::default() };
