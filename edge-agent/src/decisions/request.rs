@@ -70,7 +70,7 @@ pub(super) fn parameter(text: &str) -> Result<Value, String> {
     let malformed =
         |reason: String| format!("parameter contains malformed input document: {reason}");
     let value: &RawValue = serde_json::from_str(text).map_err(|error| malformed(reason(&error)))?;
-    Value::from_json_str(value.get()).map_err(|_| malformed("nested too deeply".to_owned()))
+    Value::from_json_str(value.get()).map_err(|error| malformed(error.to_string()))
 }
 
 /// The input of a `POST`; none if the body has none, or `null`.
@@ -90,9 +90,9 @@ pub(super) fn body(body: &[u8]) -> Result<Option<Value>, String> {
         serde_json::from_str(first).map_err(|_| malformed("give an object".to_owned()))?;
     match members.get("input").map(|input| input.get()) {
         None | Some("null") => Ok(None),
-        Some(input) => Value::from_json_str(input)
-            .map(Some)
-            .map_err(|_| malformed("nested too deeply".to_owned())),
+        Some(input) => {
+            Value::from_json_str(input).map(Some).map_err(|error| malformed(error.to_string()))
+        }
     }
 }
 

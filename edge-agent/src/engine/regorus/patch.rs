@@ -101,8 +101,7 @@ impl Written<'_> {
         let path = segments(&self.path)?;
         let mut value = || {
             let text = self.value.ok_or("it needs a `value`")?;
-            let value = read::read_next(text.get(), seen, read::LEVELS);
-            value.map_err(|_| "its `value` is nested too deeply")
+            read::read_next(text.get(), seen, read::LEVELS)
         };
         let from = || match &self.from {
             Some(from) => segments(from),

@@ -52,7 +52,7 @@ pub(super) fn read_next(text: &str, seen: &mut Seen, levels: usize) -> Result<Va
         true => read_apart(text, levels, SPLITS),
         false => read_whole(text, seen, levels),
     };
-    read.map_err(|_| "the data is nested too deeply, or not JSON".to_owned())
+    read.map_err(|error| format!("the data cannot be read: {error}"))
 }
 
 fn can_be_split(text: &str) -> bool {

@@ -31,6 +31,8 @@ fn what_is_read_is_what_regorus_reads() {
         "18446744073709551616",
         "-9223372036854775809",
         "1.7976931348623157e308",
+        "-1.7976931348623158e308",
+        "1783718198.6656377",
         r#""""#,
         r#""\u00e9\n\ud83d\ude00""#,
         "[]",
@@ -52,6 +54,17 @@ fn what_is_read_is_what_regorus_reads() {
 }
 
 #[test]
+fn a_float_is_what_was_written() {
+    for number in [1783718198.6656377, 0.1 + 0.2, f64::MAX, f64::MIN_POSITIVE, 5e-324] {
+        let text = format!("{number:e}");
+        let value = read(&text, LEVELS).unwrap();
+        assert_eq!(value.as_f64().ok(), Some(number), "{text}");
+        let written: f64 = value.to_json_str().unwrap().parse().unwrap();
+        assert_eq!(written.to_bits(), number.to_bits(), "{text}");
+    }
+}
+
+#[test]
 fn what_is_refused_is_what_regorus_refuses() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(compare(&deep(LEVELS)).is_some());
@@ -66,8 +79,13 @@ fn what_is_refused_is_what_regorus_refuses() {
     // What was patched together can be deeper, and is read again.
     assert!(read(&deep(160), 160).is_ok());
     assert!(read(&deep(161), 160).is_err());
-    let refused = read("[1e999]", LEVELS).unwrap_err();
-    assert_eq!(refused, "the data is nested too deeply, or not JSON");
+    for (text, why) in [
+        ("[1e999]", "number out of range at line 1 column 6"),
+        (&*deep(LEVELS + 1), "nested too deeply at line 1 column 129"),
+        (r#"["\ud800"]"#, "unexpected end of hex escape at line 1 column 9"),
+    ] {
+        assert_eq!(read(text, LEVELS).unwrap_err(), format!("the data cannot be read: {why}"));
+    }
 }
 
 #[test]
