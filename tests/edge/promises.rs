@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use testbed::{Agent, Functions, Source, http_client};
 
 use crate::socket::Socket;
-use crate::support::{SOON, agent, can_run, data, functions, inline, revoke};
+use crate::support::{SOON, agent, can_run, data, functions, inline, logged, revoke};
 
 async fn publish(functions: &Functions, token: &str, query: &str, update: &Value) -> (u16, Value) {
     let path = format!("/data/config?{query}");
@@ -145,15 +145,14 @@ async fn a_limit_that_was_lowered_is_kept_from_the_next_update_on() {
     functions.set_var("GIRASOL_LOG_MAX_BYTES", "2000");
     functions.restart().await.unwrap();
     functions.publish_ok(&token, &one(301)).await.unwrap();
-    let log = functions.request(Method::GET, "/log?after=0", Some(&token), None).await.unwrap();
-    let updates = log.body["updates"].as_array().unwrap();
+    let updates = logged(&functions, &token, 0).await;
     assert!((5..30).contains(&updates.len()), "{updates:?}");
     assert_eq!(updates.last().unwrap()["seq"], 301);
     // What alone is beyond it is kept as long as it is the newest.
     let large = inline("t", "/large", &json!({"x": "x".repeat(3_000)}));
     functions.publish_ok(&token, &large).await.unwrap();
-    let log = functions.request(Method::GET, "/log?after=0", Some(&token), None).await.unwrap();
-    assert_eq!(log.body["updates"].as_array().unwrap().len(), 1, "{:?}", log.body);
+    let updates = logged(&functions, &token, 0).await;
+    assert_eq!(updates.len(), 1, "{updates:?}");
 
     let mut socket = Socket::native(&functions, &token).await;
     socket.hello(&["t"], 1).await;

@@ -56,3 +56,10 @@ pub(crate) async fn revoke(functions: &Functions, what: &Value) -> Value {
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.body
 }
+
+/// The updates of the hub's log after a number.
+pub(crate) async fn logged(functions: &Functions, token: &str, after: u64) -> Vec<Value> {
+    let path = format!("/log?after={after}");
+    let answer = functions.request(Method::GET, &path, Some(token), None).await.unwrap();
+    answer.body["updates"].as_array().unwrap().clone()
+}

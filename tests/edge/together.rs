@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::http_client;
 use tokio::time::timeout;
 
-use crate::support::{SOON, agent, can_run, data, functions, inline, revoke};
+use crate::support::{SOON, agent, can_run, data, functions, inline, logged, revoke};
 
 #[tokio::test]
 async fn each_is_answered_for_itself_and_everybody_gets_them_in_order() {
@@ -50,14 +49,12 @@ async fn each_is_answered_for_itself_and_everybody_gets_them_in_order() {
         };
         assert_eq!(answer.status, status, "{number}: {answer:?}");
         assert!(answer.body.to_string().contains(words), "{number}: {answer:?}");
-        let text = |name: &str| answer.body[name].as_str().map(str::to_owned);
-        seqs.extend(answer.body["seq"].as_u64().map(|seq| (seq, text("id").unwrap())));
+        seqs.extend(answer.body["seq"].as_u64().map(|seq| (seq, &answer.body["id"])));
     }
     assert!(seqs.keys().copied().eq(2..=41), "numbers without gaps, each given once");
-    let log = functions.request(Method::GET, "/log?after=1", Some(&token), None).await.unwrap();
-    let logged = log.body["updates"].as_array().unwrap().iter();
-    let logged = logged.map(|it| (it["seq"].as_u64().unwrap(), it["id"].as_str().unwrap()));
-    assert!(logged.eq(seqs.iter().map(|(seq, id)| (*seq, id.as_str()))), "{:?}", log.body);
+    let updates = logged(&functions, &token, 1).await;
+    let in_log = updates.iter().map(|it| (it["seq"].as_u64().unwrap(), &it["id"]));
+    assert!(in_log.eq(seqs), "{updates:?}");
     agent.wait_cursor(41, SOON).await.unwrap();
     let all = data(&agent, "all").await;
     let all: Vec<&Value> = all.as_object().unwrap().values().map(|it| &it["n"]).collect();

@@ -89,16 +89,12 @@ fn read_apart(text: &str, levels: usize, splits: usize) -> serde_json::Result<Va
     let (sender, receiver) = mpsc::channel();
     let batches = Mutex::new(receiver);
     let read_parts = || read_batches(&batches, Seen::new(text.len() / 2), read_part);
-    let (names, mine, theirs) = thread::scope(|scope| {
-        let other = thread::Builder::new().spawn_scoped(scope, || {
-            grow_heap(text.len());
-            read_parts()
-        });
-        grow_heap(text.len());
+    let ((names, mine), theirs) = on_two_threads(text.len(), read_parts, || {
         let names = take_apart(text, sender);
-        // Without another thread all is read here.
-        (names, read_parts(), other.map_or_else(|_| Ok(Values::new()), joined))
+        (names, read_parts())
     });
+    // Without another thread all was read here.
+    let theirs = theirs.unwrap_or_else(|| Ok(Values::new()));
     let (names, mut read) = (names?, mine?);
     read.append(&mut theirs?);
     read.sort_unstable_by_key(|(first, _)| *first);
@@ -120,11 +116,6 @@ fn read_apart(text: &str, levels: usize, splits: usize) -> serde_json::Result<Va
     }
     // As it is: made compact it would be written once more, and again for the next new member.
     Ok(Value::Object(Arc::new(Object::from(members))))
-}
-
-/// What a thread came to. A panic there is one here.
-pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Reads batches until there are no more.
@@ -212,11 +203,32 @@ impl<'t> Visitor<'t> for &mut Parts<'t> {
     }
 }
 
+/// Does both at the same time, where so many bytes of text are read; none of `there` if no other
+/// thread can be had. A panic of either is one here.
+pub(super) fn on_two_threads<T: Send, U>(
+    text: usize,
+    there: impl FnOnce() -> T + Send,
+    here: impl FnOnce() -> U,
+) -> (U, Option<T>) {
+    thread::scope(|scope| {
+        let other = thread::Builder::new().spawn_scoped(scope, || {
+            grow_heap(text);
+            there()
+        });
+        grow_heap(text);
+        let done = here();
+        let joined = |other: ScopedJoinHandle<'_, T>| {
+            other.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        (done, other.ok().map(joined))
+    })
+}
+
 /// Has this thread's heap grow in large steps to what its share of so many bytes of text will
 /// need. By itself glibc grows the heap of a thread that is not the first page by page, and each of
 /// these system calls holds up the other thread's first touch of a page. Of what is reserved one
 /// page a step is touched.
-pub(super) fn grow_heap(text: usize) {
+fn grow_heap(text: usize) {
     const STEP_BYTES: usize = 64 << 10;
     // A heap of glibc has at most 64 MiB.
     const MOST_BYTES: usize = 48 << 20;

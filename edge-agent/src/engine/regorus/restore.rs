@@ -1,6 +1,6 @@
 //! Holding what the agent kept: all documents in one step.
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 
 use protocol::DataPath;
 use regorus::Value;
@@ -55,7 +55,7 @@ fn read_all(texts: &[&str]) -> Vec<Result<Value, Refused>> {
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let largest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
     if bytes < SPLIT_BYTES || largest > bytes / 2 {
-        return read(texts, bytes);
+        return read_here(texts, bytes);
     }
     let mut before = 0;
     let first = texts.iter().take_while(|text| {
@@ -64,24 +64,14 @@ fn read_all(texts: &[&str]) -> Vec<Result<Value, Refused>> {
     });
     let middle = first.count();
     let (first, second) = texts.split_at(middle);
-    thread::scope(|scope| {
-        let other = thread::Builder::new().spawn_scoped(scope, || {
-            read::grow_heap(bytes);
-            read(second, bytes / 2)
-        });
-        read::grow_heap(bytes);
-        let mut all = read(first, bytes / 2);
-        all.append(&mut match other {
-            Ok(other) => read::joined(other),
-            // Without another thread all is read here.
-            Err(_) => read(second, bytes / 2),
-        });
-        all
-    })
+    let half = |texts| move || read_here(texts, bytes / 2);
+    let (mut all, other) = read::on_two_threads(bytes, half(second), half(first));
+    all.append(&mut other.unwrap_or_else(half(second)));
+    all
 }
 
 /// Reads texts of so many bytes together on this thread.
-fn read(texts: &[&str], bytes: usize) -> Vec<Result<Value, Refused>> {
+fn read_here(texts: &[&str], bytes: usize) -> Vec<Result<Value, Refused>> {
     let mut seen = Seen::new(bytes);
     texts.iter().map(|text| read::read_next(text, &mut seen, patch::MAX_DEPTH)).collect()
 }

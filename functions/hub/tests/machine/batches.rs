@@ -1,5 +1,7 @@
 //! Updates that come together.
 
+use std::ops::Range;
+
 use hub::log::{Log as _, Retention};
 use hub::machine::{Effect, Machine, Settings};
 use hub::memory_log::Call;
@@ -15,6 +17,21 @@ fn body(id: &str, topic: &str, data: &Value) -> Value {
 
 fn small(id: &str, topic: &str) -> HubRequest {
     append(&body(id, topic, &json!({})))
+}
+
+/// Updates of some 1,000 bytes.
+fn large(numbers: Range<u32>) -> Vec<HubRequest> {
+    let data = json!({"x": "x".repeat(900)});
+    numbers.map(|number| append(&body(&number.to_string(), "t", &data))).collect()
+}
+
+/// A hub with these limits, and a live subscriber.
+fn rig_with(replay_batch: usize, push_window: usize) -> Rig {
+    let mut rig = Rig::new();
+    let retention = Retention::default();
+    rig.machine = Machine::new(Settings { retention, replay_batch, push_window });
+    rig.hello(1, &["t"], 0);
+    rig
 }
 
 /// Each answer: a number, or a refusal's status.
@@ -72,30 +89,19 @@ fn what_one_makes_unnecessary_of_another_is_delivered_and_not_kept() {
 
 #[test]
 fn what_does_not_fit_into_a_frame_is_in_the_next_and_a_pause_ends_it() {
-    let mut rig = Rig::new();
-    let retention = Retention::default();
-    rig.machine = Machine::new(Settings { retention, replay_batch: 2_500, push_window: 2_500 });
-    rig.hello(1, &["t"], 0);
-    let large = json!({"x": "x".repeat(900)});
-    let asked = |from: u32| (from..from + 5).map(|n| append(&body(&n.to_string(), "t", &large)));
-    let effects = rig.ask_together(asked(0).collect());
+    let mut rig = rig_with(2_500, 2_500);
+    let effects = rig.ask_together(large(0..5));
     // The second frame fills its window; the third it will ask for.
     assert_eq!(outline(&effects, 1), ["0<1", "1<2", "2<3", "3<4", "pause 4"]);
     assert_eq!(frames(&effects, 1).len(), 3);
-    assert!(outline(&rig.ask_together(asked(5).collect()), 1).is_empty());
+    assert!(outline(&rig.ask_together(large(5..10)), 1).is_empty());
     let more = rig.say(1, &json!({"resume": {"cursor": 4}}));
     assert_eq!(outline(&more, 1), ["4<5", "5<6", "bookmark 6"]);
 }
 
 #[test]
 fn no_more_is_on_the_way_than_may_be_because_updates_came_together() {
-    let mut rig = Rig::new();
-    let retention = Retention::default();
-    rig.machine = Machine::new(Settings { retention, replay_batch: 10_000, push_window: 2_500 });
-    rig.hello(1, &["t"], 0);
-    let large = json!({"x": "x".repeat(900)});
-    let asked = (0..9).map(|n: u32| append(&body(&n.to_string(), "t", &large)));
-    let effects = rig.ask_together(asked.collect());
+    let effects = rig_with(10_000, 2_500).ask_together(large(0..9));
     assert_eq!(outline(&effects, 1), ["0<1", "1<2", "2<3", "3<4", "pause 4"]);
 }
 
