@@ -13,6 +13,7 @@
 //! | What travels between hub and agent? | [`socket`] |
 //! | How do hub and agent find out that they have seen the same? | [`digest`] |
 //! | What may the bearer of a token do? | [`claims`] |
+//! | What does OPAL call these things? | [`opal`] |
 //! | How do the functions call the hub? | [`internal`] |
 //! | What does a refusal look like? | [`problem`] |
 //! | Which bugs does the simulation plant? | [`planted`] |
@@ -22,6 +23,7 @@ pub mod digest;
 pub mod internal;
 pub mod json;
 pub mod limits;
+pub mod opal;
 pub mod path;
 pub mod planted;
 pub mod problem;

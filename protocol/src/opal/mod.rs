@@ -1,0 +1,14 @@
+//! OPAL's words where they differ from ours: the frames of its socket, its data sources, its
+//! policy bundles, and how a scope's topics are called (`spec/opal-protocol.md`).
+//!
+//! | question | file |
+//! |---|---|
+//! | What travels on the socket of an OPAL client? | [`rpc`] |
+//! | What does it fetch at first, and what is an entry to it? | [`data`] |
+//! | What is a policy, and what is told of a change of it? | [`policy`] |
+//! | What is a topic of a scope called there? | [`topics`] |
+
+pub mod data;
+pub mod policy;
+pub mod rpc;
+pub mod topics;
