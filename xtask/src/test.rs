@@ -7,7 +7,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::progress::{self, Job};
 use crate::setup::cargo_tools::WASM_BINDGEN;
-use crate::setup::{opa, wasm_target};
+use crate::setup::wasm_target;
+use crate::testbed::Others;
 use crate::workspace::Workspace;
 use crate::{process, testbed};
 
@@ -29,6 +30,11 @@ const SUITES: &[Suite] = &[
         name: "edge",
         about: "black-box tests on workerd with the agent and OPA",
         run: |workspace, arguments| black_box(workspace, "tests", "edge", arguments),
+    },
+    Suite {
+        name: "opal",
+        about: "the real OPAL against Girasol; `-- --bless` lists what passes in passing.txt",
+        run: |workspace, arguments| black_box(workspace, "tests", "opal", arguments),
     },
     Suite {
         name: "chaos",
@@ -93,7 +99,8 @@ fn black_box(
     test: &str,
     arguments: &[OsString],
 ) -> Result<()> {
-    let variables = testbed::environment(workspace, opa::ensure(workspace)?)?;
+    let others = Others { opa: true, opal: ["opal", "parts"].contains(&test) };
+    let variables = testbed::environment(workspace, others)?;
     let mut cargo = workspace.cargo("test --release --package");
     cargo.args([package, "--test", test, "--"]).args(arguments).envs(variables);
     process::run(&mut cargo)

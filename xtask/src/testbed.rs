@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::setup::{npm, opa};
+use crate::setup::{npm, opa, opal};
 use crate::workspace::Workspace;
 use crate::{build, process};
 
@@ -17,16 +17,22 @@ pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString
     testbed.arg(subcommand).args(arguments);
     if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         // The demo decides with the embedded engine; nobody should have to wait for another.
-        let opa = if subcommand == "bench" { opa::ensure(workspace)? } else { None };
-        testbed.envs(environment(workspace, opa)?);
+        let others = subcommand == "bench";
+        testbed.envs(environment(workspace, Others { opa: others, opal: others })?);
     }
     Err(process::become_program(&mut testbed))
+}
+
+/// Which parts that are not Girasol's own are needed too.
+pub(crate) struct Others {
+    pub(crate) opa: bool,
+    pub(crate) opal: bool,
 }
 
 /// Builds the Worker and the agent, and tells where all parts are, as the testbed crate reads it.
 pub(crate) fn environment(
     workspace: &Workspace,
-    opa: Option<PathBuf>,
+    others: Others,
 ) -> Result<Vec<(&'static str, PathBuf)>> {
     build::worker(workspace)?;
     let mut variables = vec![
@@ -34,6 +40,9 @@ pub(crate) fn environment(
         ("GIRASOL_WORKER_CONFIG", workspace.path("deploy/workerd.capnp")),
         ("GIRASOL_AGENT", build::agent(workspace)?),
     ];
+    let opa = if others.opa { opa::ensure(workspace)? } else { None };
     variables.extend(opa.map(|path| ("OPA_BIN", path)));
+    let opal = if others.opal { opal::ensure(workspace)? } else { None };
+    variables.extend(opal.map(|path| ("OPAL_CLIENT_BIN", path)));
     Ok(variables)
 }

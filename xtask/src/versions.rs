@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn this_workspace_pins_every_tool_by_an_exact_version() {
         let manifest = include_str!("../../Cargo.toml");
-        for tool in ["worker-build", "cargo-machete", "cargo-deny", "opa"] {
+        for tool in ["worker-build", "cargo-machete", "cargo-deny", "opa", "uv"] {
             let version = pinned(manifest, tool).unwrap();
             assert_eq!(version.split('.').count(), 3, "{tool} {version}");
         }

@@ -8,6 +8,7 @@ pub(crate) mod cargo_tools;
 mod debian_std;
 pub(crate) mod npm;
 pub(crate) mod opa;
+pub(crate) mod opal;
 pub(crate) mod wasm_target;
 
 use anyhow::Result;
@@ -20,6 +21,7 @@ use crate::workspace::{self, Workspace};
 pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     worker(workspace)?;
     opa::ensure(workspace)?;
+    opal::ensure(workspace)?;
     Ok(())
 }
 
