@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::http::{Answer, http_client};
+use crate::api::Api;
+use crate::http::Answer;
 use crate::keys::{Keys, random_secret};
 use crate::parts::{Part, checkout};
 use crate::process::{Logs, Process, command};
@@ -28,8 +29,7 @@ pub struct Functions {
     plan: FunctionsBuilder,
     process: Process,
     port: u16,
-    url: String,
-    http: reqwest::Client,
+    api: Api,
     data_dir: PathBuf,
     // Declared after the process: the folder goes when nobody writes to it any more.
     _own_data_dir: Option<TempDir>,
@@ -117,15 +117,13 @@ impl FunctionsBuilder {
         fs::create_dir_all(&data_dir)
             .with_context(|| format!("creating {}: make it writable", data_dir.display()))?;
         let (process, port) = self.spawn(&data_dir, self.port).await?;
-        Ok(Functions {
-            plan: self,
-            process,
-            port,
-            url: format!("http://127.0.0.1:{port}"),
-            http: http_client()?,
-            data_dir,
-            _own_data_dir: own_data_dir,
-        })
+        let api = Api::new(format!("http://127.0.0.1:{port}"), self.master_token().to_owned())?;
+        Ok(Functions { plan: self, process, port, api, data_dir, _own_data_dir: own_data_dir })
+    }
+
+    fn master_token(&self) -> &str {
+        let mut vars = self.vars.iter();
+        vars.find(|(name, _)| name == MASTER_TOKEN).map_or("", |(_, token)| token)
     }
 
     async fn spawn(&self, data_dir: &Path, port: u16) -> Result<(Process, u16)> {
@@ -216,14 +214,19 @@ impl Functions {
         Self::builder()?.start().await
     }
 
+    /// How they are asked. The URL is the same after a restart.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
     /// `http://127.0.0.1:PORT`, the same after a restart.
     pub fn url(&self) -> &str {
-        &self.url
+        self.api.url()
     }
 
     /// `ws://127.0.0.1:PORT/ws`.
     pub fn ws_url(&self) -> String {
-        format!("ws://127.0.0.1:{}/ws", self.port)
+        self.api.ws_url()
     }
 
     /// The port.
@@ -238,8 +241,7 @@ impl Functions {
 
     /// The master token; empty when it was left unset.
     pub fn master_token(&self) -> &str {
-        let mut vars = self.plan.vars.iter();
-        vars.find(|(name, _)| name == MASTER_TOKEN).map_or("", |(_, token)| token)
+        self.plan.master_token()
     }
 
     /// What workerd and the Worker wrote.
@@ -268,14 +270,7 @@ impl Functions {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> Result<Answer> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url));
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        Answer::of(request).await.with_context(|| format!("asking the functions for {path}"))
+        self.api.request(method, path, token, body).await
     }
 
     /// `GET path` without a token.
@@ -292,15 +287,8 @@ impl Functions {
     /// # Errors
     /// The functions refused; the message has their answer.
     pub async fn mint(&self, kind: &str, extra: Value) -> Result<String> {
-        let mut body = json!({ "type": kind });
-        if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
-            body.extend(extra);
-        }
-        let master = self.master_token();
-        let answer = self.request(Method::POST, "/token", Some(master), Some(&body)).await?;
-        let body = self.accepted(answer).context("minting a token")?;
-        let token = body.get("token").and_then(Value::as_str).map(str::to_owned);
-        token.ok_or_else(|| anyhow!("the answer to POST /token has no `token`: {body}"))
+        let minted = self.api.mint(kind, extra).await;
+        minted.with_context(|| format!("workerd wrote:\n{}", self.logs()))
     }
 
     /// Publishes `update` (`POST /data/config`).
@@ -308,7 +296,7 @@ impl Functions {
     /// # Errors
     /// Those of [`Functions::request`].
     pub async fn publish(&self, token: &str, update: &Value) -> Result<Answer> {
-        self.request(Method::POST, "/data/config", Some(token), Some(update)).await
+        self.api.publish(token, update).await
     }
 
     /// Publishes `update` and gives the hub's sequence number of it.

@@ -16,7 +16,7 @@ pub struct Keys {
     private: String,
 }
 
-// Everybody can read these two: they must never sign anything outside a test.
+// Everybody can read these: they must never sign anything outside a test.
 const FOR_TESTS: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIOvnDajuJFHbY9/iniEcKW/oRMXGDj858vbu2eMtc33M
 -----END PRIVATE KEY-----
@@ -25,6 +25,9 @@ const OTHER_FOR_TESTS: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIGPiUyL2mkGvDZB/yIsQbrJ5WKKnym7GDWicHFU2riN9
 -----END PRIVATE KEY-----
 ";
+const RSA_FOR_TESTS: &str = include_str!("../assets/opal-test-key.pem");
+/// The other half of the pair that an opal-server wants, as PEM text.
+pub(crate) const RSA_PUBLIC_FOR_TESTS: &str = include_str!("../assets/opal-test-key.pub.pem");
 
 /// Reads the secret in `file`, or makes one of 32 random bytes, in hexadecimal, and keeps it there
 /// with mode 0600.
@@ -75,6 +78,11 @@ impl Keys {
     /// Another one, for a token that was "signed by somebody else".
     pub fn other_for_tests() -> Self {
         Self { private: OTHER_FOR_TESTS.to_owned() }
+    }
+
+    /// An RSA key, as OPAL's servers have: the one of [`crate::OpalServerBuilder::secure`].
+    pub fn rsa_for_tests() -> Self {
+        Self { private: RSA_FOR_TESTS.to_owned() }
     }
 
     /// The key pair kept in `folder`; generated there by `edge-agent generate-keys` the first time.

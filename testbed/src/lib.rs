@@ -11,6 +11,8 @@
 //! | how is the Worker run on workerd, how do I mint and publish? | `functions.rs` |
 //! | how is an agent run, how do I wait for it? | `agent.rs` |
 //! | how is OPA run? | `opa.rs` |
+//! | how are the real opal-server and opal-client run, who speaks OPAL's socket? | `opal/` |
+//! | how are the functions or an opal-server asked? | `api.rs` |
 //! | where does data come from, how does a source fail? | `source.rs` |
 //! | how does the network fail, how many bytes pass? | `proxy.rs` |
 //! | which binaries are used, and what if one is missing? | `parts.rs` |
@@ -19,20 +21,27 @@
 //! | `demo`, `dev`, `bench` | `bin/testbed/` |
 
 mod agent;
+mod api;
 mod functions;
 mod http;
 mod keys;
 mod opa;
+mod opal;
 mod parts;
 mod process;
 mod proxy;
 mod source;
 
 pub use agent::{Agent, AgentBuilder, Engine};
+pub use api::Api;
 pub use functions::{Functions, FunctionsBuilder};
 pub use http::{Answer, http_client, http_client_within};
 pub use keys::{Keys, load_or_create_secret, write_private};
 pub use opa::Opa;
+pub use opal::{
+    Heard, OpalClient, OpalClientBuilder, OpalPeer, OpalServer, OpalServerBuilder, Repository,
+    Said, Upgrade, opal_program, said,
+};
 pub use parts::{Part, checkout, require};
 pub use process::{Logs, Process, command, free_port};
 pub use proxy::Proxy;

@@ -17,6 +17,8 @@ pub enum Part {
     Agent,
     /// The `opa` binary, `OPA_BIN`, else on `PATH`.
     Opa,
+    /// OPAL's `opal-client`, with `opal-server` beside it, `OPAL_CLIENT_BIN`, else on `PATH`.
+    Opal,
 }
 
 /// The checkout that this crate was built in.
@@ -55,6 +57,7 @@ impl Part {
             Self::WorkerConfig => "GIRASOL_WORKER_CONFIG",
             Self::Agent => "GIRASOL_AGENT",
             Self::Opa => "OPA_BIN",
+            Self::Opal => "OPAL_CLIENT_BIN",
         }
     }
 
@@ -64,6 +67,7 @@ impl Part {
             Self::WorkerConfig => "configuration for workerd",
             Self::Agent => "edge-agent",
             Self::Opa => "opa",
+            Self::Opal => "opal-client",
         }
     }
 
@@ -75,6 +79,10 @@ impl Part {
             Self::Opa => {
                 "run `cargo xtask setup`, or take a release from \
                  https://github.com/open-policy-agent/opa/releases and put it on PATH"
+            }
+            Self::Opal => {
+                "run `cargo xtask setup` where there is a Python 3.11 to 3.13, or install \
+                 opal-server and opal-client 0.9.9 from PyPI"
             }
         }
     }
@@ -90,9 +98,8 @@ impl Part {
                 .chain([root.join("target")])
                 .map(|target| target.join("release/edge-agent"))
                 .collect(),
-            Self::Opa => env::var_os("PATH")
-                .map(|path| env::split_paths(&path).map(|dir| dir.join("opa")).collect())
-                .unwrap_or_default(),
+            Self::Opa => on_path("opa"),
+            Self::Opal => on_path("opal-client"),
         }
     }
 
@@ -116,6 +123,11 @@ impl Part {
             anyhow!("no {}: {}, or name it in {variable}", self.name(), self.remedy())
         })
     }
+}
+
+fn on_path(program: &str) -> Vec<PathBuf> {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&folders).map(|folder| folder.join(program)).collect()
 }
 
 fn workerd_in_node_modules() -> String {
