@@ -78,7 +78,7 @@ impl OpalPeer {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_FRAME))
             .max_frame_size(Some(MAX_FRAME));
-        let connected = connect_async_with_config(request, Some(config), true);
+        let connected = Box::pin(connect_async_with_config(request, Some(config), true));
         match timeout(PATIENCE, connected).await.context("no answer to an upgrade")? {
             Ok((socket, _)) => Ok(Upgrade::Open(Box::new(Self {
                 socket,
