@@ -51,6 +51,16 @@ const girasol :Workerd.Worker = (
     (name = "GIRASOL_AUTH_JWT_ISSUER", fromEnvironment = "GIRASOL_AUTH_JWT_ISSUER"),
     (name = "OPAL_AUTH_JWT_AUDIENCE", fromEnvironment = "OPAL_AUTH_JWT_AUDIENCE"),
     (name = "OPAL_AUTH_JWT_ISSUER", fromEnvironment = "OPAL_AUTH_JWT_ISSUER"),
+    # What clients of the OPAL dialect get, under our names or OPAL's.
+    (name = "GIRASOL_DATA_CONFIG_SOURCES", fromEnvironment = "GIRASOL_DATA_CONFIG_SOURCES"),
+    (name = "OPAL_DATA_CONFIG_SOURCES", fromEnvironment = "OPAL_DATA_CONFIG_SOURCES"),
+    (name = "GIRASOL_STATISTICS_ENABLED", fromEnvironment = "GIRASOL_STATISTICS_ENABLED"),
+    (name = "OPAL_STATISTICS_ENABLED", fromEnvironment = "OPAL_STATISTICS_ENABLED"),
+    (name = "GIRASOL_CLIENT_LOAD_LIMIT_NOTATION", fromEnvironment = "GIRASOL_CLIENT_LOAD_LIMIT_NOTATION"),
+    (name = "OPAL_CLIENT_LOAD_LIMIT_NOTATION", fromEnvironment = "OPAL_CLIENT_LOAD_LIMIT_NOTATION"),
+    (name = "GIRASOL_ALLOWED_ORIGINS", fromEnvironment = "GIRASOL_ALLOWED_ORIGINS"),
+    (name = "OPAL_ALLOWED_ORIGINS", fromEnvironment = "OPAL_ALLOWED_ORIGINS"),
+    (name = "GIRASOL_PUBLIC_URL", fromEnvironment = "GIRASOL_PUBLIC_URL"),
     # How much of the log is kept.
     (name = "GIRASOL_LOG_MAX_BYTES", fromEnvironment = "GIRASOL_LOG_MAX_BYTES"),
     (name = "GIRASOL_LOG_MAX_AGE_SECONDS", fromEnvironment = "GIRASOL_LOG_MAX_AGE_SECONDS"),

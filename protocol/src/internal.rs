@@ -6,9 +6,14 @@
 //! travel together; the answer's body is [`HubAnswers`]. A websocket upgrade that the hub
 //! refuses is answered with an `Err` of the latter.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::digest::TopicDigests;
+use crate::opal::policy::{Files, Revision};
+use crate::opal::rpc::Statistics;
 use crate::socket::{Delivery, Receipt};
 use crate::topic::TopicSet;
 use crate::{Claims, Millis, Problem, Seq, Update};
@@ -20,6 +25,9 @@ pub const SOCKET_PATH: &str = "/ws";
 /// The header in which the router hands a verified [`Session`] to the hub, as JSON. The
 /// router sets it on every request that it forwards, so a caller cannot.
 pub const SESSION_HEADER: &str = "x-girasol-session";
+
+/// The header in which the router says of which scope a hub is.
+pub const SCOPE_HEADER: &str = "x-girasol-scope";
 
 /// The name of the Durable Object that holds a scope: one hub a scope, for now. The only
 /// place that knows, so that a scope can grow relays without anybody else noticing.
@@ -56,7 +64,93 @@ pub enum HubRequest {
     Revoke(Revocation),
     /// Is this bearer's token still good, as far as the hub knows?
     Check(Claims),
+    /// The log as entries for an OPAL client that connects.
+    Snapshot {
+        /// Who asks: permitted topics limit what is in it.
+        claims: Claims,
+        /// Only these topics; every topic if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        topics: Option<TopicSet>,
+        /// Updates with higher numbers than this.
+        after: Seq,
+        /// Bytes of inline data in the answer; what is beyond it becomes references.
+        inline_bytes: usize,
+        /// Where references lead.
+        origin: String,
+    },
+    /// The inline data of an entry, for who has the key that was given with a reference to it.
+    Fetch {
+        /// The update.
+        seq: Seq,
+        /// The entry's place in it.
+        place: u32,
+        /// The key.
+        key: String,
+    },
+    /// Who is connected?
+    Peers(Claims),
+    /// Reads something that the hub keeps for the router.
+    Document {
+        /// Who asks; none where the router asks on its own account.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claims: Option<Claims>,
+        /// Its name.
+        name: String,
+    },
+    /// Reads everything that the hub keeps under names that begin so.
+    Documents {
+        /// Who asks.
+        claims: Claims,
+        /// How the names begin.
+        prefix: String,
+    },
+    /// Lists the names that begin so, of what the hub keeps.
+    Names {
+        /// How they begin.
+        prefix: String,
+    },
+    /// Keeps something for the router, or forgets it.
+    Keep {
+        /// Who asks.
+        claims: Claims,
+        /// Its name.
+        name: String,
+        /// JSON; absent to forget it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<Box<RawValue>>,
+    },
+    /// Replaces the policy, and tells its subscribers.
+    SetPolicy {
+        /// Who asks.
+        claims: Claims,
+        /// Every file.
+        files: Files,
+    },
+    /// The policy.
+    Policy {
+        /// Who asks.
+        claims: Claims,
+        /// The revision that the asker has: what of it is known comes with the answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<String>,
+    },
+    /// Forgets everything, and closes every socket: the scope is gone.
+    Clear(Claims),
+    /// What was ever revoked, for the hub of a new scope.
+    Revocations,
+    /// Remembers what was revoked before there was this scope.
+    Inherit(Vec<(Revocation, Millis)>),
+    /// One more client wants to begin: no more than so many in so many milliseconds.
+    Admit {
+        /// How many.
+        most: u32,
+        /// In how many milliseconds.
+        per_ms: u64,
+    },
 }
+
+/// The name under which the hub of a scope keeps what the scope is: without it there is no scope.
+pub const SCOPE_DOCUMENT: &str = "scope";
 
 /// The answer to each of the requests that travelled together, in their order; an error if the
 /// hub could take none of them. Updates take effect in the order in which they are listed; other
@@ -82,8 +176,100 @@ pub enum HubAnswer {
         /// How many sockets were closed.
         closed: u32,
     },
-    /// The token is not revoked.
+    /// The token is not revoked; or it is done.
     Good,
+    /// A part of the log as entries.
+    Snapshot(Snapshot),
+    /// Inline data.
+    Data(Box<RawValue>),
+    /// Who is connected.
+    Peers(Peers),
+    /// What is kept under a name; none if nothing is.
+    Document(Option<Box<RawValue>>),
+    /// What is kept under several, by name.
+    Documents(BTreeMap<String, Box<RawValue>>),
+    /// Names.
+    Names(Vec<String>),
+    /// The policy is this now.
+    PolicySet {
+        /// Its revision.
+        hash: String,
+        /// False if it was this before.
+        changed: bool,
+    },
+    /// The policy; none if nobody has given one.
+    Policy(Option<Box<Policy>>),
+    /// What was revoked.
+    Revocations(Vec<(Revocation, Millis)>),
+}
+
+/// A part of the log as an OPAL client takes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Entries as in [`crate::opal::data::WireEntry`], in the log's order.
+    pub entries: Vec<Box<RawValue>>,
+    /// Bytes of inline data in them.
+    pub inline_bytes: usize,
+    /// Ask `after` this for more; absent if there is no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Seq>,
+}
+
+/// A policy as the hub keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Policy {
+    /// Which it is.
+    pub revision: Revision,
+    /// Its files.
+    pub files: Files,
+    /// The revision that was asked about, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Revision>,
+}
+
+/// Who is connected to a hub.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Peers {
+    /// Since when the hub has been awake.
+    pub since: Millis,
+    /// Each socket.
+    pub peers: Vec<PeerInfo>,
+}
+
+/// One socket of a hub.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// The hub's name of the socket.
+    pub socket: u64,
+    /// What an agent calls itself; none for a client of the OPAL dialect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// How it came, in the OPAL dialect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opal: Option<OpalPeer>,
+    /// What it subscribed to.
+    pub topics: Vec<String>,
+    /// What it said of itself, if statistics are on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+}
+
+/// How a client of the OPAL dialect came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpalPeer {
+    /// Its address, where the platform tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// When.
+    pub connected: Millis,
+    /// The parameters of its address; values of those that name a token are left out.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    /// Scheme and host by which it reached us, and so by which it can fetch.
+    pub origin: String,
+    /// The hub asks who it is, and keeps what it says.
+    #[serde(default)]
+    pub statistics: bool,
 }
 
 /// How long an answer is held back for the agents' receipts.
@@ -163,6 +349,9 @@ pub struct Session {
     pub scope: String,
     /// The token's claims.
     pub claims: Claims,
+    /// How it came, if it speaks the OPAL dialect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opal: Option<OpalPeer>,
 }
 
 impl Session {

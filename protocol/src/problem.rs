@@ -78,12 +78,121 @@ impl Problem {
         Self::new(503, detail)
     }
 
-    /// The body of the answer. Authentication errors carry OPAL's inner object.
+    /// The body of the answer. Authentication errors carry OPAL's inner object; a 422 names the
+    /// place and the kind of each fault, of which we tell the first (`spec/opal-protocol.md` §2).
     #[must_use]
     pub fn body(&self) -> Value {
         match self.status {
             401 => json!({ "detail": { "error": self.detail } }),
+            422 => json!({ "detail": [fault(&self.detail)] }),
             _ => json!({ "detail": self.detail }),
         }
+    }
+}
+
+/// Places that are parameters of an address, not members of a body.
+const PARAMETERS: [&str; 3] = ["after", "timeout", "wait"];
+
+/// A fault as OPAL writes it, of a sentence that begins with its place:
+/// `entries[0].url: why` is at `["body", "entries", 0, "url"]`.
+fn fault(detail: &str) -> Value {
+    let (place, reason) = match detail.split_once(": ") {
+        Some((place, reason)) => match segments(place) {
+            Some(segments) => (segments, reason),
+            None => (vec![], detail),
+        },
+        None => (vec![], detail),
+    };
+    let is_parameter = place.first().is_some_and(|it| PARAMETERS.iter().any(|name| it == name));
+    let mut loc = vec![Value::from(if is_parameter { "query" } else { "body" })];
+    loc.extend(place);
+    let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    loc.extend(missing.map(Value::from));
+    let (msg, kind) = if missing.is_some() {
+        ("field required", "value_error.missing")
+    } else if reason.starts_with("missing") {
+        (reason, "value_error.missing")
+    } else if reason.contains("not valid JSON") {
+        (reason, "json_invalid")
+    } else if reason.contains("invalid type") {
+        (reason, "type_error")
+    } else {
+        (reason, "value_error")
+    };
+    json!({ "loc": loc, "msg": msg, "type": kind })
+}
+
+/// `entries[0].url` in its parts; none for what is no place.
+fn segments(place: &str) -> Option<Vec<Value>> {
+    let mut segments = vec![];
+    for part in place.split('.') {
+        let (name, indices) = part.split_at(part.find('[').unwrap_or(part.len()));
+        let is_name = |name: &str| {
+            !name.is_empty() && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_')
+        };
+        if !is_name(name) {
+            return None;
+        }
+        segments.push(Value::from(name));
+        for index in indices.split('[').skip(1) {
+            segments.push(index.strip_suffix(']')?.parse::<u64>().ok()?.into());
+        }
+    }
+    Some(segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_422_names_place_and_kind_as_opal_does() {
+        for (detail, loc, msg, kind) in [
+            (
+                "entries[0].url: missing; give a `url`",
+                json!(["body", "entries", 0, "url"]),
+                "missing; give a `url`",
+                "value_error.missing",
+            ),
+            (
+                "entries[2]: missing field `url`",
+                json!(["body", "entries", 2, "url"]),
+                "field required",
+                "value_error.missing",
+            ),
+            (
+                "missing field `entries`",
+                json!(["body", "entries"]),
+                "field required",
+                "value_error.missing",
+            ),
+            (
+                "the body is not valid JSON: EOF",
+                json!(["body"]),
+                "the body is not valid JSON: EOF",
+                "json_invalid",
+            ),
+            ("wait: give `all`", json!(["query", "wait"]), "give `all`", "value_error"),
+            (
+                "config.entries[1].topics: invalid type: string",
+                json!(["body", "config", "entries", 1, "topics"]),
+                "invalid type: string",
+                "type_error",
+            ),
+            ("what is wrong: this", json!(["body"]), "what is wrong: this", "value_error"),
+        ] {
+            let body = Problem::invalid(detail).body();
+            assert_eq!(
+                body["detail"][0],
+                json!({"loc": loc, "msg": msg, "type": kind}),
+                "{detail}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_refusals_are_a_sentence() {
+        assert_eq!(Problem::unauthorized("no").body(), json!({"detail": {"error": "no"}}));
+        assert_eq!(Problem::conflict("taken").body(), json!({"detail": "taken"}));
     }
 }

@@ -45,8 +45,17 @@ impl TopicSet {
         if set.is_empty() {
             return Err(Problem::invalid("topics: name at least one topic to subscribe to"));
         }
-        check_count(set.len())?;
         set.iter().try_for_each(|topic| check(topic))?;
+        Self::of_any(set)
+    }
+
+    /// Topics of any form, and none at all: those of an OPAL client, to which they are opaque.
+    ///
+    /// # Errors
+    /// 422 if there are too many by number or bytes.
+    pub fn of_any<I: IntoIterator<Item = String>>(topics: I) -> Result<Self, Problem> {
+        let set: BTreeSet<String> = topics.into_iter().collect();
+        check_count(set.len())?;
         let (bytes, limit) =
             (set.iter().map(String::len).sum::<usize>(), limits::MAX_SUBSCRIPTION_BYTES);
         if bytes > limit {
@@ -61,6 +70,18 @@ impl TopicSet {
     /// True if something published to `topics` (as the publisher wrote them) is for this subscriber.
     pub fn matches<'t, I: IntoIterator<Item = &'t String>>(&self, topics: I) -> bool {
         topics.into_iter().any(|topic| expand(topic).any(|parent| self.0.contains(parent)))
+    }
+
+    /// True if it has no topic.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True if it has this topic itself.
+    #[must_use]
+    pub fn contains(&self, topic: &str) -> bool {
+        self.0.contains(topic)
     }
 
     /// The topics, in order.

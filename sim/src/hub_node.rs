@@ -147,7 +147,7 @@ impl World {
                 connection.hub_has_it = true;
                 let (agent, jti) = (connection.agent, connection.jti.clone());
                 let claims = self.claims(format!("agent-{agent}"), jti, ttl);
-                let session = Session { scope: "default".to_owned(), claims };
+                let session = Session { scope: "default".to_owned(), claims, opal: None };
                 self.send_down(socket, What::Open);
                 self.step(Input::Opened(socket, session));
             }

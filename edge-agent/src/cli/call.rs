@@ -66,6 +66,9 @@ pub(super) fn post(url: &Url, token: &Secret, body: String) -> Result<String, Fa
 fn detail(body: &str) -> String {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let detail = body.get("detail");
+    if let Some(faults) = detail.and_then(Value::as_array) {
+        return faults.iter().map(fault).collect();
+    }
     let text = match detail {
         Some(Value::String(text)) => Some(text.as_str()),
         Some(detail) => detail.get("error").and_then(Value::as_str),
@@ -76,6 +79,18 @@ fn detail(body: &str) -> String {
         (None, Some(detail)) => format!(": {detail}"),
         (None, None) => String::new(),
     }
+}
+
+/// One fault of a 422: where it is, and what.
+fn fault(fault: &Value) -> String {
+    let said = fault.get("msg").and_then(Value::as_str).unwrap_or("not valid");
+    let place = fault.get("loc").and_then(Value::as_array).into_iter().flatten().skip(1);
+    let place = place.map(|part| match part {
+        Value::String(name) => name.clone(),
+        other => other.to_string(),
+    });
+    let place = place.collect::<Vec<_>>().join(".");
+    if place.is_empty() { format!(": {said}") } else { format!(": {place}: {said}") }
 }
 
 #[cfg(test)]
@@ -90,7 +105,11 @@ mod tests {
                 r#"{"detail":{"error":"Access token is expired","token":"secret"}}"#,
                 ": Access token is expired",
             ),
-            (r#"{"detail":[{"msg":"field required"}]}"#, r#": [{"msg":"field required"}]"#),
+            (r#"{"detail":[{"msg":"field required"}]}"#, ": field required"),
+            (
+                r#"{"detail":[{"loc":["body","entries",0,"url"],"msg":"field required"}]}"#,
+                ": entries.0.url: field required",
+            ),
             ("<html>", ""),
             ("", ""),
         ] {

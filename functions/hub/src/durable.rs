@@ -20,7 +20,9 @@ use std::rc::Rc;
 use futures::channel::oneshot;
 use futures::future::join_all;
 use js_sys::{JsString, Reflect};
-use protocol::internal::{HubAnswer, HubAnswers, HubRequest, SESSION_HEADER, SOCKET_PATH, Session};
+use protocol::internal::{
+    HubAnswer, HubAnswers, HubRequest, SCOPE_HEADER, SESSION_HEADER, SOCKET_PATH, Session,
+};
 use protocol::socket::SUBPROTOCOL;
 use protocol::{Millis, Problem, json};
 use wasm_bindgen::prelude::*;
@@ -105,7 +107,11 @@ impl DurableObject for Hub {
                 Err(problem) => answer(&Err::<(), _>(problem)),
             };
         }
+        let scope = request.headers().get(SCOPE_HEADER)?.unwrap_or_default();
         let body = request.bytes().await?;
+        if let Ok(mut inner) = self.shared.awake() {
+            inner.machine.set_scope(&scope);
+        }
         let outcome = match serde_json::from_slice(&body) {
             Ok(asked) => self.shared.ask(asked).await,
             Err(error) => {
@@ -277,6 +283,7 @@ impl Shared {
         let platform = |error: worker::Error| Problem::internal(error.to_string());
         let session = request.headers().get(SESSION_HEADER).map_err(platform)?.unwrap_or_default();
         let session: Session = json::parse(session.as_bytes())?;
+        let is_opal = session.opal.is_some();
         let socket = SocketId(random()?);
         // Before the socket is accepted: waking collects every socket there is anew.
         let mut inner = self.awake()?;
@@ -287,7 +294,9 @@ impl Shared {
         drop(inner);
         self.set_alarm();
         let response = Response::from_websocket(pair.client).map_err(platform)?;
-        response.headers().set("Sec-WebSocket-Protocol", SUBPROTOCOL).map_err(platform)?;
+        if !is_opal {
+            response.headers().set("Sec-WebSocket-Protocol", SUBPROTOCOL).map_err(platform)?;
+        }
         Ok(response)
     }
 }
@@ -298,7 +307,7 @@ impl Inner {
     /// Everything as it was before the object slept.
     fn wake(state: &State, settings: Settings) -> std::result::Result<Self, LogError> {
         let epoch = random().map_err(|problem| LogError(problem.detail))?;
-        let log = SqlLog::open(state.storage().sql(), &format!("{epoch:x}"))?;
+        let log = SqlLog::open(state.storage().sql(), &format!("{epoch:x}"), &secret()?)?;
         let mut inner = Self {
             machine: Machine::new(settings),
             log,
@@ -398,6 +407,13 @@ fn retention(env: &Env) -> Retention {
 fn kept(ws: &WebSocket) -> Option<Kept> {
     let text = ws.deserialize_attachment::<String>().ok().flatten()?;
     serde_json::from_str(&text).ok()
+}
+
+/// A text that nobody can guess.
+fn secret() -> std::result::Result<String, LogError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| LogError(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A number that JavaScript keeps exactly.

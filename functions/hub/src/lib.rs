@@ -12,6 +12,7 @@
 //! | What need no longer be in the log? | [`compaction`] |
 //! | What must storage be able to do? | [`log`] |
 //! | How does SQLite do it, and how do tests? | `sql_log`, [`memory_log`] |
+//! | Who may fetch data that was too large to be sent? | `reference` |
 //! | Why would a socket be closed? | `refusal` |
 //! | How does it live in a Durable Object? | `durable` |
 
@@ -22,6 +23,7 @@ pub mod memory_log;
 
 #[expect(missing_docs, reason = "the platform's macro writes methods of its own")]
 mod durable;
+mod reference;
 mod refusal;
 mod sockets;
 mod sql_log;

@@ -1,5 +1,7 @@
 //! What the hub needs from storage.
 
+use std::collections::BTreeMap;
+
 use protocol::digest::TopicDigests;
 use protocol::internal::Revocation;
 use protocol::{Claims, Entry, Millis, Seq, Update, topic::TopicSet};
@@ -182,4 +184,32 @@ pub trait Log {
     /// # Errors
     /// If storage refuses.
     fn is_revoked(&self, claims: &Claims) -> Result<bool, LogError>;
+    /// Everything that was ever revoked.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn revocations(&self) -> Result<Vec<(Revocation, Millis)>, LogError>;
+
+    /// A random text that was made with the log and never leaves the hub.
+    fn secret(&self) -> &str;
+    /// The text kept under a name.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn document(&self, name: &str) -> Result<Option<String>, LogError>;
+    /// The texts kept under all names that begin so.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn documents(&self, prefix: &str) -> Result<BTreeMap<String, String>, LogError>;
+    /// Keeps a text of at most 2 MB under a name, or forgets it.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError>;
+    /// Forgets everything but what was revoked: the log begins anew, with another epoch.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn clear(&mut self) -> Result<(), LogError>;
 }

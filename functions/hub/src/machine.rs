@@ -13,6 +13,8 @@
 //!   `pause` and is behind in the log as well.
 //! * Live subscribers with the same topics form a **group**: what matches, what `prev`
 //!   is, and the frame's text are worked out once for all of them.
+//! * **A client of the OPAL dialect** is `Opened` and pushed to from its `subscribe` on. It has
+//!   no cursor; what it missed it fetches when it connects ([`HubRequest::Snapshot`]).
 //! * **A publisher may wait**: its answer is an effect of a later step, when agents have
 //!   said what became of the update, or when its time is up.
 //!
@@ -21,22 +23,33 @@
 //! | What can happen, and what can be decided? | `machine.rs` |
 //! | How does an update get into the log, and to whom? | `publishing.rs` |
 //! | How does a socket become a live subscriber? | `subscribing.rs` |
-//! | What of the log is shown to people? | `reading.rs` |
+//! | What does a client of the OPAL dialect say, and what is it told? | `opal.rs`, `notifying.rs` |
+//! | What of the log does it fetch? | `snapshot.rs` |
+//! | What of the log, and of the sockets, is shown to people? | `reading.rs` |
+//! | What does the hub keep for the router? What is a scope? | `documents.rs` |
+//! | How does a policy get to its subscribers? | `policy.rs` |
 
+use std::borrow::Cow;
+
+mod documents;
+mod notifying;
+mod opal;
+mod policy;
 mod publishing;
 mod reading;
+mod snapshot;
 mod subscribing;
 
 use protocol::internal::{HubAnswer, HubRequest, Revocation, Session};
 use protocol::planted::{Bug, planted};
 use protocol::socket::{Delivery, HubFrame, SocketError};
-use protocol::{Claims, Entry, Millis, Problem, Seq, limits};
+use protocol::{Claims, DEFAULT_SCOPE, Entry, Millis, Problem, Seq, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::log::{Log, Record, Retention};
+use crate::log::{Log, LogError, Record, Retention};
 use crate::refusal::Refusal;
 use crate::sockets::Sockets;
-pub use crate::sockets::{Attachment, SocketId, Subscription};
+pub use crate::sockets::{Attachment, OpalState, SocketId, Subscription};
 use crate::waits::{Done, Waits};
 use publishing::Batch;
 
@@ -74,7 +87,7 @@ pub enum Effect {
     /// Remember this for the socket, so that it is there after the hub slept.
     Attach(SocketId, Attachment),
     /// Close a socket.
-    Close(SocketId, u16, &'static str),
+    Close(SocketId, u16, Cow<'static, str>),
 }
 
 /// What a hub holds itself to.
@@ -98,43 +111,84 @@ impl Default for Settings {
     }
 }
 
+/// Milliseconds between the refusal of a client of the OPAL dialect and the close of its
+/// socket. It connects again at once, forever (`spec/opal-protocol.md` §1.8); and it waits for
+/// the answer to its `subscribe` without a limit.
+const REFUSED_FOR: u64 = 2_000;
+/// Bytes of a close frame's reason (RFC 6455 §5.5), less some for the platform.
+const MAX_REASON_BYTES: usize = 120;
+
 /// The hub of one scope.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Machine {
     settings: Settings,
+    /// Which.
+    scope: String,
     sockets: Sockets,
     waits: Waits,
+    /// Clients that were let in, and since when they are counted.
+    admitted: (Millis, u32),
+    /// When the first thing happened.
+    since: Option<Millis>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new(Settings::default())
+    }
 }
 
 impl Machine {
     /// A hub without sockets.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, ..Self::default() }
+        Self {
+            settings,
+            scope: DEFAULT_SCOPE.to_owned(),
+            sockets: Sockets::default(),
+            waits: Waits::default(),
+            admitted: (Millis(0), 0),
+            since: None,
+        }
+    }
+
+    /// Tells the machine of which scope it is the hub; the default one until then.
+    pub fn set_scope(&mut self, scope: &str) {
+        if self.scope != scope {
+            scope.clone_into(&mut self.scope);
+        }
     }
 
     /// Takes a socket back after the hub slept.
     pub fn restore(&mut self, socket: SocketId, attachment: Attachment) {
+        self.set_scope(&attachment.session.scope);
         self.sockets.restore(socket, attachment);
     }
 
     /// When the machine wants an [`Input::Tick`]: the end of a token, or of somebody's wait.
     #[must_use]
     pub fn next_tick(&self) -> Option<Millis> {
-        let due = [self.sockets.next_expiry(), self.waits.next_deadline()];
+        let due = [self.sockets.next_end(), self.waits.next_deadline()];
         due.into_iter().flatten().min()
     }
 
     /// One step: everything that follows from one input.
     pub fn step(&mut self, now: Millis, input: Input<'_>, log: &mut dyn Log) -> Vec<Effect> {
+        self.since.get_or_insert(now);
         match input {
             Input::Requests(requests) => self.requests(now, requests, log),
             Input::Opened(socket, session) => self.opened(socket, session, log),
+            Input::Text(socket, text) if self.is_opal(socket) => {
+                self.opal_frame(now, socket, text, log)
+            }
             Input::Text(socket, text) => self
                 .frame(now, socket, text, log)
                 .unwrap_or_else(|refusal| self.refuse(socket, refusal)),
             Input::Binary(socket) => {
                 self.refuse(socket, Refusal::bad_frame("frames are text, this one was binary"))
+            }
+            Input::Unkept(socket) if self.is_opal(socket) => {
+                self.refuse_later(now, socket, Refusal::unkept())
             }
             Input::Unkept(socket) => self.refuse(socket, Refusal::unkept()),
             Input::Closed(socket) => {
@@ -150,6 +204,10 @@ impl Machine {
         for socket in self.sockets.expired(now) {
             effects.extend(self.refuse(socket, Refusal::expired()));
         }
+        for (socket, code, reason) in self.sockets.refused(now) {
+            self.sockets.close(socket);
+            effects.push(Effect::Close(socket, code, reason.into()));
+        }
         effects
     }
 
@@ -162,29 +220,75 @@ impl Machine {
     ) -> Vec<Effect> {
         let (mut effects, mut batch) = (vec![], Batch::default());
         for (request, asked) in requests {
-            let mut closing = vec![];
-            let answered = match asked {
-                HubRequest::Append { update, claims, wait } => require_good(log, &claims)
-                    .and_then(|()| self.append(now, (request, update, wait), &mut batch, log)),
-                HubRequest::Read { claims, topics, after } => require_good(log, &claims)
-                    .and_then(|()| reading::page(log, &claims, topics, after))
-                    .map(|page| Some(HubAnswer::Log(page))),
-                HubRequest::Check(claims) => {
-                    require_good(log, &claims).map(|()| Some(HubAnswer::Good))
-                }
-                HubRequest::Revoke(revocation) => {
-                    self.revoke(now, &revocation, log).map(|(closed, refusals)| {
-                        closing = refusals;
-                        Some(HubAnswer::Revoked { closed })
-                    })
-                }
-            };
+            // What happens to sockets comes after the answer.
+            let mut then = vec![];
+            let answered = self.answer(now, (request, asked), &mut batch, log, &mut then);
             // One that waits is answered later.
             effects.extend(answered.transpose().map(|answer| Effect::Answer(request, answer)));
-            effects.extend(closing);
+            effects.extend(then);
         }
         effects.extend(self.finish(now, batch, log));
         effects
+    }
+
+    fn answer(
+        &mut self,
+        now: Millis,
+        (request, asked): (RequestId, HubRequest),
+        batch: &mut Batch,
+        log: &mut dyn Log,
+        then: &mut Vec<Effect>,
+    ) -> Result<Option<HubAnswer>, Problem> {
+        self.require_scope(&asked, log)?;
+        let answer = match asked {
+            HubRequest::Append { update, claims, wait } => {
+                require_good(log, &claims)?;
+                return self.append(now, (request, update, wait), batch, log);
+            }
+            HubRequest::Read { claims, topics, after } => {
+                require_good(log, &claims)?;
+                HubAnswer::Log(reading::page(log, &claims, topics, after)?)
+            }
+            HubRequest::Check(claims) => {
+                require_good(log, &claims)?;
+                HubAnswer::Good
+            }
+            HubRequest::Revoke(revocation) => {
+                let (closed, refusals) = self.revoke(now, &revocation, log)?;
+                *then = refusals;
+                HubAnswer::Revoked { closed }
+            }
+            HubRequest::Snapshot { claims, topics, after, inline_bytes, origin } => {
+                require_good(log, &claims)?;
+                let wanted = snapshot::Wanted { topics, after, inline_bytes, origin };
+                HubAnswer::Snapshot(snapshot::take(log, &self.scope, &claims, wanted)?)
+            }
+            HubRequest::Fetch { seq, place, key } => {
+                HubAnswer::Data(snapshot::fetch(log, seq, place, &key)?)
+            }
+            HubRequest::Peers(claims) => {
+                require_good(log, &claims)?;
+                HubAnswer::Peers(self.peers())
+            }
+            HubRequest::SetPolicy { claims, files } => {
+                require_good(log, &claims)?;
+                let (hash, changed) = policy::set(log, &files)?;
+                *then = changed.as_ref().map_or_else(Vec::new, |it| self.tell_policy(now, it));
+                HubAnswer::PolicySet { hash, changed: changed.is_some() }
+            }
+            HubRequest::Policy { claims, base } => {
+                require_good(log, &claims)?;
+                HubAnswer::Policy(policy::read(log, base.as_deref())?.map(Box::new))
+            }
+            HubRequest::Clear(claims) => {
+                require_good(log, &claims)?;
+                *then = self.clear(log)?;
+                HubAnswer::Good
+            }
+            HubRequest::Admit { most, per_ms } => self.admit(now, most, per_ms)?,
+            kept => documents::answer(log, kept)?,
+        };
+        Ok(Some(answer))
     }
 
     /// Refuses tokens from now on: how many sockets that closes, and what closes them.
@@ -203,11 +307,20 @@ impl Machine {
         Ok((closed, refusals.collect()))
     }
 
+    fn is_opal(&self, socket: SocketId) -> bool {
+        self.sockets.get(socket).is_some_and(|it| it.session.opal.is_some())
+    }
+
     fn refuse(&mut self, socket: SocketId, refusal: Refusal) -> Vec<Effect> {
+        let is_opal = self.is_opal(socket);
         self.sockets.close(socket);
         let Refusal { close, code, message, retry_after } = refusal;
+        if is_opal {
+            // There is no frame for it: the close frame has to say it.
+            return vec![Effect::Close(socket, close, reason(message).into())];
+        }
         let error = SocketError { code: code.to_owned(), message, retry_after };
-        vec![send(vec![socket], &HubFrame::Error(error)), Effect::Close(socket, close, code)]
+        vec![send(vec![socket], &HubFrame::Error(error)), Effect::Close(socket, close, code.into())]
     }
 }
 
@@ -218,8 +331,27 @@ fn require_good(log: &dyn Log, claims: &Claims) -> Result<(), Problem> {
         Ok(true) => Err(Problem::unauthorized(
             "Access token was revoked; ask whoever runs this for a new one",
         )),
-        Err(_) => Err(Problem::unavailable("the hub's storage did not answer; try again")),
+        Err(error) => Err(unanswered(error)),
     }
+}
+
+fn unanswered(_: LogError) -> Problem {
+    Problem::unavailable("the hub's storage did not answer; try again")
+}
+
+fn unstored(_: LogError) -> Problem {
+    Problem::unavailable("the hub's storage refused; nothing was changed, try again")
+}
+
+/// As much of a sentence as fits into a close frame.
+fn reason(mut sentence: String) -> String {
+    if sentence.len() > MAX_REASON_BYTES {
+        let fits = |at: &usize| *at <= MAX_REASON_BYTES - '…'.len_utf8();
+        let end = sentence.char_indices().map(|(at, _)| at).take_while(fits).last();
+        sentence.truncate(end.unwrap_or(0));
+        sentence.push('…');
+    }
+    sentence
 }
 
 fn answer((request, seq, receipts): Done) -> Effect {

@@ -1,6 +1,6 @@
 //! A log in memory, for tests and simulation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::digest::TopicDigests;
 use protocol::internal::Revocation;
@@ -27,12 +27,21 @@ pub enum Call {
     Compact,
     /// Whatever is about revocations.
     Revoke,
+    /// Whatever is about what is kept by name.
+    Keep,
 }
 
 impl Call {
     /// Storage that is gone.
-    pub const ALL: &'static [Self] =
-        &[Self::Append, Self::Find, Self::LastFor, Self::Read, Self::Compact, Self::Revoke];
+    pub const ALL: &'static [Self] = &[
+        Self::Append,
+        Self::Find,
+        Self::LastFor,
+        Self::Read,
+        Self::Compact,
+        Self::Revoke,
+        Self::Keep,
+    ];
 }
 
 /// One update and what is known of it.
@@ -58,6 +67,7 @@ pub struct MemoryLog {
     floor: Seq,
     digests: TopicDigests,
     revoked: Vec<(Revocation, Millis)>,
+    documents: BTreeMap<String, String>,
 }
 
 impl MemoryLog {
@@ -227,5 +237,42 @@ impl Log for MemoryLog {
                 claims.sub == *sub && claims.iat.is_none_or(|iat| iat.saturating_mul(1_000) <= at.0)
             }
         }))
+    }
+
+    fn revocations(&self) -> Result<Vec<(Revocation, Millis)>, LogError> {
+        self.check(Call::Revoke)?;
+        Ok(self.revoked.clone())
+    }
+
+    fn secret(&self) -> &str {
+        "a secret of this log"
+    }
+
+    fn document(&self, name: &str) -> Result<Option<String>, LogError> {
+        self.check(Call::Keep)?;
+        Ok(self.documents.get(name).cloned())
+    }
+
+    fn documents(&self, prefix: &str) -> Result<BTreeMap<String, String>, LogError> {
+        self.check(Call::Keep)?;
+        let found = self.documents.iter().filter(|(name, _)| name.starts_with(prefix));
+        Ok(found.map(|(name, text)| (name.clone(), text.clone())).collect())
+    }
+
+    fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {
+        self.check(Call::Keep)?;
+        match text {
+            Some(text) => self.documents.insert(name.to_owned(), text.to_owned()),
+            None => self.documents.remove(name),
+        };
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), LogError> {
+        self.check(Call::Keep)?;
+        let epoch = format!("{}'", self.epoch);
+        let revoked = std::mem::take(&mut self.revoked);
+        *self = Self { epoch, revoked, refuses: self.refuses, ..Self::default() };
+        Ok(())
     }
 }

@@ -56,6 +56,16 @@ impl Refusal {
         Self { close: close::POLICY, code: "forbidden", message: problem.detail, retry_after: None }
     }
 
+    pub(crate) fn no_scope(scope: &str) -> Self {
+        let message = format!("No such scope: {scope}; create it with PUT /scopes");
+        Self { close: close::POLICY, code: "no_scope", message, retry_after: Some(60) }
+    }
+
+    /// In the OPAL dialect, whose clients know no other code for it.
+    pub(crate) fn opal(close: u16, message: impl Into<String>) -> Self {
+        Self { close, code: "opal", message: message.into(), retry_after: None }
+    }
+
     pub(crate) fn storage(_: LogError) -> Self {
         let message = "the hub's storage did not answer; connect again".to_owned();
         Self { close: close::INTERNAL, code: "internal", message, retry_after: Some(1) }

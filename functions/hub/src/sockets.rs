@@ -1,12 +1,16 @@
 //! The open sockets: who is behind each, which of them are pushed to, and how much is on
 //! the way to each.
 
+mod audience;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::internal::{Revocation, Session};
+pub(crate) use audience::{Audience, OpalAudience};
+use protocol::internal::{PeerInfo, Revocation, Session};
+use protocol::opal::rpc::Statistics;
 use protocol::planted::{Bug, planted};
 use protocol::{Millis, Seq, Update, limits, topic::TopicSet};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The shell's name of an open socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,23 +24,53 @@ pub struct Attachment {
     pub session: Session,
     /// What it said in its hello; `None` before that.
     pub subscription: Option<Subscription>,
+    /// What it has said of itself in the OPAL dialect.
+    #[serde(default, skip_serializing_if = "OpalState::is_empty")]
+    pub opal: OpalState,
 }
 
 /// What a socket subscribed to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subscription {
-    /// The agent's name.
+    /// The agent's name; empty in the OPAL dialect, where none is given.
     pub agent: String,
-    /// What it wants.
+    /// What it wants, as it wrote it.
+    #[serde(deserialize_with = "any_topics")]
     pub topics: TopicSet,
     /// True once it has caught up: updates are pushed to it.
     pub live: bool,
+}
+
+/// What a socket has said and been told in the OPAL dialect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OpalState {
+    /// Its answer to `_get_channel_id_`.
+    pub rpc_id: Option<String>,
+    /// What it published of itself.
+    pub statistics: Option<Statistics>,
+    /// It is to be closed at this moment, with this code and reason, and not heard until then.
+    pub refused: Option<(Millis, u16, String)>,
+}
+
+impl OpalState {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Topics were checked when they were taken: those of OPAL's clients are of any form.
+fn any_topics<'de, D: Deserializer<'de>>(from: D) -> Result<TopicSet, D::Error> {
+    let topics = Vec::<String>::deserialize(from)?;
+    TopicSet::of_any(topics).map_err(|problem| serde::de::Error::custom(problem.detail))
 }
 
 /// Live subscribers with the same topics.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) members: BTreeSet<SocketId>,
+    /// Their topics as the log names them.
+    pub(crate) topics: TopicSet,
     /// The last update for these topics; looked up in the log when it is first needed.
     pub(crate) last: Option<Seq>,
 }
@@ -46,6 +80,19 @@ struct Socket {
     attachment: Attachment,
     /// Bytes pushed since it last showed a sign of life.
     pushed: usize,
+    /// In the OPAL dialect: something was not pushed to it.
+    missed: bool,
+}
+
+/// What a sign of life of a socket in the OPAL dialect means.
+#[derive(Debug)]
+pub(crate) enum Life {
+    /// It is pushed to, as before.
+    Live,
+    /// It had stopped reading, has missed nothing, and is pushed to again.
+    Back(Attachment),
+    /// It had stopped reading and has missed something: it must fetch everything again.
+    Missed,
 }
 
 /// All of them.
@@ -54,32 +101,45 @@ pub(crate) struct Sockets {
     sockets: BTreeMap<SocketId, Socket>,
     /// When the token of each ends.
     expiries: BTreeSet<(Millis, SocketId)>,
-    groups: BTreeMap<TopicSet, Group>,
+    groups: BTreeMap<Audience, Group>,
     live: usize,
+    /// Sockets of the OPAL dialect that are pushed nothing until they show a sign of life.
+    lagging: BTreeSet<SocketId>,
+    /// When those are closed that were refused.
+    refused: BTreeSet<(Millis, SocketId)>,
 }
 
 impl Sockets {
     /// A socket that was open before the hub slept. How much is on the way to it nobody
-    /// knows: it has to show a sign of life after the next push.
+    /// knows: an agent has to show a sign of life after the next push. A client of the OPAL
+    /// dialect answers every push anyway, and to make it wait could cost it an update.
     pub(crate) fn restore(&mut self, socket: SocketId, attachment: Attachment) {
-        let topics =
-            attachment.subscription.as_ref().filter(|it| it.live).map(|it| it.topics.clone());
-        self.insert(socket, attachment, usize::MAX);
-        if let Some(topics) = topics {
-            self.join(socket, &topics);
+        let pushed = if attachment.session.opal.is_some() { 0 } else { usize::MAX };
+        let live = attachment.subscription.as_ref().is_some_and(|it| it.live);
+        self.insert(socket, attachment, pushed);
+        if live {
+            self.join(socket);
         }
     }
 
     /// A new socket.
     pub(crate) fn open(&mut self, socket: SocketId, session: Session) -> Attachment {
-        let attachment = Attachment { session, subscription: None };
+        let attachment = Attachment { session, subscription: None, opal: OpalState::default() };
         self.insert(socket, attachment.clone(), 0);
         attachment
     }
 
     fn insert(&mut self, socket: SocketId, attachment: Attachment, pushed: usize) {
         self.expiries.insert((attachment.session.expiry(), socket));
-        self.sockets.insert(socket, Socket { attachment, pushed });
+        if let Some((at, ..)) = attachment.opal.refused {
+            self.refused.insert((at, socket));
+        }
+        let lags = attachment.session.opal.is_some()
+            && attachment.subscription.as_ref().is_some_and(|it| !it.live);
+        if lags {
+            self.lagging.insert(socket);
+        }
+        self.sockets.insert(socket, Socket { attachment, pushed, missed: lags });
     }
 
     /// A socket is gone.
@@ -87,6 +147,10 @@ impl Sockets {
         self.leave(socket);
         if let Some(gone) = self.sockets.remove(&socket) {
             self.expiries.remove(&(gone.attachment.session.expiry(), socket));
+            self.lagging.remove(&socket);
+            if let Some((at, ..)) = gone.attachment.opal.refused {
+                self.refused.remove(&(at, socket));
+            }
         }
     }
 
@@ -100,9 +164,33 @@ impl Sockets {
         subscription.is_some_and(|it| it.live)
     }
 
-    /// When the first token ends.
-    pub(crate) fn next_expiry(&self) -> Option<Millis> {
-        self.expiries.first().map(|(at, _)| *at)
+    /// When the first token ends, or the first refused socket is to be closed.
+    pub(crate) fn next_end(&self) -> Option<Millis> {
+        let first = [self.expiries.first(), self.refused.first()];
+        first.into_iter().flatten().map(|(at, _)| *at).min()
+    }
+
+    /// All of them, for people.
+    pub(crate) fn peers(&self) -> Vec<PeerInfo> {
+        let info = |(id, socket): (&SocketId, &Socket)| {
+            let Attachment { session, subscription, opal } = &socket.attachment;
+            let subscription = subscription.as_ref();
+            PeerInfo {
+                socket: id.0,
+                agent: subscription.map(|it| it.agent.clone()).filter(|it| !it.is_empty()),
+                opal: session.opal.clone(),
+                topics: subscription.map_or_else(Vec::new, |subscription| {
+                    subscription.topics.iter().map(str::to_owned).collect()
+                }),
+                statistics: opal.statistics.clone(),
+            }
+        };
+        self.sockets.iter().map(info).collect()
+    }
+
+    /// Every socket.
+    pub(crate) fn all(&self) -> Vec<SocketId> {
+        self.sockets.keys().copied().collect()
     }
 
     /// The sockets whose tokens have ended.
@@ -126,12 +214,15 @@ impl Sockets {
         revoked.map(|(id, _)| *id).collect()
     }
 
-    /// The subscribers of an update, live or not, with their agents' names.
+    /// The agents that subscribed to an update, live or not, with their names. Clients of the
+    /// OPAL dialect are not among them: they can give no receipts.
     pub(crate) fn subscribers<'s>(
         &'s self,
         update: &'s Update,
     ) -> impl Iterator<Item = (SocketId, &'s str)> {
-        self.sockets.iter().filter_map(|(id, socket)| {
+        let agents =
+            self.sockets.iter().filter(|(_, socket)| socket.attachment.session.opal.is_none());
+        agents.filter_map(|(id, socket)| {
             let subscription = socket.attachment.subscription.as_ref()?;
             let mut entries = update.entries.iter();
             let is_for_it = entries.any(|entry| subscription.topics.matches(&entry.topics));
@@ -154,17 +245,99 @@ impl Sockets {
         found.pushed = 0;
         let subscription = found.attachment.subscription.as_mut()?;
         subscription.live = live;
-        let topics = subscription.topics.clone();
         let attachment = found.attachment.clone();
         if live {
-            self.join(socket, &topics);
+            self.join(socket);
         }
         Some(attachment)
     }
 
     /// The groups, to deliver to.
-    pub(crate) fn groups(&mut self) -> impl Iterator<Item = (&TopicSet, &mut Group)> {
+    pub(crate) fn groups(&mut self) -> impl Iterator<Item = (&Audience, &mut Group)> {
         self.groups.iter_mut()
+    }
+
+    // === the OPAL dialect ===
+
+    /// Sets what a client wants from now on. There is nothing to catch up with.
+    pub(crate) fn set_topics(&mut self, socket: SocketId, topics: TopicSet) -> Option<Attachment> {
+        self.leave(socket);
+        let attachment = &mut self.sockets.get_mut(&socket)?.attachment;
+        let live = attachment.subscription.as_ref().is_none_or(|it| it.live);
+        attachment.subscription = Some(Subscription { agent: String::new(), topics, live });
+        let attachment = attachment.clone();
+        if live {
+            self.join(socket);
+        }
+        Some(attachment)
+    }
+
+    /// Changes what is known of a client.
+    pub(crate) fn change(
+        &mut self,
+        socket: SocketId,
+        change: impl FnOnce(&mut OpalState),
+    ) -> Option<Attachment> {
+        let attachment = &mut self.sockets.get_mut(&socket)?.attachment;
+        change(&mut attachment.opal);
+        Some(attachment.clone())
+    }
+
+    /// A client showed a sign of life.
+    pub(crate) fn shows_life(&mut self, socket: SocketId) -> Life {
+        let Some(found) = self.sockets.get_mut(&socket) else { return Life::Live };
+        found.pushed = 0;
+        if !self.lagging.contains(&socket) {
+            return Life::Live;
+        }
+        if found.missed {
+            return Life::Missed;
+        }
+        self.lagging.remove(&socket);
+        self.set_live(socket, true).map_or(Life::Live, Life::Back)
+    }
+
+    /// A client's window is full: it is pushed nothing until it shows a sign of life.
+    pub(crate) fn lags(&mut self, socket: SocketId) -> Option<Attachment> {
+        self.lagging.insert(socket);
+        self.set_live(socket, false)
+    }
+
+    /// Something is delivered that those that lag are not pushed: the ones it was for have
+    /// missed it.
+    pub(crate) fn missed_by_lagging(&mut self, is_for: impl Fn(&Audience) -> bool) {
+        for id in &self.lagging {
+            let Some(socket) = self.sockets.get_mut(id).filter(|it| !it.missed) else { continue };
+            let Attachment { session, subscription, .. } = &socket.attachment;
+            let topics = subscription.as_ref().map(|it| it.topics.clone());
+            socket.missed = topics.is_some_and(|topics| is_for(&Audience::new(session, topics)));
+        }
+    }
+
+    /// A client is to be closed at this moment, and neither heard nor told anything until then.
+    pub(crate) fn refuse(
+        &mut self,
+        socket: SocketId,
+        at: Millis,
+        close: u16,
+        reason: String,
+    ) -> Option<Attachment> {
+        self.leave(socket);
+        let attachment = &mut self.sockets.get_mut(&socket)?.attachment;
+        attachment.subscription = None;
+        attachment.opal.refused = Some((at, close, reason));
+        self.refused.insert((at, socket));
+        Some(attachment.clone())
+    }
+
+    /// Those that were refused and are to be closed by now, with the code and the reason.
+    pub(crate) fn refused(&self, now: Millis) -> Vec<(SocketId, u16, String)> {
+        let due = self.refused.iter().take_while(|(at, _)| *at <= now);
+        due.filter_map(|(_, socket)| {
+            let (_, close, reason) = self.get(*socket)?.opal.refused.clone()?;
+            Some((*socket, close, reason))
+        })
+        .collect()
     }
 
     /// Bytes that may be on the way to one socket: `most`, or less if there are very many.
@@ -189,22 +362,29 @@ impl Sockets {
         over
     }
 
-    fn join(&mut self, socket: SocketId, topics: &TopicSet) {
-        if self.groups.entry(topics.clone()).or_default().members.insert(socket) {
+    fn audience(&self, socket: SocketId) -> Option<Audience> {
+        let Attachment { session, subscription, .. } = self.get(socket)?;
+        Some(Audience::new(session, subscription.as_ref()?.topics.clone()))
+    }
+
+    fn join(&mut self, socket: SocketId) {
+        let Some(audience) = self.audience(socket) else { return };
+        let topics = audience.log_topics();
+        let group = self.groups.entry(audience);
+        let group = group.or_insert_with(|| Group { topics, ..Group::default() });
+        if group.members.insert(socket) {
             self.live += 1;
         }
     }
 
     fn leave(&mut self, socket: SocketId) {
-        let subscription =
-            |it: &Socket| it.attachment.subscription.as_ref().map(|it| it.topics.clone());
-        let Some(topics) = self.sockets.get(&socket).and_then(subscription) else { return };
-        if let Some(group) = self.groups.get_mut(&topics) {
+        let Some(audience) = self.audience(socket) else { return };
+        if let Some(group) = self.groups.get_mut(&audience) {
             if group.members.remove(&socket) {
                 self.live = self.live.saturating_sub(1);
             }
             if group.members.is_empty() {
-                self.groups.remove(&topics);
+                self.groups.remove(&audience);
             }
         }
     }

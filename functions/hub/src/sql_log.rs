@@ -11,7 +11,7 @@
 //! An update whose entries are all unnecessary, or beyond retention, keeps its row without
 //! a body: its id stays known. The oldest such rows go when there are many.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::digest::{TopicDigest, TopicDigests, update_hash};
 use protocol::internal::Revocation;
@@ -26,6 +26,7 @@ use crate::compaction::{
 };
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 
+mod documents;
 mod schema;
 
 /// The most rows whose sizes are looked at for one batch.
@@ -42,6 +43,7 @@ const KNOWN_IDS: u64 = 1_000_000;
 pub(crate) struct SqlLog {
     sql: SqlStorage,
     epoch: String,
+    secret: String,
     head: Seq,
     floor: Seq,
     /// Of all bodies.
@@ -111,10 +113,15 @@ impl SqlLog {
     ///
     /// # Errors
     /// If storage refuses.
-    pub(crate) fn open(sql: SqlStorage, new_epoch: &str) -> Result<Self, LogError> {
+    pub(crate) fn open(
+        sql: SqlStorage,
+        new_epoch: &str,
+        new_secret: &str,
+    ) -> Result<Self, LogError> {
         let mut log = Self {
             sql,
             epoch: String::new(),
+            secret: String::new(),
             head: Seq::ZERO,
             floor: Seq::ZERO,
             bytes: 0,
@@ -124,10 +131,11 @@ impl SqlLog {
         };
         schema::prepare(&log)?;
         log.run(
-            "INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?)",
-            vec![new_epoch.into()],
+            "INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?), ('secret', ?)",
+            vec![new_epoch.into(), new_secret.into()],
         )?;
         log.epoch = log.meta("epoch")?.unwrap_or_default();
+        log.secret = log.meta("secret")?.unwrap_or_default();
         log.floor = Seq(log.meta("floor")?.and_then(|floor| floor.parse().ok()).unwrap_or(0));
         log.head = Seq(log.number("SELECT MAX(seq) AS value FROM log", vec![])?);
         log.bytes = log.number("SELECT SUM(bytes) AS value FROM log", vec![])?;
@@ -522,6 +530,41 @@ impl Log for SqlLog {
         )?;
         Ok(revoked > 0)
     }
+
+    fn revocations(&self) -> Result<Vec<(Revocation, Millis)>, LogError> {
+        #[derive(Deserialize)]
+        struct Revoked {
+            kind: String,
+            value: String,
+            at: u64,
+        }
+        let rows = self.rows::<Revoked>("SELECT kind, value, at FROM revoked", vec![])?;
+        let revocation = |row: Revoked| {
+            let of = if row.kind == "jti" { Revocation::Jti } else { Revocation::Sub };
+            (of(row.value), Millis(row.at))
+        };
+        Ok(rows.into_iter().map(revocation).collect())
+    }
+
+    fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    fn document(&self, name: &str) -> Result<Option<String>, LogError> {
+        self.read_document(name)
+    }
+
+    fn documents(&self, prefix: &str) -> Result<BTreeMap<String, String>, LogError> {
+        self.read_documents(prefix)
+    }
+
+    fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {
+        self.write_document(name, text)
+    }
+
+    fn clear(&mut self) -> Result<(), LogError> {
+        self.empty_all()
+    }
 }
 
 impl Row {
@@ -543,6 +586,11 @@ impl Row {
 /// The keys that begin with `key`, as a range: `/` is followed by `0`.
 fn range(key: &str) -> (&str, String) {
     (key, format!("{}0", key.strip_suffix('/').unwrap_or(key)))
+}
+
+/// Every name that begins with `prefix`, as a range.
+fn range_of(prefix: &str) -> (&str, String) {
+    (prefix, format!("{prefix}{}", char::MAX))
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, LogError> {

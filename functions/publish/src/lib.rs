@@ -8,10 +8,16 @@
 //! |---|---|
 //! | Who may publish what? What is a publisher told? | `lib.rs` |
 //! | What may stand behind the `?` of an address? | [`query`] |
+//! | What is a scope, and who may use it? | [`scopes`] |
+//! | Which policies does a client get? | [`policy`] |
+//! | What do people see of who is connected? | [`statistics`] |
 //! | What of the log is shown to people? | [`inspection`] |
 
 pub mod inspection;
+pub mod policy;
 pub mod query;
+pub mod scopes;
+pub mod statistics;
 
 use protocol::internal::Receipts;
 use protocol::{Claims, PeerType, Problem, Seq, Update};

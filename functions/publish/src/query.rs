@@ -52,14 +52,42 @@ pub fn log(query: &str) -> Result<LogQuery, Problem> {
             }
         },
     };
-    let topics = last(query, "topics")
-        .map(|topics| TopicSet::new(topics.split(',').map(str::to_owned)))
-        .transpose()?;
-    Ok(LogQuery { after, topics })
+    Ok(LogQuery { after, topics: topics(query)? })
+}
+
+/// Only these topics: `topics=a,b`; every topic if absent.
+///
+/// # Errors
+/// 422 naming the topic.
+pub fn topics(query: &str) -> Result<Option<TopicSet>, Problem> {
+    let topics = last(query, "topics");
+    topics.map(|topics| TopicSet::new(topics.split(',').map(str::to_owned))).transpose()
+}
+
+/// Every parameter with its value.
+pub fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.map(|(name, value)| (name.into_owned(), value.into_owned()))
+}
+
+/// A segment of a path without its percent escapes; none if there is nothing in it.
+#[must_use]
+pub fn decode(segment: &str) -> Option<String> {
+    let escaped = segment.replace('+', "%2B");
+    let (decoded, _) = pairs(&escaped.replace('&', "%26").replace('=', "%3D")).next()?;
+    Some(decoded).filter(|decoded| !decoded.is_empty())
+}
+
+/// The values of a parameter that may be given several times.
+#[must_use]
+pub fn all(query: &str, name: &str) -> Vec<String> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect()
 }
 
 /// The value of a parameter; where it is given twice, the last.
-fn last(query: &str, name: &str) -> Option<String> {
+#[must_use]
+pub fn last(query: &str, name: &str) -> Option<String> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     pairs.filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
 }

@@ -1,17 +1,22 @@
 //! Asking the hub of a scope: one function a question, and what a caller hears if the
 //! answer is lost.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use protocol::internal::{
-    HubAnswer, HubRequest, LogPage, Receipts, Revocation, SESSION_HEADER, SOCKET_PATH, Session,
-    Wait,
+    HubAnswer, HubRequest, LogPage, Peers, Policy, Receipts, Revocation, SESSION_HEADER,
+    SOCKET_PATH, Session, Snapshot, Wait,
 };
-use protocol::{Claims, Problem, Seq, Update};
+use protocol::opal::policy::Files;
+use protocol::topic::TopicSet;
+use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update};
 use publish::query::LogQuery;
+use serde_json::value::RawValue;
 use worker::{Env, RequestInit, Response};
 
 use crate::exchange::{self, Lost, encode, exchange, platform};
+use crate::settings::LoadLimit;
 use crate::together::{self, Caller};
 
 /// Appends an update that has the id `id` to a scope's log, and waits for the agents as far as
@@ -99,6 +104,211 @@ pub(crate) async fn open_socket(env: &Env, session: &Session) -> Result<Response
     }
     let refused = exchange::decode(response).await.map_err(connect_again)??;
     Err(Problem::internal(format!("the hub answered an upgrade with {refused:?}")))
+}
+
+/// What of a scope's log an OPAL client is given.
+pub(crate) struct SnapshotQuery {
+    pub(crate) topics: Option<TopicSet>,
+    pub(crate) after: Seq,
+    pub(crate) inline_bytes: usize,
+    pub(crate) origin: String,
+}
+
+/// Reads a part of a scope's log as entries.
+///
+/// # Errors
+/// As [`read_log`].
+pub(crate) async fn snapshot(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    query: SnapshotQuery,
+) -> Result<Snapshot, Problem> {
+    let SnapshotQuery { topics, after, inline_bytes, origin } = query;
+    let request = HubRequest::Snapshot { claims, topics, after, inline_bytes, origin };
+    match call(env, scope, &request, || "ask again").await? {
+        HubAnswer::Snapshot(snapshot) => Ok(snapshot),
+        other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// The inline data of an entry.
+///
+/// # Errors
+/// 401 without its key, 404 if it is gone; 503 if the hub's answer is lost.
+pub(crate) async fn fetch(
+    env: &Env,
+    scope: &str,
+    (seq, place): (Seq, u32),
+    key: String,
+) -> Result<Box<RawValue>, Problem> {
+    let request = HubRequest::Fetch { seq, place, key };
+    match call(env, scope, &request, || "ask again").await? {
+        HubAnswer::Data(data) => Ok(data),
+        other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// Who is connected to a scope's hub.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn peers(env: &Env, scope: &str, claims: Claims) -> Result<Peers, Problem> {
+    match call(env, scope, &HubRequest::Peers(claims), || "ask again").await? {
+        HubAnswer::Peers(peers) => Ok(peers),
+        other => Err(unexpected("who is there", &other)),
+    }
+}
+
+/// Lets a client begin.
+///
+/// # Errors
+/// 401 for a revoked token, 429 for one client too many; 503 if the hub's answer is lost.
+pub(crate) async fn admit(env: &Env, claims: Claims, limit: LoadLimit) -> Result<(), Problem> {
+    let LoadLimit { most, per_ms, shown } = limit;
+    check(env, DEFAULT_SCOPE, claims).await?;
+    match call(env, DEFAULT_SCOPE, &HubRequest::Admit { most, per_ms }, || "ask again").await {
+        Ok(_) => Ok(()),
+        Err(problem) if problem.status == 429 => Err(Problem::new(429, shown)),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// What a scope's hub keeps under a name.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn document(
+    env: &Env,
+    scope: &str,
+    claims: Option<Claims>,
+    name: &str,
+) -> Result<Option<Box<RawValue>>, Problem> {
+    let request = HubRequest::Document { claims, name: name.to_owned() };
+    match call(env, scope, &request, || "ask again").await? {
+        HubAnswer::Document(document) => Ok(document),
+        other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// What a scope's hub keeps under all names that begin so.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn documents(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    prefix: &str,
+) -> Result<BTreeMap<String, Box<RawValue>>, Problem> {
+    let request = HubRequest::Documents { claims, prefix: prefix.to_owned() };
+    match call(env, scope, &request, || "ask again").await? {
+        HubAnswer::Documents(documents) => Ok(documents),
+        other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// How the names go on, that begin so, under which a scope's hub keeps something.
+///
+/// # Errors
+/// 503 if the hub's answer is lost.
+pub(crate) async fn names(env: &Env, scope: &str, prefix: &str) -> Result<Vec<String>, Problem> {
+    let request = HubRequest::Names { prefix: prefix.to_owned() };
+    match call(env, scope, &request, || "ask again").await? {
+        HubAnswer::Names(names) => {
+            Ok(names.iter().filter_map(|it| it.strip_prefix(prefix)).map(str::to_owned).collect())
+        }
+        other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// Has a scope's hub keep something under a name, or forget it.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn keep(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    name: &str,
+    body: Option<Box<RawValue>>,
+) -> Result<(), Problem> {
+    done(env, scope, HubRequest::Keep { claims, name: name.to_owned(), body }).await
+}
+
+/// Makes these files a scope's policy; its hash, and whether it is another one than before.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn set_policy(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    files: Files,
+) -> Result<(String, bool), Problem> {
+    let request = HubRequest::SetPolicy { claims, files };
+    match call(env, scope, &request, || "push again, which does no harm").await? {
+        HubAnswer::PolicySet { hash, changed } => Ok((hash, changed)),
+        other => Err(unexpected("a policy", &other)),
+    }
+}
+
+/// A scope's policy, with what is known of the revision `base`.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn policy(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    base: Option<String>,
+) -> Result<Option<Box<Policy>>, Problem> {
+    match call(env, scope, &HubRequest::Policy { claims, base }, || "ask again").await? {
+        HubAnswer::Policy(policy) => Ok(policy),
+        other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// Has a scope's hub forget everything.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn clear(env: &Env, scope: &str, claims: Claims) -> Result<(), Problem> {
+    done(env, scope, HubRequest::Clear(claims)).await
+}
+
+/// What a scope's hub was ever told to refuse.
+///
+/// # Errors
+/// 503 if the hub's answer is lost.
+pub(crate) async fn revocations(
+    env: &Env,
+    scope: &str,
+) -> Result<Vec<(Revocation, Millis)>, Problem> {
+    match call(env, scope, &HubRequest::Revocations, || "ask again").await? {
+        HubAnswer::Revocations(revocations) => Ok(revocations),
+        other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// Tells the hub of a new scope what was revoked before.
+///
+/// # Errors
+/// 503 if the hub's answer is lost.
+pub(crate) async fn inherit(
+    env: &Env,
+    scope: &str,
+    revocations: Vec<(Revocation, Millis)>,
+) -> Result<(), Problem> {
+    done(env, scope, HubRequest::Inherit(revocations)).await
+}
+
+/// Asks for something that has no answer but that it is done, and can be asked again.
+async fn done(env: &Env, scope: &str, request: HubRequest) -> Result<(), Problem> {
+    match call(env, scope, &request, || "ask again, which does no harm").await? {
+        HubAnswer::Good => Ok(()),
+        other => Err(unexpected("a change", &other)),
+    }
 }
 
 /// Asks a scope's hub; `again` is what the caller is told to do if the answer is lost.

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use protocol::Problem;
-use protocol::internal::{CALL_PATH, HubAnswers, hub_name};
+use protocol::internal::{CALL_PATH, HubAnswers, SCOPE_HEADER, hub_name};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use worker::js_sys::Uint8Array;
@@ -48,11 +48,12 @@ pub(crate) fn request(path: &str, init: &RequestInit) -> Result<Request, Problem
 ///
 /// # Errors
 /// The answer is lost.
-pub(crate) async fn fetch(env: &Env, scope: &str, request: Request) -> Result<Response, Lost> {
+pub(crate) async fn fetch(env: &Env, scope: &str, mut request: Request) -> Result<Response, Lost> {
     let hub = env
         .durable_object(HUB_BINDING)
         .and_then(|namespace| namespace.get_by_name(&hub_name(scope)))
         .map_err(lost)?;
+    request.headers_mut().and_then(|headers| headers.set(SCOPE_HEADER, scope)).map_err(lost)?;
     hub.fetch_with_request(request).await.map_err(lost)
 }
 

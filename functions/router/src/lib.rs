@@ -12,12 +12,14 @@
 //! | How do many ask it at the same time? | `together` |
 //! | How is it reached? | `exchange` |
 //! | How is a refusal answered? | `answer` |
+//! | Which pages may a browser ask us from? | `cors` |
 
 // Exports the Durable Object's class.
 pub use hub::Hub;
 
 mod answer;
 mod ask;
+mod cors;
 mod exchange;
 mod handlers;
 pub mod routes;
@@ -37,8 +39,13 @@ fn start() {
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> Result<Response> {
-    match handlers::serve(request, Caller { env: &env, context: &context }).await {
-        Ok(response) => Ok(response),
-        Err(problem) => answer::problem(&problem),
+    let origin = cors::Origin::of(&request, &env);
+    if let Some(preflight) = origin.preflight(&request)? {
+        return Ok(preflight);
     }
+    let response = match handlers::serve(request, Caller { env: &env, context: &context }).await {
+        Ok(response) => response,
+        Err(problem) => answer::problem(&problem)?,
+    };
+    origin.allow(response)
 }

@@ -5,6 +5,10 @@
 pub enum Action {
     /// Says that the Worker runs.
     Health,
+    /// Describes every route.
+    OpenApi,
+    /// Shows that description.
+    Docs,
     /// Serves the keys that tokens can be verified with.
     Jwks,
     /// Mints a token.
@@ -15,10 +19,58 @@ pub enum Action {
     Revoke,
     /// Takes an update.
     Publish,
+    /// Answers a client that connects: where to fetch what.
+    Sources,
+    /// Sets where clients fetch first.
+    SetSources,
+    /// Goes back to what the settings say of that.
+    UnsetSources,
+    /// Serves OPAL's empty default source.
+    Placeholder,
+    /// Hears what became of an update at a client.
+    Report,
+    /// Serves data that was too large for a frame.
+    FetchData,
     /// Shows a part of the log.
     ReadLog,
     /// Opens a socket to the hub.
     Subscribe,
+    /// Serves policies.
+    Policy,
+    /// Replaces the policy.
+    SetPolicy,
+    /// Shows who is connected.
+    Clients,
+    /// Shows who is connected, to what.
+    Statistics,
+    /// Counts who is connected.
+    Stats,
+    /// Lets a client begin, or has it wait.
+    LoadLimit,
+    /// Makes a scope.
+    MakeScope,
+    /// Lists the scopes.
+    Scopes,
+    /// Shows a scope.
+    Scope,
+    /// Forgets a scope.
+    DeleteScope,
+    /// Has every scope's policy fetched again.
+    RefreshScopes,
+    /// Has a scope's policy fetched again.
+    RefreshScope,
+    /// Serves a scope's policies.
+    ScopePolicy,
+    /// Replaces a scope's policy.
+    SetScopePolicy,
+    /// Answers a scope's client that connects.
+    ScopeData,
+    /// Takes an update for a scope.
+    PublishToScope,
+    /// Serves a scope's data that was too large for a frame.
+    FetchScopeData,
+    /// Shows a part of a scope's log.
+    ScopeLog,
 }
 
 /// A path with a method.
@@ -36,24 +88,51 @@ const fn route(method: &'static str, path: &'static str, action: Action) -> Rout
     Route { method, path, action }
 }
 
-/// The table.
+/// The table. A segment in braces stands for any one segment; of two rows that a path fits the
+/// first counts.
 pub const ROUTES: &[Route] = &[
     route("GET", "/", Action::Health),
     route("GET", "/healthcheck", Action::Health),
+    route("GET", "/openapi.json", Action::OpenApi),
+    route("GET", "/docs", Action::Docs),
     route("GET", "/.well-known/jwks.json", Action::Jwks),
     route("POST", "/token", Action::Mint),
     route("POST", "/token/renew", Action::Renew),
     route("POST", "/token/revoke", Action::Revoke),
+    route("GET", "/data/config", Action::Sources),
     route("POST", "/data/config", Action::Publish),
+    route("PUT", "/data/config", Action::SetSources),
+    route("DELETE", "/data/config", Action::UnsetSources),
+    route("GET", "/policy-data", Action::Placeholder),
+    route("POST", "/data/callback_report", Action::Report),
+    route("GET", "/data/updates/{seq}/{place}", Action::FetchData),
+    route("GET", "/policy", Action::Policy),
+    route("PUT", "/policy", Action::SetPolicy),
     route("GET", "/log", Action::ReadLog),
     route("GET", "/ws", Action::Subscribe),
+    route("GET", "/pubsub_client_info", Action::Clients),
+    route("GET", "/statistics", Action::Statistics),
+    route("GET", "/stats", Action::Stats),
+    route("GET", "/loadlimit", Action::LoadLimit),
+    route("PUT", "/scopes", Action::MakeScope),
+    route("GET", "/scopes", Action::Scopes),
+    route("POST", "/scopes/refresh", Action::RefreshScopes),
+    route("GET", "/scopes/{id}", Action::Scope),
+    route("DELETE", "/scopes/{id}", Action::DeleteScope),
+    route("POST", "/scopes/{id}/refresh", Action::RefreshScope),
+    route("GET", "/scopes/{id}/policy", Action::ScopePolicy),
+    route("PUT", "/scopes/{id}/policy", Action::SetScopePolicy),
+    route("GET", "/scopes/{id}/data", Action::ScopeData),
+    route("POST", "/scopes/{id}/data/update", Action::PublishToScope),
+    route("GET", "/scopes/{id}/data/updates/{seq}/{place}", Action::FetchScopeData),
+    route("GET", "/scopes/{id}/log", Action::ScopeLog),
 ];
 
 /// What a method and a path lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A row of the table.
-    Action(Action),
+    /// A row of the table, with what stood in the place of its variables, decoded.
+    Action(Action, Vec<String>),
     /// The path is there, for these methods.
     OtherMethods(Vec<&'static str>),
     /// No such path.
@@ -65,13 +144,29 @@ pub enum Found {
 pub fn find(method: &str, path: &str) -> Found {
     // The platform leaves the body of an answer to HEAD out.
     let method = if method == "HEAD" { "GET" } else { method };
-    let here = || ROUTES.iter().filter(|route| route.path == path);
-    match here().find(|route| route.method == method) {
-        Some(route) => Found::Action(route.action),
+    let here = || ROUTES.iter().filter_map(|route| Some((route, variables(route.path, path)?)));
+    match here().find(|(route, _)| route.method == method) {
+        Some((route, named)) => Found::Action(route.action, named),
         None if here().next().is_some() => {
-            Found::OtherMethods(here().map(|route| route.method).collect())
+            Found::OtherMethods(here().map(|(route, _)| route.method).collect())
         }
         None => Found::Nothing,
+    }
+}
+
+/// What stands in the place of a pattern's variables; none if the path does not fit.
+fn variables(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let (mut patterns, mut segments) = (pattern.split('/'), path.split('/'));
+    let mut named = vec![];
+    loop {
+        match (patterns.next(), segments.next()) {
+            (None, None) => return Some(named),
+            (Some(pattern), Some(segment)) if pattern.starts_with('{') => {
+                named.push(publish::query::decode(segment)?);
+            }
+            (Some(pattern), Some(segment)) if pattern == segment => {}
+            _ => return None,
+        }
     }
 }
 
@@ -81,15 +176,27 @@ mod tests {
 
     #[test]
     fn a_method_and_a_path_lead_to_an_action() {
-        assert_eq!(find("POST", "/data/config"), Found::Action(Action::Publish));
-        assert_eq!(find("POST", "/token/renew"), Found::Action(Action::Renew));
-        assert_eq!(find("GET", "/"), Found::Action(Action::Health));
-        assert_eq!(find("HEAD", "/healthcheck"), Found::Action(Action::Health));
+        assert_eq!(find("POST", "/data/config"), Found::Action(Action::Publish, vec![]));
+        assert_eq!(find("POST", "/token/renew"), Found::Action(Action::Renew, vec![]));
+        assert_eq!(find("GET", "/"), Found::Action(Action::Health, vec![]));
+        assert_eq!(find("HEAD", "/healthcheck"), Found::Action(Action::Health, vec![]));
     }
 
     #[test]
     fn another_method_is_told_which_there_are() {
         assert_eq!(find("PUT", "/token"), Found::OtherMethods(vec!["POST"]));
         assert_eq!(find("GET", "/data/config/"), Found::Nothing);
+    }
+
+    #[test]
+    fn variables_are_named_and_decoded() {
+        let named = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            find("GET", "/scopes/a%20b/data/updates/7/0"),
+            Found::Action(Action::FetchScopeData, named(&["a b", "7", "0"]))
+        );
+        assert_eq!(find("POST", "/scopes/refresh"), Found::Action(Action::RefreshScopes, vec![]));
+        assert_eq!(find("PATCH", "/scopes/x"), Found::OtherMethods(vec!["GET", "DELETE"]));
+        assert_eq!(find("GET", "/scopes/"), Found::Nothing);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use protocol::Problem;
+use protocol::opal::data::{SourceList, Sources};
+use protocol::{Problem, json};
 use token::{Authority, Settings};
 use worker::js_sys::Reflect;
 use worker::{Env, console_error};
@@ -32,6 +33,91 @@ pub(crate) fn authority(env: &Env) -> Result<&'static Authority, Problem> {
     made.as_ref().map_err(|error| Problem::unavailable(error.clone()))
 }
 
+/// What `GET /statistics` says where they are off, in OPAL's words.
+pub(crate) const NO_STATISTICS: &str = "This OPAL server does not have statistics turned on. To \
+    turn on, set this config var: OPAL_STATISTICS_ENABLED=true";
+
+/// True if clients are asked who they are, and that is shown.
+pub(crate) fn statistics(env: &Env) -> bool {
+    let on = |value: String| matches!(value.trim().to_ascii_lowercase().as_str(), "true" | "1");
+    read(env, "STATISTICS_ENABLED").is_some_and(on)
+}
+
+/// Where clients fetch first; nowhere if that is not set.
+///
+/// # Errors
+/// 503 that names the setting.
+pub(crate) fn sources(env: &Env) -> Result<Sources, Problem> {
+    let Some(text) = read(env, "DATA_CONFIG_SOURCES") else {
+        return Ok(Sources { config: Some(SourceList::default()), external_source_url: None });
+    };
+    let sources = json::parse::<Sources>(text.as_bytes());
+    let checked = sources.and_then(|sources| sources.check().map(|()| sources));
+    checked.map_err(|problem| {
+        Problem::unavailable(format!("the setting DATA_CONFIG_SOURCES: {}", problem.detail))
+    })
+}
+
+/// Scheme and host by which clients reach us, where the address of their requests is not it.
+pub(crate) fn origin(env: &Env) -> Option<String> {
+    read(env, "PUBLIC_URL").map(|url| url.trim().trim_end_matches('/').to_owned())
+}
+
+/// How many clients may begin in how much time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoadLimit {
+    pub(crate) most: u32,
+    pub(crate) per_ms: u64,
+    /// As who exceeds it is told.
+    pub(crate) shown: String,
+}
+
+/// The limit for clients that begin, such as `10 per second` or `100/5 minutes`.
+///
+/// # Errors
+/// 503 that names the setting.
+pub(crate) fn load_limit(env: &Env) -> Result<Option<LoadLimit>, Problem> {
+    let Some(text) = read(env, "CLIENT_LOAD_LIMIT_NOTATION") else { return Ok(None) };
+    LoadLimit::parse(&text).map(Some).ok_or_else(|| {
+        Problem::unavailable(
+            "the setting CLIENT_LOAD_LIMIT_NOTATION: give a limit such as `10 per second` or \
+             `100 per 5 minutes`",
+        )
+    })
+}
+
+impl LoadLimit {
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim().to_ascii_lowercase().replace('/', " per ");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (most, many, unit) = match words.as_slice() {
+            [most, "per", unit] => (most, "1", unit),
+            [most, "per", many, unit] => (most, *many, unit),
+            _ => return None,
+        };
+        let unit = unit.strip_suffix('s').unwrap_or(unit);
+        let seconds = match unit {
+            "second" => 1,
+            "minute" => 60,
+            "hour" => 3_600,
+            "day" => 86_400,
+            "month" => 2_592_000,
+            "year" => 31_104_000,
+            _ => return None,
+        };
+        let (most, many) = (most.parse::<u32>().ok()?, many.parse::<u64>().ok()?);
+        let per_ms = many.checked_mul(seconds)?.checked_mul(1_000).filter(|it| *it > 0)?;
+        Some(Self { most, per_ms, shown: format!("{most} per {many} {unit}") })
+    }
+}
+
+/// Which origins a browser may ask us from: all, or those that are listed.
+pub(crate) fn allowed_origins(env: &Env) -> Vec<String> {
+    let text = read(env, "ALLOWED_ORIGINS").unwrap_or_else(|| "*".to_owned());
+    let listed = serde_json::from_str::<Vec<String>>(&text);
+    listed.unwrap_or_else(|_| text.split(',').map(|origin| origin.trim().to_owned()).collect())
+}
+
 /// Variables and secrets are both plain strings of the environment. It is not asked through
 /// [`Env::var`], which throws where workerd gives `null` for a variable that is not set.
 fn read(env: &Env, name: &str) -> Option<String> {
@@ -39,4 +125,20 @@ fn read(env: &Env, name: &str) -> Option<String> {
         let value = Reflect::get(env, &format!("{prefix}_{name}").into()).ok()?.as_string()?;
         Some(value).filter(|value| !value.trim().is_empty())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_as_opal_reads_them() {
+        let read = |text: &str| LoadLimit::parse(text).map(|it| (it.most, it.per_ms, it.shown));
+        assert_eq!(read("10 per second"), Some((10, 1_000, "10 per 1 second".to_owned())));
+        assert_eq!(read("2/minute"), Some((2, 60_000, "2 per 1 minute".to_owned())));
+        assert_eq!(read("100 per 5 Minutes"), Some((100, 300_000, "100 per 5 minute".to_owned())));
+        for text in ["", "10", "ten per second", "10 per fortnight", "10 per 0 seconds", "-1/day"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 }

@@ -10,10 +10,11 @@ use protocol::planted::{Bug, planted};
 use protocol::socket::{Delivery, HubFrame};
 use protocol::{Entry, Millis, Problem, Seq, Update, limits};
 
-use super::{Effect, Machine, RequestId, Settings, SocketId, answer, delivery, send};
+use super::{Effect, Machine, RequestId, Settings, SocketId, answer, delivery, notifying, send};
 use crate::compaction::{self, Position};
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 use crate::refusal::Refusal;
+use crate::sockets::Audience;
 
 /// What the updates of one step leave to be done at its end.
 #[derive(Default)]
@@ -72,8 +73,16 @@ impl Machine {
     fn deliver(&mut self, now: Millis, appended: &[(Record, usize)], log: &dyn Log) -> Vec<Effect> {
         let Settings { replay_batch, push_window, .. } = self.settings;
         let most = replay_batch.min(self.sockets.window(push_window));
-        let mut frames = vec![];
-        for (topics, group) in self.sockets.groups() {
+        let (mut frames, mut opal_frames) = (vec![], vec![]);
+        for (audience, group) in self.sockets.groups() {
+            let topics = &group.topics;
+            if let Some(names) = audience.opal() {
+                let told = appended.iter().filter_map(|(record, _)| {
+                    notifying::frame(audience, names, topics, record, log)
+                });
+                opal_frames.extend(told.map(|frame| (group.members.clone(), frame)));
+                continue;
+            }
             let (mut frame, mut bytes): (Vec<Delivery<&Entry>>, _) = (vec![], 0);
             for (record, size) in appended {
                 let (entries, places) = record.entries_for(Some(topics));
@@ -99,8 +108,19 @@ impl Machine {
                 frames.push((group.members.clone(), frame));
             }
         }
-        let frames = frames.into_iter();
-        frames.flat_map(|(members, updates)| self.push(now, members, updates)).collect()
+        let is_for = |audience: &Audience| {
+            let topics = audience.log_topics();
+            appended.iter().any(|(record, _)| !record.entries_for(Some(&topics)).0.is_empty())
+        };
+        self.sockets.missed_by_lagging(is_for);
+        let mut effects = vec![];
+        for (members, updates) in frames {
+            effects.extend(self.push(now, members, updates));
+        }
+        for (members, frame) in opal_frames {
+            effects.extend(self.push_opal(now, members, frame));
+        }
+        effects
     }
 
     /// Sends one frame of updates to those that are still live.
@@ -137,7 +157,12 @@ impl Machine {
 
 impl Batch {
     /// Checks an update by its id and appends it if it is new; the number it has.
-    fn append(&mut self, now: Millis, update: Update, log: &mut dyn Log) -> Result<Seq, Problem> {
+    pub(super) fn append(
+        &mut self,
+        now: Millis,
+        update: Update,
+        log: &mut dyn Log,
+    ) -> Result<Seq, Problem> {
         let id = update.id.clone().ok_or_else(|| Problem::invalid("id: missing"))?;
         let body =
             serde_json::to_string(&update).map_err(|error| Problem::internal(error.to_string()))?;

@@ -1,11 +1,11 @@
-//! A part of the log, for people.
+//! A part of the log, and who is connected, for people.
 
 use protocol::digest::TopicDigests;
-use protocol::internal::LogPage;
+use protocol::internal::{LogPage, Peers};
 use protocol::{Claims, Problem, Seq, limits, topic::TopicSet};
 
-use super::delivery;
-use crate::log::{Log, LogError};
+use super::{Machine, delivery, unanswered};
+use crate::log::Log;
 
 /// A page of the log, of what the bearer may see.
 pub(super) fn page(
@@ -14,20 +14,12 @@ pub(super) fn page(
     topics: Option<TopicSet>,
     after: Seq,
 ) -> Result<LogPage, Problem> {
-    let refused = |_: LogError| Problem::unavailable("the hub's storage did not answer; try again");
-    let topics = match (topics, &claims.permitted_topics) {
-        (Some(topics), _) => {
-            claims.require_topics(topics.iter())?;
-            Some(topics)
-        }
-        (None, Some(permitted)) => Some(TopicSet::new(permitted.iter().cloned())?),
-        (None, None) => None,
-    };
+    let topics = visible(claims, topics, |topic| topic)?;
     let topics = topics.as_ref();
-    let records = log.read(topics, after, limits::REPLAY_BATCH_BYTES).map_err(refused)?;
+    let records = log.read(topics, after, limits::REPLAY_BATCH_BYTES).map_err(unanswered)?;
     let reached = records.last().map(|record| record.seq);
     let more = match reached {
-        Some(reached) => !log.read(topics, reached, 0).map_err(refused)?.is_empty(),
+        Some(reached) => !log.read(topics, reached, 0).map_err(unanswered)?.is_empty(),
         None => false,
     };
     let mut prev = after;
@@ -40,9 +32,36 @@ pub(super) fn page(
     });
     let updates = updates.collect();
     let digests = match topics {
-        Some(topics) => log.digests(topics).map_err(refused)?,
+        Some(topics) => log.digests(topics).map_err(unanswered)?,
         None => TopicDigests::new(),
     };
     let (epoch, head, floor) = (log.epoch().to_owned(), log.head(), log.floor());
     Ok(LogPage { epoch, head, floor, updates, next: reached.filter(|_| more), digests })
+}
+
+/// The topics of which the bearer may see what is published: those that are asked for, or all
+/// that are permitted; none for every topic. `named` gives a permitted topic the log's name.
+pub(super) fn visible(
+    claims: &Claims,
+    topics: Option<TopicSet>,
+    named: impl Fn(&str) -> &str,
+) -> Result<Option<TopicSet>, Problem> {
+    match (topics, &claims.permitted_topics) {
+        (Some(topics), _) => {
+            claims.require_topics(topics.iter())?;
+            Ok(Some(topics))
+        }
+        (None, Some(permitted)) => {
+            let permitted = permitted.iter().map(|topic| named(topic).to_owned());
+            TopicSet::of_any(permitted).map(Some)
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+impl Machine {
+    /// Who is connected.
+    pub(super) fn peers(&self) -> Peers {
+        Peers { since: self.since.unwrap_or_default(), peers: self.sockets.peers() }
+    }
 }

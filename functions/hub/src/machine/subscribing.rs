@@ -17,9 +17,19 @@ impl Machine {
         log: &dyn Log,
     ) -> Vec<Effect> {
         let revoked = log.is_revoked(&session.claims);
+        self.set_scope(&session.scope);
         let attachment = self.sockets.open(socket, session);
+        match self.has_scope(log) {
+            Ok(true) => {}
+            Ok(false) => return self.refuse(socket, Refusal::no_scope(&self.scope)),
+            Err(error) => return self.refuse(socket, Refusal::storage(error)),
+        }
         match revoked {
-            Ok(false) => vec![Effect::Attach(socket, attachment)],
+            Ok(false) => {
+                let mut effects = vec![Effect::Attach(socket, attachment)];
+                effects.extend(self.opal_opened(socket));
+                effects
+            }
             Ok(true) => self.refuse(socket, Refusal::revoked()),
             Err(error) => self.refuse(socket, Refusal::storage(error)),
         }

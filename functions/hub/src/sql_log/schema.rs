@@ -58,6 +58,10 @@ const SECOND: [&str; 12] = [
     "DROP TRIGGER IF EXISTS log_topic_fill",
 ];
 
+/// What the third version added.
+const THIRD: &str =
+    "CREATE TABLE document (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID";
+
 /// Keeps the indexes in step with `log`; made last, so that what is filled in before is
 /// filled in once.
 const TRIGGERS: [&str; 2] = [
@@ -81,7 +85,7 @@ const TRIGGERS: [&str; 2] = [
 ];
 
 /// The version of the tables that this file describes.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// Makes the tables, or makes them of this version. It runs without an await, so the
 /// platform commits all of it or nothing.
@@ -95,13 +99,19 @@ pub(super) fn prepare(log: &SqlLog) -> Result<(), LogError> {
                 log.run(statement, vec![])?;
             }
             fill(log)?;
-            log.set_meta("version", VERSION)
+            third(log)
         }
+        Some(version) if version == "2" => third(log),
         Some(version) if version == VERSION => Ok(()),
         Some(version) => Err(LogError(format!(
             "the log is of version {version}, and this is made for {VERSION}: deploy the newer one"
         ))),
     }
+}
+
+fn third(log: &SqlLog) -> Result<(), LogError> {
+    log.run(THIRD, vec![])?;
+    log.set_meta("version", VERSION)
 }
 
 /// Works out for the first version's updates what a trigger does for new ones.

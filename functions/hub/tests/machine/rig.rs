@@ -97,6 +97,7 @@ pub(crate) fn session(permitted: Option<&[&str]>) -> Session {
                 .map(|topics| topics.iter().map(ToString::to_string).collect()),
             allowed_scopes: None,
         },
+        opal: None,
     }
 }
 

@@ -1,102 +1,224 @@
 //! What each [`Action`] does: verify, call one function, answer.
+//!
+//! | question | file |
+//! |---|---|
+//! | Tokens, health, the log, who is connected? | this one |
+//! | Where do updates and base sources come in and go out? | `data.rs` |
+//! | Where do policies? | `policy.rs` |
+//! | What is a scope, and how is one made? | `scopes.rs` |
+//! | Which hub does a socket get to, and in which dialect? | `socket.rs` |
+
+mod data;
+mod policy;
+mod scopes;
+mod socket;
 
 use futures::StreamExt as _;
-use protocol::internal::Session;
-use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, limits, socket::SUBPROTOCOL};
-use publish::Published;
+use protocol::{Claims, DEFAULT_SCOPE, Millis, PeerType, Problem, limits};
+use publish::statistics::{Statistics, clients};
 use serde_json::json;
-use worker::{Date, Env, Request, Response};
+use worker::{Date, Request, Response};
 
 use crate::routes::{Action, Found, find};
-use crate::settings::authority;
+use crate::settings::{self, authority};
 use crate::together::Caller;
 use crate::{answer, ask};
 
 /// How many times its limit a body is read for the sake of the one who sends it.
 const DRAINED_LIMITS: usize = 32;
+/// What is served at `/openapi.json`, and shown at `/docs`.
+const OPENAPI: &str = include_str!("../../../../deploy/openapi.json");
+const DOCS: &str = include_str!("../../../../deploy/docs.html");
+
+/// One request, with what every handler needs of it.
+struct Asked<'a> {
+    request: &'a mut Request,
+    caller: Caller<'a>,
+    /// What stood in the place of the path's variables.
+    named: Vec<String>,
+}
 
 /// Serves one request.
 pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Response, Problem> {
-    let env = caller.env;
-    match find(request.method().as_ref(), &request.path()) {
-        Found::Action(Action::Health) => answer::ok(&json!({ "status": "ok" })),
-        Found::Action(Action::Jwks) => answer::ok(&authority(env)?.jwks()),
-        Found::Action(Action::Mint) => {
-            let authority = authority(env)?;
-            let body = small_body(&mut request).await?;
-            answer::ok(&authority.mint(authorization(&request).as_deref(), &body, now())?)
+    let (action, named) = match find(request.method().as_ref(), &request.path()) {
+        Found::Action(action, named) => (action, named),
+        Found::OtherMethods(methods) => {
+            let methods = methods.join(" or ");
+            return Err(Problem::new(405, format!("Method Not Allowed; use {methods}")));
         }
-        Found::Action(Action::Renew) => {
+        Found::Nothing => return Err(Problem::not_found("Not Found")),
+    };
+    let mut asked = Asked { request: &mut request, caller, named };
+    let env = caller.env;
+    match action {
+        Action::Health => answer::ok(&json!({ "status": "ok" })),
+        Action::OpenApi => answer::text("application/json", OPENAPI),
+        Action::Docs => answer::text("text/html; charset=utf-8", DOCS),
+        Action::Jwks => answer::ok(&authority(env)?.jwks()),
+        Action::Mint => {
+            let authority = authority(env)?;
+            let body = asked.small_body().await?;
+            answer::ok(&authority.mint(asked.authorization().as_deref(), &body, now())?)
+        }
+        Action::Renew => {
             // The moment before the hub is asked is the moment of issue: what it revokes later
             // by subject is what was issued earlier.
-            let bearer = authorization(&request);
+            let bearer = asked.authorization();
             let (claims, renewal) = authority(env)?.renew(bearer.as_deref(), now())?;
             ask::check(env, DEFAULT_SCOPE, claims).await?;
             answer::ok(&renewal)
         }
-        Found::Action(Action::Revoke) => {
+        Action::Revoke => {
             let authority = authority(env)?;
-            let body = small_body(&mut request).await?;
-            let revoked = authority.revocation(authorization(&request).as_deref(), &body)?;
-            let closed = ask::revoke(env, DEFAULT_SCOPE, revoked.clone()).await?;
+            let body = asked.small_body().await?;
+            let revoked = authority.revocation(asked.authorization().as_deref(), &body)?;
+            let closed = scopes::revoke_everywhere(env, &revoked).await?;
             answer::ok(&json!({ "status": "ok", "revoked": revoked, "closed_sockets": closed }))
         }
-        Found::Action(Action::Publish) => {
-            let claims = authenticate(&request, env)?;
-            let limit = limits::MAX_UPDATE_BYTES;
-            let body = body(&mut request, limit, Problem::update_too_large).await?;
-            let (id, update) = publish::accept(&claims, &body)?;
-            let wait = publish::query::wait(&query(&request))?;
-            let (seq, receipts) =
-                ask::append(caller, DEFAULT_SCOPE, &id, update, claims, wait).await?;
-            answer::ok(&Published::new(id, seq, receipts))
+        Action::Publish => data::publish(asked, DEFAULT_SCOPE.to_owned()).await,
+        Action::Sources => data::sources(asked).await,
+        Action::SetSources => data::set_sources(asked).await,
+        Action::UnsetSources => data::unset_sources(asked).await,
+        Action::Placeholder => answer::ok(&json!({})),
+        Action::Report => data::report(asked).await,
+        Action::FetchData => data::fetch(asked, DEFAULT_SCOPE).await,
+        Action::ReadLog => asked.log(DEFAULT_SCOPE).await,
+        Action::Subscribe => socket::open(asked).await,
+        Action::Policy => policy::get(asked, DEFAULT_SCOPE).await,
+        Action::SetPolicy => policy::set(asked, DEFAULT_SCOPE).await,
+        Action::Clients => {
+            let claims = asked.authenticate()?;
+            let peers = ask::peers(env, &asked.scope(&claims)?, claims).await?;
+            answer::ok(&clients(&peers))
         }
-        Found::Action(Action::ReadLog) => {
-            let claims = authenticate(&request, env)?;
-            let wanted = publish::query::log(&query(&request))?;
-            let mut page = ask::read_log(env, DEFAULT_SCOPE, claims, wanted).await?;
-            publish::inspection::hide_credentials(&mut page);
-            answer::ok(&page)
+        Action::Statistics => answer::ok(&asked.statistics().await?),
+        Action::Stats => answer::ok(&asked.statistics().await?.count()),
+        Action::LoadLimit => asked.load_limit().await,
+        Action::MakeScope => scopes::make(asked).await,
+        Action::Scopes => scopes::list(asked).await,
+        Action::Scope => scopes::show(asked).await,
+        Action::DeleteScope => scopes::delete(asked).await,
+        Action::RefreshScopes => {
+            asked.authenticate_as(PeerType::Datasource)?;
+            answer::empty(200)
         }
-        Found::Action(Action::Subscribe) => subscribe(&request, env).await,
-        Found::OtherMethods(methods) => {
-            Err(Problem::new(405, format!("Method Not Allowed; use {}", methods.join(" or "))))
+        Action::RefreshScope => scopes::refresh(asked).await,
+        Action::ScopePolicy => scopes::policy(asked).await,
+        Action::SetScopePolicy => {
+            let scope = asked.named_scope()?;
+            policy::set(asked, &scope).await
         }
-        Found::Nothing => Err(Problem::not_found("Not Found")),
+        Action::ScopeData => scopes::data(asked).await,
+        Action::PublishToScope => {
+            let scope = asked.named_scope()?;
+            data::publish(asked, scope).await
+        }
+        Action::FetchScopeData => {
+            let scope = asked.named_scope()?;
+            data::fetch(asked, &scope).await
+        }
+        Action::ScopeLog => {
+            let scope = asked.named_scope()?;
+            asked.log(&scope).await
+        }
     }
 }
 
-async fn subscribe(request: &Request, env: &Env) -> Result<Response, Problem> {
-    if !header(request, "Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
-        return Err(Problem::new(426, "this is a websocket: send 'Upgrade: websocket'"));
+impl Asked<'_> {
+    /// Verifies the caller's token.
+    fn authenticate(&self) -> Result<Claims, Problem> {
+        authority(self.caller.env)?.authenticate(self.authorization().as_deref(), now())
     }
-    let offered = header(request, "Sec-WebSocket-Protocol").unwrap_or_default();
-    if !offered.split(',').any(|name| name.trim() == SUBPROTOCOL) {
-        // The door of the OPAL dialect, which names no subprotocol. The status matters: at
-        // 401 or 403 OPAL's clients reconnect in a tight loop (`spec/opal-protocol.md` §0.1).
-        return Err(Problem::new(
-            501,
-            format!(
-                "the OPAL dialect is not served yet; send 'Sec-WebSocket-Protocol: {SUBPROTOCOL}'"
-            ),
-        ));
+
+    /// Verifies the caller's token, and that it has this role.
+    fn authenticate_as(&self, role: PeerType) -> Result<Claims, Problem> {
+        let claims = self.authenticate()?;
+        claims.require(role)?;
+        Ok(claims)
     }
-    let session = Session { scope: DEFAULT_SCOPE.to_owned(), claims: authenticate(request, env)? };
-    ask::open_socket(env, &session).await
-}
 
-/// Verifies the caller's token.
-fn authenticate(request: &Request, env: &Env) -> Result<Claims, Problem> {
-    authority(env)?.authenticate(authorization(request).as_deref(), now())
-}
+    /// The scope that the path names.
+    fn named_scope(&self) -> Result<String, Problem> {
+        let scope = self.named.first().cloned().unwrap_or_default();
+        publish::scopes::check_name(&scope)?;
+        Ok(scope)
+    }
 
-/// A body that is not an update.
-async fn small_body(request: &mut Request) -> Result<Vec<u8>, Problem> {
-    let limit = limits::MAX_SMALL_BODY_BYTES;
-    let refuse = |bytes| {
-        Problem::too_large(format!("the body has at least {bytes} bytes, the limit is {limit}"))
-    };
-    body(request, limit, refuse).await
+    /// The scope that the query names, if the bearer may read it; else the default one.
+    fn scope(&self, claims: &Claims) -> Result<String, Problem> {
+        let Some(scope) = publish::query::last(&self.query(), "scope") else {
+            return Ok(DEFAULT_SCOPE.to_owned());
+        };
+        publish::scopes::check_name(&scope)?;
+        publish::scopes::require(claims, &scope)?;
+        Ok(scope)
+    }
+
+    async fn log(&self, scope: &str) -> Result<Response, Problem> {
+        let claims = self.authenticate()?;
+        publish::scopes::require(&claims, scope)?;
+        let wanted = publish::query::log(&self.query())?;
+        let mut page = ask::read_log(self.caller.env, scope, claims, wanted).await?;
+        publish::inspection::hide_credentials(&mut page);
+        answer::ok(&page)
+    }
+
+    async fn statistics(&self) -> Result<Statistics, Problem> {
+        let claims = self.authenticate()?;
+        let env = self.caller.env;
+        if !settings::statistics(env) {
+            return Err(Problem::new(501, settings::NO_STATISTICS));
+        }
+        let scope = self.scope(&claims)?;
+        let peers = ask::peers(env, &scope, claims).await?;
+        Ok(Statistics::new(&peers, &format!("hub:{scope}")))
+    }
+
+    /// Lets a client begin, or has it wait (`spec/opal-protocol.md` §2).
+    async fn load_limit(&self) -> Result<Response, Problem> {
+        let claims = self.authenticate()?;
+        let env = self.caller.env;
+        match settings::load_limit(env)? {
+            None => ask::check(env, DEFAULT_SCOPE, claims).await?,
+            Some(limit) => ask::admit(env, claims, limit).await?,
+        }
+        answer::ok(&())
+    }
+
+    /// Scheme and host by which the caller reached us.
+    fn origin(&self) -> String {
+        let url = self.request.inner().url();
+        let after_scheme = url.find("://").map_or(0, |at| at + 3);
+        let end = url.get(after_scheme..).and_then(|rest| rest.find(['/', '?', '#']));
+        url.get(..end.map_or(url.len(), |end| after_scheme + end)).unwrap_or_default().to_owned()
+    }
+
+    fn authorization(&self) -> Option<String> {
+        self.header("Authorization")
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        header(self.request, name)
+    }
+
+    /// What stands behind the `?` of the address.
+    fn query(&self) -> String {
+        let url = self.request.inner().url();
+        let query = url.split_once('?').map(|(_, query)| query.to_owned());
+        query.unwrap_or_default()
+    }
+
+    /// A body that is neither an update nor a policy.
+    async fn small_body(&mut self) -> Result<Vec<u8>, Problem> {
+        self.body_of_at_most(limits::MAX_SMALL_BODY_BYTES).await
+    }
+
+    async fn body_of_at_most(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
+        let refuse = |bytes| {
+            Problem::too_large(format!("the body has at least {bytes} bytes, the limit is {limit}"))
+        };
+        body(self.request, limit, refuse).await
+    }
 }
 
 /// Reads a body of at most `limit` bytes. What is over it is read too, up to a bound, and
@@ -136,17 +258,6 @@ fn announced_size(request: &Request) -> Option<usize> {
     header(request, "Content-Length")?.parse().ok()
 }
 
-/// What stands behind the `?` of the address.
-fn query(request: &Request) -> String {
-    let url = request.inner().url();
-    let query = url.split_once('?').map(|(_, query)| query.to_owned());
-    query.unwrap_or_default()
-}
-
-fn authorization(request: &Request) -> Option<String> {
-    header(request, "Authorization")
-}
-
 fn header(request: &Request, name: &str) -> Option<String> {
     request.headers().get(name).ok().flatten()
 }
@@ -157,9 +268,10 @@ fn now() -> Millis {
 
 #[cfg(all(test, target_arch = "wasm32"))]
 mod tests {
+    use protocol::socket::SUBPROTOCOL;
     use serde_json::Value;
     use wasm_bindgen_test::wasm_bindgen_test;
-    use worker::Method;
+    use worker::{Env, Method};
 
     use super::*;
     use crate::in_node::{MASTER, context, env, env_with_hub, request};

@@ -1,0 +1,83 @@
+//! The log as a client of the OPAL dialect fetches it: it has no cursor, so it gets what is
+//! left of the log, in order, whenever it connects (`spec/opal-protocol.md` §0.1 item 11).
+
+use protocol::internal::Snapshot;
+use protocol::opal::data::{WireEntry, reference_path};
+use protocol::opal::topics::internal;
+use protocol::topic::TopicSet;
+use protocol::{Claims, Problem, Seq, limits};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{reading, unanswered};
+use crate::log::Log;
+use crate::reference;
+
+/// What of the log is wanted, and how.
+pub(super) struct Wanted {
+    pub(super) topics: Option<TopicSet>,
+    pub(super) after: Seq,
+    pub(super) inline_bytes: usize,
+    pub(super) origin: String,
+}
+
+/// A part of the log, of what the bearer may see.
+pub(super) fn take(
+    log: &dyn Log,
+    scope: &str,
+    claims: &Claims,
+    wanted: Wanted,
+) -> Result<Snapshot, Problem> {
+    let Wanted { topics, after, inline_bytes: budget, origin } = wanted;
+    let topics = reading::visible(claims, topics, |topic| internal(scope, topic))?;
+    let records =
+        log.read(topics.as_ref(), after, limits::REPLAY_BATCH_BYTES).map_err(unanswered)?;
+    let reached = records.last().map(|record| record.seq);
+    let next = match reached {
+        Some(reached) if !log.read(topics.as_ref(), reached, 0).map_err(unanswered)?.is_empty() => {
+            Some(reached)
+        }
+        _ => None,
+    };
+    let (mut entries, mut inline_bytes) = (vec![], 0_usize);
+    for record in &records {
+        let (of_it, places) = record.entries_for(topics.as_ref());
+        for (entry, place) in of_it.into_iter().zip(places) {
+            let mut entry = WireEntry::new(scope, entry);
+            let bytes = entry.inline_bytes();
+            if bytes > 0 && inline_bytes.saturating_add(bytes) > budget {
+                let path = reference_path(scope, record.seq, place);
+                let key = reference::key_for(log.secret(), record.seq, place);
+                entry.refer(format!("{origin}{path}"), &key);
+            } else {
+                inline_bytes = inline_bytes.saturating_add(bytes);
+            }
+            let entry = to_raw_value(&entry);
+            entries.push(entry.map_err(|error| Problem::internal(error.to_string()))?);
+        }
+    }
+    Ok(Snapshot { entries, inline_bytes, next })
+}
+
+/// The inline data of an entry.
+pub(super) fn fetch(
+    log: &dyn Log,
+    seq: Seq,
+    place: u32,
+    key: &str,
+) -> Result<Box<RawValue>, Problem> {
+    if !reference::is_key_for(log.secret(), seq, place, key) {
+        return Err(Problem::unauthorized(
+            "this is not the key of this entry; send the headers that came with its address",
+        ));
+    }
+    let before = Seq(seq.0.saturating_sub(1));
+    let record = log.read(None, before, 0).map_err(unanswered)?.into_iter().next();
+    let record = record.filter(|record| record.seq == seq);
+    let found = record.as_ref().and_then(|record| {
+        let entries = record.update.entries.iter().zip(&record.places);
+        entries.into_iter().find(|(_, at)| **at == place)?.0.inline()
+    });
+    found
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| Problem::not_found("a later update has taken the place of this entry"))
+}

@@ -1,0 +1,50 @@
+//! Keys for references: who was sent one instead of an entry's data may fetch that data, and
+//! nothing else. They are told from the log's secret, so none has to be kept.
+
+use std::fmt::Write as _;
+
+use hmac::{Hmac, Mac as _};
+use protocol::Seq;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+/// The key for the inline data of an entry, 64 hexadecimal digits.
+#[must_use]
+pub(crate) fn key_for(secret: &str, seq: Seq, place: u32) -> String {
+    key(secret, &format!("data of {seq}/{place}"))
+}
+
+/// True if `given` is that key. How long that takes says nothing about the key.
+pub(crate) fn is_key_for(secret: &str, seq: Seq, place: u32, given: &str) -> bool {
+    key_for(secret, seq, place).as_bytes().ct_eq(given.as_bytes()).into()
+}
+
+/// HMAC-SHA-256 of a purpose, in hex.
+pub(crate) fn key(secret: &str, purpose: &str) -> String {
+    // HMAC takes keys of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
+        return String::new();
+    };
+    mac.update(purpose.as_bytes());
+    mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_for_one_entry_of_one_log() {
+        let key = key_for("secret", Seq(7), 1);
+        assert_eq!(key.len(), 64);
+        assert!(is_key_for("secret", Seq(7), 1, &key));
+        assert!(!is_key_for("secret", Seq(7), 2, &key));
+        assert!(!is_key_for("secret", Seq(71), 1, &key));
+        assert!(!is_key_for("other", Seq(7), 1, &key));
+        assert!(!is_key_for("secret", Seq(7), 1, ""));
+    }
+}

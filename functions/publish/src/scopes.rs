@@ -1,0 +1,233 @@
+//! Scopes as OPAL describes them (`spec/opal-protocol.md` §2.5, §4.7).
+
+use protocol::opal::data::SourceList;
+use protocol::opal::topics::internal;
+use protocol::{Claims, DEFAULT_SCOPE, Problem, Update, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Bytes of a scope's name, which is part of its topics.
+const MAX_NAME_BYTES: usize = 128;
+
+/// A scope: a tenant with data, policy and tokens of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Scope {
+    /// Its name.
+    pub scope_id: String,
+    /// Where its policy comes from; nowhere if it is given with `PUT /scopes/{id}/policy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicySource>,
+    /// Its base sources.
+    #[serde(default)]
+    pub data: SourceList,
+}
+
+/// Where a scope's policy comes from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicySource {
+    /// The folders that its clients get.
+    #[serde(default = "root")]
+    pub directories: Vec<String>,
+    /// How to get in there; never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Everything else, kept as it came.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// How to get into a policy's repository.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "auth_type", rename_all = "lowercase")]
+pub enum Auth {
+    /// It is open.
+    None {},
+    /// With a key.
+    Ssh {
+        /// Whose.
+        username: String,
+        /// The public half.
+        #[serde(default)]
+        public_key: Option<String>,
+        /// The private half, with its lines.
+        private_key: String,
+    },
+    /// With GitHub's token.
+    #[serde(rename = "github_token")]
+    GithubToken {
+        /// The token.
+        token: String,
+    },
+    /// With a password.
+    Userpass {
+        /// Whose.
+        username: String,
+        /// The password.
+        password: String,
+    },
+}
+
+fn root() -> Vec<String> {
+    vec![".".to_owned()]
+}
+
+impl Scope {
+    /// Reads and checks a request's body.
+    ///
+    /// # Errors
+    /// 422 with the place and the reason.
+    pub fn parse(body: &[u8]) -> Result<Self, Problem> {
+        let scope: Self = json::parse(body)?;
+        check_name(&scope.scope_id)?;
+        if scope.scope_id == DEFAULT_SCOPE {
+            return Err(Problem::invalid(format!(
+                "scope_id: `{DEFAULT_SCOPE}` is there already; set its sources with PUT \
+                 /data/config and its policy with PUT /policy"
+            )));
+        }
+        scope.data.check("data.")?;
+        if let Some(Auth::Ssh { private_key, .. }) =
+            scope.policy.as_ref().and_then(|policy| policy.auth.as_ref())
+        {
+            check_key(private_key)?;
+        }
+        Ok(scope)
+    }
+
+    /// The scope as it is shown: without what opens its policy's repository.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        if let Some(policy) = &mut self.policy {
+            policy.auth = None;
+        }
+        self
+    }
+
+    /// The folders that its clients get.
+    #[must_use]
+    pub fn directories(&self) -> Vec<String> {
+        self.policy.as_ref().map_or_else(root, |policy| policy.directories.clone())
+    }
+}
+
+/// OPAL's words for a key that lost its lines on the way.
+fn check_key(key: &str) -> Result<(), Problem> {
+    if !key.contains('\n') {
+        return Err(Problem::invalid(
+            "policy.auth.private_key: private key is expected to contain newlines!",
+        ));
+    }
+    let has = |word: &str| key.contains(word);
+    if has("-----BEGIN ") && has("PRIVATE KEY-----") && has("-----END ") {
+        return Ok(());
+    }
+    Err(Problem::invalid("policy.auth.private_key: private key is invalid"))
+}
+
+/// Checks the name of a scope.
+///
+/// # Errors
+/// 422 for one that could not be part of a topic, or of an address.
+pub fn check_name(name: &str) -> Result<(), Problem> {
+    let is_good = !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && !name.chars().any(|it| it.is_control() || it.is_whitespace() || "/:?#%".contains(it))
+        && !matches!(name, "." | "..");
+    if is_good {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "scope_id: give 1 to {MAX_NAME_BYTES} bytes without spaces and without any of / : ? # %"
+    )))
+}
+
+/// Checks that the bearer may read a scope: its token has to name it (§2.5), but for the default
+/// one.
+///
+/// # Errors
+/// 403.
+pub fn require(claims: &Claims, scope: &str) -> Result<(), Problem> {
+    let allowed = claims.allowed_scopes.iter().flatten();
+    if scope == DEFAULT_SCOPE || allowed.into_iter().any(|allowed| allowed == scope) {
+        return Ok(());
+    }
+    Err(Problem::new(403, "Forbidden"))
+}
+
+/// Checks that the bearer may change a scope: a token that names scopes is for those.
+///
+/// # Errors
+/// 403.
+pub fn require_change(claims: &Claims, scope: &str) -> Result<(), Problem> {
+    if claims.allowed_scopes.is_none() { Ok(()) } else { require(claims, scope) }
+}
+
+/// Calls the topics of an update for a scope as its hub does.
+pub fn name_topics(scope: &str, update: &mut Update) {
+    for topic in update.entries.iter_mut().flat_map(|entry| &mut entry.topics) {
+        *topic = internal(scope, topic).to_owned();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPALS: &str = r#"{"scope_id":"s1","policy":{"source_type":"git","url":"file:///x","branch":"master","auth":{"auth_type":"none"},"directories":["app"],"poll_updates":true},"data":{"entries":[{"url":"http://h/users","topics":["policy_data"],"dst_path":"/users"}]}}"#;
+
+    fn refusal(body: &str) -> String {
+        Scope::parse(body.as_bytes()).unwrap_err().detail
+    }
+
+    #[test]
+    fn opals_example_is_read_and_shown_without_its_auth() {
+        let scope = Scope::parse(OPALS.as_bytes()).unwrap();
+        assert_eq!(scope.directories(), ["app"]);
+        let shown = serde_json::to_value(scope.shown()).unwrap();
+        assert_eq!(shown["policy"]["url"], "file:///x");
+        assert_eq!(shown["policy"].get("auth"), None);
+        assert_eq!(shown["data"]["entries"][0]["dst_path"], "/users");
+        assert!(Scope::parse(br#"{"scope_id":"bare"}"#).is_ok());
+    }
+
+    #[test]
+    fn bad_scopes_are_refused_with_their_place() {
+        for (body, words) in [
+            ("{}", "missing field `scope_id`"),
+            (r#"{"scope_id":"a:b"}"#, "scope_id: give"),
+            (r#"{"scope_id":""}"#, "scope_id: give"),
+            (r#"{"scope_id":"default"}"#, "PUT /data/config"),
+            (r#"{"scope_id":"s","data":{"entries":[{}]}}"#, "url"),
+            (r#"{"scope_id":"s","data":{"entries":[{"url":""}]}}"#, "data.entries[0].url"),
+            (r#"{"scope_id":"s","policy":{"auth":{"auth_type":"magic"}}}"#, "magic"),
+        ] {
+            assert!(refusal(body).contains(words), "{body}: {}", refusal(body));
+        }
+        let ssh = |key: &str| {
+            serde_json::json!({"scope_id": "s", "policy": {"auth": {
+                "auth_type": "ssh", "username": "git", "private_key": key,
+            }}})
+            .to_string()
+        };
+        assert!(refusal(&ssh("x")).contains("expected to contain newlines!"));
+        assert!(refusal(&ssh("x\n")).contains("private key is invalid"));
+    }
+
+    #[test]
+    fn a_token_reads_the_scopes_that_it_names() {
+        let claims = |scopes: Option<&[&str]>| Claims {
+            sub: String::new(),
+            jti: None,
+            exp: 1,
+            iat: None,
+            peer_type: None,
+            permitted_topics: None,
+            allowed_scopes: scopes.map(|it| it.iter().map(ToString::to_string).collect()),
+        };
+        assert!(require(&claims(None), DEFAULT_SCOPE).is_ok());
+        assert_eq!(require(&claims(None), "s1").unwrap_err().status, 403);
+        assert!(require(&claims(Some(&["s1"])), "s1").is_ok());
+        assert!(require_change(&claims(None), "s1").is_ok());
+        assert_eq!(require_change(&claims(Some(&["s1"])), "s2").unwrap_err().status, 403);
+    }
+}
