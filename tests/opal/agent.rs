@@ -7,19 +7,17 @@ use serde_json::{Value, json};
 use testbed::{Agent, Api, Engine, Opa, OpalServer, Reply, Source};
 
 use crate::behaviours::Behaviours;
-use crate::support::{SOON, Stage, inline, published, wait_for};
+use crate::support::{SOON, Stage, base_data, inline, published, wait_for};
 
 pub(crate) async fn run(_: Arc<Stage>, behaviours: Behaviours) -> Result<()> {
     let source = Source::start(&json!({}))?;
     source.reply_at("/base", Reply::json(&json!({"from": "base"})));
-    let base = json!({"config": {"entries": [
-        {"url": source.url("/base"), "topics": ["policy_data"], "dst_path": "/base"},
-    ]}});
+    let base = base_data(&source);
     let server = OpalServer::builder()
         .secure()?
         .file("static/data.json", "{\"s\":1}")
         .var("OPAL_STATISTICS_ENABLED", "true")
-        .var("OPAL_DATA_CONFIG_SOURCES", base.to_string());
+        .var(base.0, base.1);
     let (mut server, opa) = tokio::try_join!(server.start(), Opa::start())?;
     let ds = server.api().mint("datasource", json!({})).await?;
     let token = server.api().mint("client", json!({})).await?;

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use testbed::{Functions, Opa, OpalClient};
+use testbed::{Functions, Opa, OpalClient, Source};
 
 use crate::behaviours::Behaviours;
-use crate::support::{Stage, functions, inline, published, push_policy, wait_data};
+use crate::support::{Stage, base_data, functions, inline, published, push_policy, wait_data};
 
 const POLICY: (&str, &str) = ("app/rbac.rego", "package app.rbac\n\ndefault allow = false\n");
 
 pub(crate) async fn run(_: Arc<Stage>, behaviours: Behaviours) -> Result<()> {
-    let mut functions = functions()?.start().await?;
+    let source = Source::start(&json!({"from": "base"}))?;
+    let base = base_data(&source);
+    let mut functions = functions()?.var(base.0, base.1).start().await?;
     let ds = functions.mint("datasource", json!({})).await?;
     let token = functions.mint("client", json!({})).await?;
     push_policy(functions.api(), &ds, "/policy", &[POLICY]).await?;

@@ -16,7 +16,8 @@ const AT_ONCE: usize = 3;
 /// A scenario that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+/// All on one thread: they wait, and the parts work.
+type Running = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// What starts some parts and shows several behaviours on them.
 #[derive(Debug, Clone, Copy)]
@@ -56,14 +57,12 @@ pub(crate) async fn run_all(stage: &Arc<Stage>, scenarios: &[&'static Scenario])
         let stage = Arc::clone(stage);
         async move {
             let began = Instant::now();
-            let running = tokio::spawn((scenario.run)(stage, behaviours.clone()));
-            let abort = running.abort_handle();
-            let ended = match timeout(PATIENCE, running).await {
+            let running = AssertUnwindSafe((scenario.run)(stage, behaviours.clone()));
+            let ended = match timeout(PATIENCE, running.catch_unwind()).await {
                 Ok(Ok(ended)) => ended,
-                Ok(Err(panicked)) => Err(anyhow!("{panicked}")),
+                Ok(Err(panic)) => Err(panicked(&*panic)),
                 Err(_) => Err(anyhow!("it did not end in {PATIENCE:?}")),
             };
-            abort.abort();
             if let Err(error) = ended {
                 behaviours.tell("can be shown", Err(error), began);
             }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use testbed::{Answer, Api, Functions, http_client};
 
 use crate::behaviours::Behaviours;
-use crate::support::{SOON, Stage, functions, inline, large_text, published, subscriber};
+use crate::support::{
+    SOON, Stage, TEXT_BYTES, functions, inline, oversized, published, subscriber,
+};
 
 /// Long enough for what would come at once, if it came.
 const QUIET: Duration = Duration::from_millis(400);
@@ -47,6 +49,9 @@ pub(crate) async fn run(stage: Arc<Stage>, behaviours: Behaviours) -> Result<()>
             large(&functions, &ds),
         )
         .await;
+    let update = inline("policy_data", "/x", &json!({"text": "x".repeat(FRAME + FRAME / 2)}));
+    let accepted = published(api, &ds, &update);
+    behaviours.show("functions: an inline update above 1 MiB is accepted", accepted).await;
     let server = stage.server().await?.api();
     let ds = server.mint("datasource", json!({})).await?;
     behaviours
@@ -157,11 +162,11 @@ async fn patch(api: &Api, ds: &str) -> Result<()> {
 async fn large(functions: &Functions, ds: &str) -> Result<()> {
     let api = functions.api();
     let mut peer = subscriber(api, &["large"]).await?;
-    let text = large_text();
-    published(api, ds, &inline("large", "/x", &json!({ "text": text }))).await?;
+    published(api, ds, &oversized("large", "x")).await?;
     let (_, data) = heard(peer.notified(SOON).await?)?;
     ensure!(data.to_string().len() < FRAME, "a frame of {} bytes", data.to_string().len());
-    let entry = &data["entries"][0];
+    ensure!(data["entries"][3]["data"] == json!({"n": 3}), "what fits is not sent inline");
+    let entry = &data["entries"][400];
     ensure!(entry.get("data").is_none_or(Value::is_null), "it has data and a reference");
     let url = entry["url"].as_str().unwrap_or_default();
     let mut request = http_client()?.get(url);
@@ -169,7 +174,8 @@ async fn large(functions: &Functions, ds: &str) -> Result<()> {
         request = request.header(name, value.as_str().unwrap_or_default());
     }
     let fetched = Answer::of(request).await?.ok()?;
-    ensure!(fetched["text"] == text, "what {url} has is something else");
+    let length = fetched["text"].as_str().map(str::len);
+    ensure!(length == Some(TEXT_BYTES), "what {url} has is something else");
     let stranger = Answer::of(http_client()?.get(url)).await?;
     ensure!(stranger.status == 401, "without its key it is answered {}", stranger.status);
     Ok(())

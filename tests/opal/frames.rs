@@ -171,7 +171,7 @@ const ROWS: &[Row] = &[
         "publish by a datasource",
         Datasource,
         Text(
-            r#"{"request":{"method":"publish","arguments":{"topics":["a"],"data":{"id":null,"entries":[]},"sync":true,"notifier_id":null},"call_id":"c"}}"#,
+            r#"{"request":{"method":"publish","arguments":{"topics":["a"],"data":{"id":null,"entries":[{"url":"","topics":["a"],"dst_path":"/a","data":{}}]},"sync":true,"notifier_id":null},"call_id":"c"}}"#,
         ),
         Answer("true"),
     ),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::{Answer, Api, Functions, FunctionsBuilder, Keys, Logs, Opa, OpalPeer, OpalServer};
+use testbed::{
+    Answer, Api, Functions, FunctionsBuilder, Keys, Logs, Opa, OpalPeer, OpalServer, Source,
+};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
@@ -65,6 +67,13 @@ pub(crate) fn functions() -> Result<FunctionsBuilder> {
     Ok(Functions::builder()?.keys(&Keys::rsa_for_tests()))
 }
 
+/// A setting of the functions or of an opal-server: base data that is fetched from `source` and put
+/// at `/base`. An opal-client that has no data to load is never ready.
+pub(crate) fn base_data(source: &Source) -> (&'static str, String) {
+    let entry = json!({"url": source.url("/base"), "topics": ["policy_data"], "dst_path": "/base"});
+    ("OPAL_DATA_CONFIG_SOURCES", json!({"config": {"entries": [entry]}}).to_string())
+}
+
 /// A socket of a client that has subscribed to these topics.
 pub(crate) async fn subscriber(api: &Api, topics: &[&str]) -> Result<OpalPeer> {
     let token = api.mint("client", json!({})).await?;
@@ -101,7 +110,16 @@ pub(crate) fn expect_status(answer: &Answer, status: u16) -> Result<()> {
     Ok(())
 }
 
-/// An inline update that is too large for one frame of an opal-client.
-pub(crate) fn large_text() -> String {
-    "0123456789abcdef".repeat(100_000)
+/// An update that the functions accept, and that is too large for one frame of an opal-client with
+/// what its topics are expanded to: at `/{path}/text` [`TEXT_BYTES`] bytes, and at `/{path}/n0` …
+/// small documents.
+pub(crate) fn oversized(topic: &str, path: &str) -> Value {
+    let below = format!("{topic}/{}/a/b/c", "x".repeat(200));
+    let entry = |at: &str, data: Value| json!({"url": "", "topics": [below], "dst_path": format!("/{path}/{at}"), "data": data});
+    let text = entry("text", json!({"text": "x".repeat(TEXT_BYTES)}));
+    let small = (0..400).map(|number| entry(&format!("n{number}"), json!({"n": number})));
+    json!({"entries": small.chain([text]).collect::<Vec<_>>()})
 }
+
+/// Bytes of the text in [`oversized`].
+pub(crate) const TEXT_BYTES: usize = 800_000;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::json;
-use testbed::{Functions, Opa, OpalClient, OpalPeer, Proxy};
+use testbed::{Functions, Opa, OpalClient, OpalPeer, Proxy, Source};
 
 use crate::behaviours::Behaviours;
 use crate::support::{
-    SOON, Stage, functions, inline, published, push_policy, subscriber, wait_data, wait_for,
+    SOON, Stage, base_data, functions, inline, published, push_policy, subscriber, wait_data,
+    wait_for,
 };
 
 const WATCHED: Duration = Duration::from_secs(5);
@@ -19,7 +20,9 @@ const WATCHED: Duration = Duration::from_secs(5);
 const FEW: u64 = 60;
 
 pub(crate) async fn run(_: Arc<Stage>, behaviours: Behaviours) -> Result<()> {
-    let functions = functions()?.start().await?;
+    let source = Source::start(&json!({"from": "base"}))?;
+    let base = base_data(&source);
+    let functions = functions()?.var(base.0, base.1).start().await?;
     let ds = functions.mint("datasource", json!({})).await?;
     let policy = ("app/rbac.rego", "package app.rbac\n\ndefault allow = false\n");
     push_policy(functions.api(), &ds, "/policy", &[policy]).await?;

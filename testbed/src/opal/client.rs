@@ -13,7 +13,8 @@ use crate::process::{Logs, Process, free_port};
 const START_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// An opal-client tells nobody that its state changed, so it is asked.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+/// It writes a line for each time.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// `opal-client run` beside an OPA that somebody else started. Killed when dropped.
 #[derive(Debug)]
@@ -71,7 +72,8 @@ impl OpalClientBuilder {
         })
     }
 
-    /// Starts the client and waits until it says that policy and data are loaded.
+    /// Starts the client and waits until it says that policy and data are loaded. Without base data
+    /// there is nothing to load, and it never says so.
     ///
     /// # Errors
     /// OPAL is missing, or the client ended or did not get ready; the message has what it wrote.

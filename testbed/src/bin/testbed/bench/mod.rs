@@ -6,6 +6,7 @@ mod agent;
 mod document;
 mod latency;
 mod memory;
+mod opal;
 mod patch;
 mod reconnect;
 mod report;
@@ -60,6 +61,8 @@ enum Name {
     Restart,
     /// A publish that waits for its receipts
     Wait,
+    /// The real OPAL beside Girasol
+    Opal,
 }
 
 pub(crate) async fn run(options: Options) -> Result<End> {
@@ -85,6 +88,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Reconnect => "reconnect",
             Name::Restart => "restart",
             Name::Wait => "wait",
+            Name::Opal => "opal",
         });
         match name {
             Name::DecisionLatency => latency::measure(&mut report, options.rounds).await?,
@@ -98,6 +102,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Reconnect => reconnect::measure(&mut report).await?,
             Name::Restart => restart::measure(&mut report, options.starts.min(10)).await?,
             Name::Wait => wait::measure(&mut report, options.rounds.min(300)).await?,
+            Name::Opal => opal::measure(&mut report, options.starts).await?,
         }
         report.print();
     }
