@@ -233,7 +233,7 @@ impl Parts {
             .flatten()
             .map(|(_, peer)| &peer["subscribed_topics"])
             .collect();
-        topics.sort_by_key(|topics| topics.to_string());
+        topics.sort_by_key(ToString::to_string);
         ensure!(topics.len() == 2 && topics.contains(&&json!(["policy:."])), "{info}");
         for peer in info.as_object().into_iter().flatten().map(|(_, peer)| peer) {
             for member in ["client_id", "connect_time", "refcount", "query_params"] {

@@ -74,20 +74,21 @@ impl Audience {
 pub(super) async fn subscribe(api: &Api, token: &str) -> Result<Socket> {
     let mut request = api.ws_url().into_client_request()?;
     request.headers_mut().insert("Authorization", format!("Bearer {token}").parse()?);
-    let (mut socket, _) = timeout(PATIENCE, connect_async(request)).await??;
+    let (mut socket, _) =
+        timeout(PATIENCE, connect_async(request)).await.context("no answer to an upgrade")??;
     let arguments = json!({ "topics": [TOPIC] });
     let request = json!({"method": "subscribe", "arguments": arguments, "call_id": "subscribe"});
     socket.send(Message::text(json!({"request": request, "response": null}).to_string())).await?;
     let answered = async {
         while let Some(message) = socket.next().await {
             let message = message?;
-            if message.is_text() && message.to_text()?.contains(r#""call_id":"subscribe""#) {
+            if message.is_text() && message.to_text()?.contains(r#""subscribe""#) {
                 return Ok(());
             }
         }
         bail!("the socket was closed before subscribe was answered")
     };
-    timeout(PATIENCE, answered).await??;
+    timeout(PATIENCE, answered).await.context("no answer to subscribe")??;
     Ok(socket)
 }
 

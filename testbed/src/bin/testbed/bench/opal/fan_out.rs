@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use testbed::{Api, Functions, OpalServer, http_client};
 
@@ -38,7 +38,8 @@ struct Measured {
 
 pub(super) async fn measure(report: &mut Report) -> Result<()> {
     let functions = Functions::start().await?;
-    let ours = side(report, functions.api(), &OURS).await?;
+    let ours = side(report, functions.api(), &OURS).await;
+    let ours = ours.with_context(|| format!("workerd wrote:\n{}", functions.logs()))?;
     drop(functions);
     let server = OpalServer::builder().secure()?.start().await?;
     let theirs = side(report, server.api(), &THEIRS).await?;
@@ -77,7 +78,9 @@ pub(super) async fn measure(report: &mut Report) -> Result<()> {
 async fn side(report: &Report, api: &Api, load: &Load) -> Result<Measured> {
     let ds = api.mint("datasource", json!({})).await?;
     let client = api.mint("client", json!({})).await?;
+    let t0 = Instant::now();
     let mut audience = Audience::gather(api, &client, SUBSCRIBERS).await?;
+
     burst(api, &ds, &mut audience, load.publishes.div_ceil(4)).await?;
     let mut rates = Vec::new();
     for round in 0..ROUNDS {
