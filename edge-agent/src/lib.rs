@@ -27,6 +27,7 @@ pub mod http;
 pub mod json;
 pub mod local_api;
 pub mod logging;
+pub mod opal;
 pub mod policy;
 pub mod runtime;
 pub mod settings;

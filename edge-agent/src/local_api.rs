@@ -1,36 +1,112 @@
-//! The agent's own API, on loopback: how it is.
+//! The agent's own API: how it is, and what opal-client's API has
+//! (`spec/opal-protocol.md` §5.10; see `local_api/opal.rs`).
 //!
 //! * `GET /healthz`: 200 `{"status":"ok"}` if nothing is wrong, else 503 with the reasons.
 //! * `GET /ready`: 200 once everything that was missed has taken effect, else 503.
 //! * `GET /status`: everything, as [`Status`].
 //! * `GET /sync?at_least=SEQ&timeout=S`: 200 `{"at":…,"head":…}` once everything up to SEQ that
 //!   is for this agent has taken effect; 503 with the lag if that takes longer than S seconds.
+//!
+//! With an `api_key`, whoever wants to change something or to see more than health shows it as
+//! the bearer's token; without one the API is on loopback.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use std::time::Duration;
-
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use protocol::Seq;
 use protocol::limits::{DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS};
 use serde_json::json;
+use subtle::ConstantTimeEq as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::status::Status;
-use crate::runtime::{Question, waiting::Waiting};
+use crate::runtime::callbacks::Callbacks;
+use crate::runtime::{Question, Switch, waiting::Waiting};
+use crate::settings::{EngineKind, Secret, Settings};
 
-/// The routes. `questions` goes to who owns the core.
-pub(crate) fn router(questions: mpsc::Sender<Question>, waiting: Waiting) -> Router {
+mod opal;
+
+/// What the routes work with.
+pub(crate) struct Parts {
+    /// Goes to who owns the core.
+    pub(crate) questions: mpsc::Sender<Question>,
+    pub(crate) waiting: Waiting,
+    pub(crate) callbacks: Arc<Callbacks>,
+    pub(crate) switch: Switch,
+    pub(crate) facts: Facts,
+}
+
+/// What does not change while the agent runs.
+pub(crate) struct Facts {
+    api_key: Option<Secret>,
+    /// The engine, as OPAL's client describes it: without its credentials.
+    engine_type: &'static str,
+    engine_url: String,
+    engine_has_token: bool,
+    policy_updates: bool,
+    data_updates: bool,
+    /// It decides without the server: state is kept on disk.
+    offline_mode: bool,
+}
+
+impl Facts {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let is_opa = settings.engine == EngineKind::Opa;
+        let embedded = || format!("http://{}", settings.decision_listen);
+        Self {
+            api_key: settings.api_key.clone(),
+            engine_type: "OPA",
+            engine_url: if is_opa { settings.opa_url.to_string() } else { embedded() },
+            engine_has_token: is_opa && settings.opa_token.is_some(),
+            policy_updates: settings.opal.policy_updates,
+            data_updates: settings.opal.data_updates,
+            offline_mode: settings.data_dir.is_some(),
+        }
+    }
+}
+
+/// The routes.
+pub(crate) fn router(parts: Parts) -> Router {
+    let key = parts.facts.api_key.clone().map(Arc::new);
+    let (questions, waiting) = (parts.questions.clone(), parts.waiting.clone());
+    let (open, guarded) = opal::routers(parts);
     let sync = Router::new().route("/sync", get(sync)).with_state(waiting);
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/ready", get(ready))
+    let guarded = Router::new()
         .route("/status", get(status))
-        .with_state(questions)
+        .with_state(questions.clone())
         .merge(sync)
+        .merge(guarded)
+        .layer(middleware::from_fn_with_state(key, guard));
+    Router::new().route("/healthz", get(healthz)).with_state(questions).merge(open).merge(guarded)
+}
+
+/// Lets through who shows the key; everybody, if there is none.
+async fn guard(State(key): State<Option<Arc<Secret>>>, request: Request, next: Next) -> Response {
+    let Some(key) = key else { return next.run(request).await };
+    let shown = request.headers().get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let fits = shows(shown, &key);
+    if fits {
+        return next.run(request).await;
+    }
+    let error = "show the agent's api_key: `Authorization: Bearer …`";
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, challenge, Json(json!({"detail": {"error": error}}))).into_response()
+}
+
+/// True if a header shows the key; in a time that does not tell how much of it is right.
+fn shows(authorization: Option<&str>, key: &Secret) -> bool {
+    let shown = authorization.and_then(|it| it.trim().split_once(' '));
+    shown.is_some_and(|(scheme, token)| {
+        let is_right = token.trim().as_bytes().ct_eq(key.expose().as_bytes());
+        scheme.eq_ignore_ascii_case("bearer") && bool::from(is_right)
+    })
 }
 
 /// What `/sync` is asked, as it came.
@@ -102,11 +178,6 @@ async fn healthz(State(questions): State<mpsc::Sender<Question>>) -> Result<Resp
     Ok(verdict(status.healthy && status.ready, &status.problems))
 }
 
-async fn ready(State(questions): State<mpsc::Sender<Question>>) -> Result<Response, Response> {
-    let status = ask(&questions).await?;
-    Ok(verdict(status.ready, &status.problems))
-}
-
 fn verdict(fine: bool, problems: &[String]) -> Response {
     if fine {
         Json(json!({"status": "ok"})).into_response()
@@ -119,6 +190,18 @@ fn verdict(fine: bool, problems: &[String]) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_is_shown_as_a_bearers_token_and_nothing_else_will_do() {
+        let key = Secret::new("sesame".to_owned());
+        for right in ["Bearer sesame", "bearer  sesame", " BEARER sesame "] {
+            assert!(shows(Some(right), &key), "{right}");
+        }
+        for wrong in ["sesame", "Basic sesame", "Bearer ses", "Bearer sesame1", "Bearer", ""] {
+            assert!(!shows(Some(wrong), &key), "{wrong}");
+        }
+        assert!(!shows(None, &key));
+    }
 
     #[test]
     fn numbers_that_cannot_be_waited_for_are_refused() {

@@ -3,15 +3,34 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// One Rego module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyModule {
     /// The file's path relative to the folder, with `/`.
     pub id: String,
     /// Its text.
     pub rego: String,
+}
+
+/// All policies of one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicySet {
+    /// Which, as its source names it; none for a folder's.
+    pub revision: Option<String>,
+    /// In the order of their ids.
+    pub modules: Arc<[PolicyModule]>,
+}
+
+/// The modules of `set`, and those of `local` whose id it does not have.
+#[must_use]
+pub fn merge(local: &[PolicyModule], set: &PolicySet) -> Arc<[PolicyModule]> {
+    let is_own = |module: &&PolicyModule| set.modules.iter().all(|it| it.id != module.id);
+    local.iter().filter(is_own).chain(&*set.modules).cloned().collect()
 }
 
 /// Why the policies could not be read.

@@ -158,6 +158,7 @@ impl World {
                     mark: agent.store.mark().clone(),
                     written: agent.store.written(),
                     fresh: None,
+                    policies: None,
                 };
                 self.note(|_| format!("agent {at}: starts from {kept:?}"));
                 let agent = &mut self.agents[at];
@@ -283,7 +284,8 @@ impl World {
                 let (run, delay) = (self.agents[at].run, self.engine_delay(at));
                 self.schedule.after(delay, Event::Engine(at, Call::Probe { life, run }));
             }
-            Effect::Tell(_) => {}
+            // The hub of the simulation has no policies.
+            Effect::SetPolicies(_) | Effect::KeepPolicies(_) | Effect::Tell(_) => {}
             Effect::Report(report) => self.check_report(at, &report),
             Effect::GiveUp(reason) => self.violated(format!("agent {at} gives up: {reason}")),
         }

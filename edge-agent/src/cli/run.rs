@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use super::{Failure, examples, say, variable};
 use crate::{
     logging, runtime,
-    settings::{PrintFormat, Resolved, SETTINGS, Setting, Settings, Sources},
+    settings::{PrintFormat, Resolved, SETTINGS, Setting, Settings, Sources, unfollowed},
 };
 
 /// Two threads are enough for a process that mostly waits, and cost little memory.
@@ -75,6 +75,13 @@ pub(super) fn print_config(matches: &ArgMatches) -> Result<(), Failure> {
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let settings = Settings::new(&resolve(matches)?)?;
     logging::init(settings.log_level, settings.log_format);
+    let names: Vec<String> =
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let unfollowed = unfollowed(names.iter().map(String::as_str));
+    if !unfollowed.is_empty() {
+        let names = unfollowed.join(", ");
+        tracing::warn!(%names, "these variables of OPAL mean nothing to this agent");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()

@@ -8,6 +8,7 @@ use super::queue::{JobId, Ready};
 use super::results::UpdateReport;
 use crate::engine::{EngineError, EngineState};
 use crate::fetch::{FetchError, Source};
+use crate::policy::PolicySet;
 use crate::store::{Mark, Tag, Written};
 
 /// What does not change while the agent runs.
@@ -34,6 +35,8 @@ pub struct Kept {
     pub written: Vec<Written>,
     /// Why something that was there could not be used.
     pub fresh: Option<String>,
+    /// The revision of the policies that were the hub's.
+    pub policies: Option<String>,
 }
 
 /// Why a write is not in the engine, as far as we know.
@@ -56,6 +59,17 @@ pub struct Restored {
     pub refused_places: Vec<(DataPath, String)>,
 }
 
+/// What the hub says of policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyNews {
+    /// It has some: without them the agent is not ready.
+    Expected,
+    /// These are all of them now.
+    Loaded(PolicySet),
+    /// They cannot be had at the moment; why.
+    Failed(String),
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -75,6 +89,12 @@ pub enum Input {
     Prepared(Result<Restored, EngineError>),
     /// [`Effect::ProbeEngine`] ended.
     Probed(Result<EngineState, EngineError>),
+    /// The hub said something of policies.
+    Policy(PolicyNews),
+    /// [`Effect::SetPolicies`] ended.
+    PoliciesSet(Result<(), EngineError>),
+    /// The operator switched the connection on, or off.
+    Connectivity(bool),
     /// Somebody waits until the agent is at least at this seq, until this moment.
     Wanted(Seq, Millis),
     /// The link has a new token; the socket is still of the old one.
@@ -106,6 +126,10 @@ pub enum Effect {
     BeginAgain(Mark),
     /// Give the engine its policies and what the store has.
     PrepareEngine,
+    /// Give the engine these policies in place of those it has. Nothing is written meanwhile.
+    SetPolicies(PolicySet),
+    /// The engine has these policies: they are what it is prepared with from now on.
+    KeepPolicies(PolicySet),
     /// Ask the engine whether it is still ours.
     ProbeEngine,
     /// Tell an update's callbacks what became of it.
@@ -137,6 +161,10 @@ pub enum Report {
     GivenUp(Seq, String),
     /// The engine has its policies.
     EnginePrepared,
+    /// The engine has the policies of this revision.
+    PoliciesSet(Option<String>),
+    /// Policies could not be had, or the engine refuses them; the old ones stay.
+    PoliciesFailed(String),
     /// The engine is down; the next look is in so many milliseconds.
     EngineDown(String, u64),
     /// The engine was emptied, or nobody knows what it has: everything is put into it again.

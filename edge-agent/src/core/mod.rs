@@ -28,6 +28,7 @@
 //! | What does an entry depend on? | `extent` |
 //! | What did the store have already? | [`known`] |
 //! | What is kept, and when? | `keeping` |
+//! | Which policies are to be put into the engine? | `policies` |
 //! | Who hears what became of an update? | [`results`] |
 //! | How long to wait before the next try? | [`backoff`] |
 //! | What is shown to people? | [`status`] |
@@ -37,6 +38,7 @@ mod extent;
 pub mod io;
 mod keeping;
 pub mod known;
+mod policies;
 pub mod queue;
 pub mod results;
 mod settling;
@@ -52,9 +54,10 @@ use crate::engine::{EngineError, EngineState};
 use crate::fetch::FetchError;
 use crate::store::Mark;
 use backoff::Backoff;
-pub use io::{Config, Effect, Input, Kept, Report, Restored, WriteError};
+pub use io::{Config, Effect, Input, Kept, PolicyNews, Report, Restored, WriteError};
 use keeping::Keeping;
 use known::Known;
+use policies::Policies;
 use queue::{Failed, Finished, JobId, Queue};
 use results::Results;
 use status::{EngineStatus, Failure, Progress};
@@ -72,6 +75,8 @@ enum Engine {
     Up(Option<Millis>),
     /// A probe is under way.
     Probing,
+    /// Other policies are being put in.
+    Changing,
     /// Not reachable, or in doubt: it is to be prepared again at this moment.
     Down(Millis),
 }
@@ -92,6 +97,7 @@ pub struct Core {
     known: Known,
     keeping: Keeping,
     results: Results,
+    policies: Policies,
     /// Places whose documents the engine refused when it was last prepared.
     not_restored: Vec<(DataPath, String)>,
     /// The highest update that took effect as a whole.
@@ -103,7 +109,7 @@ impl Core {
     /// An agent with what it kept.
     #[must_use]
     pub fn new(config: Config, kept: Kept) -> Self {
-        let Kept { mark, written, fresh } = kept;
+        let Kept { mark, written, fresh, policies: kept_policies } = kept;
         Self {
             subscription: Subscription::new(config.topics.clone(), &mark, config.seed),
             engine: Engine::Preparing,
@@ -115,6 +121,7 @@ impl Core {
             known: Known::new(written),
             keeping: Keeping::new(mark, fresh, config.seed.wrapping_add(3)),
             results: Results::default(),
+            policies: Policies::new(kept_policies),
             not_restored: vec![],
             last_applied: None,
             last_failure: None,
@@ -143,7 +150,7 @@ impl Core {
             // The probe waits for the write that is under way.
             Engine::Up(at) => at.filter(|_| !self.queue.is_writing()),
             Engine::Down(retry_at) => Some(retry_at),
-            Engine::Preparing | Engine::Probing => None,
+            Engine::Preparing | Engine::Probing | Engine::Changing => None,
         };
         let keeping = self.keeping.next_tick();
         let due = [self.subscription.next_tick(), engine, self.queue.next_retry(), keeping];
@@ -165,6 +172,9 @@ impl Core {
             Input::Written(job, result) => self.written(now, job, result, &mut effects),
             Input::Prepared(result) => self.prepared(now, result, &mut effects),
             Input::Probed(result) => self.probed(now, result, &mut effects),
+            Input::Policy(news) => self.policy(news, &mut effects),
+            Input::PoliciesSet(result) => self.policies_set(now, result, &mut effects),
+            Input::Connectivity(on) => self.subscription.switch(now, on, &mut effects),
             Input::Wanted(seq, until) => self.subscription.want(seq, until),
             Input::Renewed => self.subscription.renewed(now, &mut effects),
             Input::Tick => {}
@@ -178,6 +188,12 @@ impl Core {
         self.subscription.settle(&self.queue);
         self.subscription.due(now, self.queue.has_room(), effects);
         match self.engine {
+            Engine::Up(_) if self.policies.is_due() && !self.queue.is_writing() => {
+                if let Some(set) = self.policies.take() {
+                    self.engine = Engine::Changing;
+                    effects.push(Effect::SetPolicies(set));
+                }
+            }
             Engine::Up(Some(at)) if at <= now && !self.queue.is_writing() => {
                 self.engine = Engine::Probing;
                 effects.push(Effect::ProbeEngine);
@@ -409,6 +425,10 @@ impl Core {
         }
     }
 
+    fn is_up(&self) -> bool {
+        matches!(self.engine, Engine::Up(_) | Engine::Probing | Engine::Changing)
+    }
+
     fn engine_up(&mut self, now: Millis) {
         self.engine_error = None;
         self.engine = Engine::Up(self.config.probe_engine.then(|| now.plus(PROBE_EVERY)));
@@ -426,8 +446,7 @@ impl Core {
     /// How the agent is.
     #[must_use]
     pub fn status(&self, now: Millis) -> status::Status {
-        let engine_up =
-            matches!(self.engine, Engine::Up(_) | Engine::Probing) && self.engine_error.is_none();
+        let engine_up = self.is_up() && self.engine_error.is_none();
         status::Status::new(status::Parts {
             config: &self.config,
             scope: self.subscription.scope().map(str::to_owned),
@@ -443,6 +462,7 @@ impl Core {
             complete: self.complete,
             not_restored: &self.not_restored,
             keeping: &self.keeping,
+            policies: &self.policies,
             digests: self.subscription.digests().clone(),
         })
     }
@@ -450,7 +470,7 @@ impl Core {
     /// How far the engine is, for those who wait.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let up = matches!(self.engine, Engine::Up(_) | Engine::Probing);
+        let up = self.is_up();
         let early = planted(Bug::ProgressEarly);
         let at = if early { self.subscription.received() } else { self.settled() };
         Progress { at: up.then_some(at), head: self.subscription.head() }

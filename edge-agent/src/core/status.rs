@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Config;
 use super::keeping::Keeping;
+use super::policies::Policies;
 
 /// How far an agent is, for those who wait until it is far enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub struct Status {
     pub engine_up: bool,
     /// Why it does not.
     pub engine_error: Option<String>,
+    /// The revision of the hub's policies that the engine has; null if it has none of the hub's.
+    pub policy_revision: Option<String>,
+    /// Why it does not have the newest.
+    pub policy_error: Option<String>,
     /// The link to the hub.
     pub connection: Connection,
     /// Up to where everything has taken effect.
@@ -76,6 +81,8 @@ pub struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionState {
+    /// The operator switched it off.
+    Off,
     /// For the next try.
     Waiting,
     /// A socket is being opened.
@@ -157,6 +164,7 @@ pub(super) struct Parts<'c> {
     pub(super) complete: bool,
     pub(super) not_restored: &'c [(DataPath, String)],
     pub(super) keeping: &'c Keeping,
+    pub(super) policies: &'c Policies,
     pub(super) digests: TopicDigests,
 }
 
@@ -183,6 +191,7 @@ impl Parts<'_> {
             let why = self.connection.error.as_deref().unwrap_or("not yet connected");
             problems.push(match self.connection.state {
                 ConnectionState::Replaying => "catching up with the hub".to_owned(),
+                ConnectionState::Off => "the connection to the hub is switched off".to_owned(),
                 _ => format!("not connected to the hub: {why}"),
             });
         }
@@ -196,6 +205,7 @@ impl Parts<'_> {
             }
             None => {}
         }
+        problems.extend(self.policies.problem());
         for (path, error) in self.not_restored.iter().take(TOLD) {
             problems.push(format!("the engine refuses the data kept for {path}: {error}"));
         }
@@ -221,7 +231,7 @@ impl Parts<'_> {
 impl Status {
     pub(super) fn new(parts: Parts<'_>) -> Self {
         let problems = parts.problems();
-        let ready = parts.engine.up && parts.complete;
+        let ready = parts.engine.up && parts.complete && parts.policies.are_loaded();
         let Parts { config, scope, connection, engine, .. } = parts;
         Self {
             agent: config.agent.clone(),
@@ -231,6 +241,8 @@ impl Status {
             engine: config.engine,
             engine_up: engine.up,
             engine_error: engine.error,
+            policy_revision: parts.policies.revision().map(str::to_owned),
+            policy_error: parts.policies.error().map(str::to_owned),
             connection,
             cursor: parts.cursor,
             lag: parts.head.map_or(0, |head| head.0.saturating_sub(parts.cursor.0)),

@@ -41,6 +41,8 @@ enum Link {
     Closing,
     /// The socket is being closed, for one with a new token.
     Renewing,
+    /// The operator wants no connection; whether a socket is still to be closed.
+    Off { closing: bool },
 }
 
 /// Whose turn it is in a replay.
@@ -164,6 +166,7 @@ impl Subscription {
     pub(super) fn connection(&self, now: Millis) -> Connection {
         let state = match self.link {
             Link::Waiting(_) | Link::Closing | Link::Renewing => ConnectionState::Waiting,
+            Link::Off { .. } => ConnectionState::Off,
             Link::Connecting => ConnectionState::Connecting,
             Link::Replaying(_) => ConnectionState::Replaying,
             Link::Live => ConnectionState::Live,
@@ -223,6 +226,11 @@ impl Subscription {
 
     /// The socket is open.
     pub(super) fn up(&mut self, now: Millis, config: &Config, effects: &mut Vec<Effect>) {
+        if matches!(self.link, Link::Off { .. } | Link::Renewing) {
+            // It was to be closed before it was open.
+            effects.push(Effect::Disconnect);
+            return;
+        }
         self.replay_begins();
         self.set(now, Link::Replaying(Replay::Asked { answers: 1, heard: now }));
         effects.push(Effect::Send(AgentFrame::Hello(Hello {
@@ -242,15 +250,30 @@ impl Subscription {
                 effects.push(Effect::Disconnect);
             }
             Link::Waiting(_) => self.set(now, Link::Waiting(now)),
-            Link::Connecting | Link::Closing | Link::Renewing => {}
+            Link::Connecting | Link::Closing | Link::Renewing | Link::Off { .. } => {}
+        }
+    }
+
+    /// The operator wants a connection, or none.
+    pub(super) fn switch(&mut self, now: Millis, on: bool, effects: &mut Vec<Effect>) {
+        match (&self.link, on) {
+            (Link::Off { closing: true }, true) => self.set(now, Link::Renewing),
+            (Link::Off { closing: false }, true) => self.set(now, Link::Waiting(now)),
+            (Link::Off { .. }, false) | (_, true) => {}
+            (Link::Waiting(_), false) => self.set(now, Link::Off { closing: false }),
+            (_, false) => {
+                self.set(now, Link::Off { closing: true });
+                effects.push(Effect::Disconnect);
+            }
         }
     }
 
     /// There is no socket (any more).
     pub(super) fn down(&mut self, now: Millis, reason: String, effects: &mut Vec<Effect>) {
-        if matches!(self.link, Link::Renewing) {
-            self.set(now, Link::Waiting(now));
-            return;
+        match self.link {
+            Link::Renewing => return self.set(now, Link::Waiting(now)),
+            Link::Off { .. } => return self.set(now, Link::Off { closing: false }),
+            _ => {}
         }
         let wait = self.backoff.next_delay();
         let reason = match self.refusal.take() {
@@ -329,7 +352,11 @@ impl Subscription {
         match self.link {
             Link::Replaying(Replay::Asked { answers, .. }) => self.ask(now, answers, effects),
             Link::Live | Link::Replaying(Replay::Paused) => self.ask(now, 0, effects),
-            Link::Waiting(_) | Link::Connecting | Link::Closing | Link::Renewing => {}
+            Link::Waiting(_)
+            | Link::Connecting
+            | Link::Closing
+            | Link::Renewing
+            | Link::Off { .. } => {}
         }
     }
 

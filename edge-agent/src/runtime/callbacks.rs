@@ -1,5 +1,9 @@
-//! Tells an update's callbacks what became of it: OPAL's `DataUpdateReport`
-//! (`spec/opal-protocol.md` §4.3).
+//! Tells callbacks what became of an update: OPAL's `DataUpdateReport`
+//! (`spec/opal-protocol.md` §4.3, §5.9). An update names callbacks of its own; others are
+//! registered, and hear of every update if the settings say so.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use protocol::Entry;
@@ -11,20 +15,21 @@ use super::python_json;
 use crate::core::results::{EntryReport, UpdateReport};
 use crate::fetch::{FetchError, HttpFetcher};
 use crate::json::Json;
+use crate::settings::Secret;
 
 /// Tries to reach one callback, as OPAL has it.
 const TRIES: usize = 5;
 
 /// An update's `callback`: each an address, or an address with an `HttpFetcherConfig`.
 #[derive(Deserialize)]
-struct Callbacks {
+struct Named {
     #[serde(default)]
     callbacks: Vec<Box<RawValue>>,
 }
 
 #[derive(Serialize)]
 struct Report<'r> {
-    update_id: &'r str,
+    update_id: Option<&'r str>,
     reports: Vec<Part<'r>>,
     policy_hash: Option<&'r str>,
     user_data: Empty,
@@ -42,41 +47,126 @@ struct Part<'r> {
     hash: Option<String>,
 }
 
-/// Sends the report to every callback, one after the other.
-pub(super) async fn tell(http: &HttpFetcher, report: UpdateReport) {
-    let UpdateReport { update_id, callback, entries } = report;
-    let callbacks = match read(&callback) {
-        Ok(callbacks) => callbacks,
-        Err(error) => {
-            tracing::warn!(%update_id, %error, "the update's callbacks cannot be told");
-            return;
-        }
-    };
-    if callbacks.is_empty() {
-        return;
+/// A registered callback, as OPAL's API has it.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Registered {
+    /// Its name in the register.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
+    /// Where reports go.
+    pub(crate) url: String,
+    /// An `HttpFetcherConfig`.
+    #[serde(default)]
+    pub(crate) config: Option<Box<RawValue>>,
+}
+
+/// Who is told.
+pub(crate) struct Callbacks {
+    http: HttpFetcher,
+    registered: RwLock<BTreeMap<String, Registered>>,
+    /// Hears of everything with the agent's own token: the server itself.
+    server: Option<(String, RwLock<Secret>)>,
+    reports: bool,
+}
+
+impl Callbacks {
+    /// `reports` says whether registered callbacks are told. `server` is the address of the
+    /// server's own callback, which is told with `token`.
+    pub(super) fn new(
+        http: HttpFetcher,
+        reports: bool,
+        server: Option<String>,
+        token: &Secret,
+    ) -> Self {
+        let server = server.map(|url| (url, RwLock::new(token.clone())));
+        Self { http, registered: RwLock::default(), server, reports }
     }
-    let body = match body(&update_id, &entries) {
-        Ok(body) => body,
-        Err(error) => {
-            tracing::error!(%update_id, %error, "no report can be made");
+
+    pub(super) fn set_token(&self, token: &Secret) {
+        if let Some((_, held)) = &self.server {
+            *held.write().unwrap_or_else(PoisonError::into_inner) = token.clone();
+        }
+    }
+
+    /// Registers a callback, under its key or one that is made from what it is.
+    pub(crate) fn register(&self, callback: Registered) -> Registered {
+        let key = callback.key.clone().unwrap_or_else(|| {
+            let config = callback.config.as_deref().map_or("", RawValue::get);
+            hex(&Sha256::digest(format!("{} {config}", callback.url)))
+        });
+        let callback = Registered { key: Some(key.clone()), ..callback };
+        let mut all = self.registered.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(key, callback.clone());
+        callback
+    }
+
+    /// Removes a callback; false if there is none of this key.
+    pub(crate) fn remove(&self, key: &str) -> bool {
+        self.registered.write().unwrap_or_else(PoisonError::into_inner).remove(key).is_some()
+    }
+
+    /// All registered callbacks, by key.
+    pub(crate) fn all(&self) -> Vec<Registered> {
+        let all = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().cloned().collect()
+    }
+
+    /// Sends the report to every callback, one after the other.
+    pub(super) async fn tell(&self, report: UpdateReport) {
+        let UpdateReport { update_id, callback, entries } = report;
+        let own = read(&callback).unwrap_or_else(|error| {
+            tracing::warn!(%update_id, %error, "the update's own callbacks cannot be told");
+            vec![]
+        });
+        let addresses: Vec<Address> = own.into_iter().chain(self.registered()).collect();
+        if addresses.is_empty() {
             return;
         }
-    };
-    for (url, config) in callbacks {
-        let send = || http.send(&url, config.as_deref(), &body);
-        let tries = ExponentialBuilder::new().with_jitter().with_max_times(TRIES - 1);
-        let sent = send.retry(tries).when(|error: &FetchError| !error.is_permanent()).await;
-        if let Err(error) = sent {
-            tracing::warn!(%update_id, %error, "a callback was not reached");
+        match body(Some(&update_id), &entries, None) {
+            Ok(body) => self.send(&update_id, addresses, &body).await,
+            Err(error) => tracing::error!(%update_id, %error, "no report can be made"),
+        }
+    }
+
+    /// Tells registered callbacks which policies the engine has.
+    pub(super) async fn tell_policy(&self, revision: Option<&str>) {
+        let (addresses, Some(revision)) = (self.registered(), revision) else { return };
+        if let Ok(body) = body(None, &[], Some(revision)) {
+            self.send(revision, addresses, &body).await;
+        }
+    }
+
+    fn registered(&self) -> Vec<Address> {
+        if !self.reports {
+            return vec![];
+        }
+        let server = self.server.as_ref().map(|(url, token)| {
+            let token = token.read().unwrap_or_else(PoisonError::into_inner);
+            let bearer = format!("Bearer {}", token.expose());
+            let config = serde_json::json!({ "headers": { "authorization": bearer } });
+            (url.clone(), serde_json::value::to_raw_value(&config).ok())
+        });
+        let registered = self.all().into_iter().map(|it| (it.url, it.config));
+        server.into_iter().chain(registered).collect()
+    }
+
+    async fn send(&self, about: &str, addresses: Vec<Address>, body: &str) {
+        for (url, config) in addresses {
+            let send = || self.http.send(&url, config.as_deref(), body);
+            let tries = ExponentialBuilder::new().with_jitter().with_max_times(TRIES - 1);
+            let sent = send.retry(tries).when(|error: &FetchError| !error.is_permanent()).await;
+            if let Err(error) = sent {
+                tracing::warn!(%about, %error, "a callback was not reached");
+            }
         }
     }
 }
 
 /// An address with its settings.
-type Address = (String, Option<Box<RawValue>>);
+pub(crate) type Address = (String, Option<Box<RawValue>>);
 
-fn read(callback: &RawValue) -> Result<Vec<Address>, serde_json::Error> {
-    let Callbacks { callbacks } = serde_json::from_str(callback.get())?;
+pub(crate) fn read(callback: &RawValue) -> Result<Vec<Address>, serde_json::Error> {
+    let Named { callbacks } = serde_json::from_str(callback.get())?;
     let read = |text: Box<RawValue>| match serde_json::from_str::<String>(text.get()) {
         Ok(url) => Ok((url, None)),
         Err(_) => serde_json::from_str::<Address>(text.get()),
@@ -84,7 +174,11 @@ fn read(callback: &RawValue) -> Result<Vec<Address>, serde_json::Error> {
     callbacks.into_iter().map(read).collect()
 }
 
-fn body(update_id: &str, entries: &[EntryReport]) -> Result<String, serde_json::Error> {
+fn body(
+    update_id: Option<&str>,
+    entries: &[EntryReport],
+    policy_hash: Option<&str>,
+) -> Result<String, serde_json::Error> {
     let parts = entries.iter().map(|entry| Part {
         entry: &entry.entry,
         fetched: entry.data.is_some(),
@@ -92,13 +186,16 @@ fn body(update_id: &str, entries: &[EntryReport]) -> Result<String, serde_json::
         hash: entry.data.as_ref().map(hash),
     });
     let reports = parts.collect();
-    serde_json::to_string(&Report { update_id, reports, policy_hash: None, user_data: Empty {} })
+    serde_json::to_string(&Report { update_id, reports, policy_hash, user_data: Empty {} })
 }
 
 /// The hash that OPAL's client gives for the same data.
 fn hash(data: &Json) -> String {
+    hex(&Sha256::digest(python_json::dumps(data.get())))
+}
+
+fn hex(digest: &[u8]) -> String {
     use std::fmt::Write as _;
-    let digest = Sha256::digest(python_json::dumps(data.get()));
     digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
@@ -134,6 +231,40 @@ mod tests {
         );
         assert!(super::read(&raw("{}")).unwrap().is_empty());
         assert!(super::read(&raw(r#"{"callbacks":[5]}"#)).is_err());
+    }
+
+    #[test]
+    fn a_callback_is_registered_once_and_told_only_if_the_settings_say_so() {
+        let with = |reports| {
+            let http = crate::http::client(std::time::Duration::from_secs(1)).unwrap();
+            let server = Some("http://s/data/callback_report".to_owned());
+            let token = Secret::new("t1".to_owned());
+            Callbacks::new(HttpFetcher::new(http), reports, server, &token)
+        };
+        let callback = |key: Option<&str>| Registered {
+            key: key.map(str::to_owned),
+            url: "http://c/1".to_owned(),
+            config: Some(raw(r#"{"headers":{"x":"y"}}"#)),
+        };
+        let callbacks = with(true);
+        let key = callbacks.register(callback(None)).key.unwrap();
+        assert_eq!(callbacks.register(callback(None)).key, Some(key.clone()));
+        assert_eq!(callbacks.register(callback(Some("k"))).key.as_deref(), Some("k"));
+        assert_eq!(callbacks.all().len(), 2);
+        callbacks.set_token(&Secret::new("t2".to_owned()));
+        let told = callbacks.registered();
+        let config = told[0].1.as_ref().unwrap().get();
+        assert_eq!((told.len(), config), (3, r#"{"headers":{"authorization":"Bearer t2"}}"#));
+        assert!(callbacks.remove(&key) && !callbacks.remove(&key));
+        let quiet = with(false);
+        quiet.register(callback(None));
+        assert!(quiet.registered().is_empty());
+    }
+
+    #[test]
+    fn the_report_of_a_policy_names_its_revision() {
+        let expected = r#"{"update_id":null,"reports":[],"policy_hash":"r1","user_data":{}}"#;
+        assert_eq!(body(None, &[], Some("r1")).unwrap(), expected);
     }
 
     #[test]

@@ -7,14 +7,16 @@ use protocol::{Millis, SaveMethod};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::callbacks::Callbacks;
 use super::link::Link;
-use super::{callbacks, report};
+use super::policy_file::PolicyFile;
+use super::report;
 use crate::core::queue::Ready;
 use crate::core::status::{Progress, Status};
 use crate::core::{Core, Effect, Input, Restored, WriteError};
 use crate::engine::{Engine, EngineError, Write};
-use crate::fetch::{FetchError, Fetchers, HttpFetcher};
-use crate::policy::PolicyModule;
+use crate::fetch::{FetchError, Fetchers};
+use crate::policy::{self, PolicyModule};
 use crate::settings::Secret;
 use crate::store::{Mark, Record, Store, StoreError};
 
@@ -25,9 +27,13 @@ pub(crate) type Question = oneshot::Sender<Status>;
 pub(super) struct Shell {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) store: Arc<Store>,
+    /// What the engine is prepared with.
     pub(super) policies: Arc<[PolicyModule]>,
+    /// Policies of a folder, which the hub's are added to.
+    pub(super) local_policies: Arc<[PolicyModule]>,
+    pub(super) policy_file: Option<PolicyFile>,
     pub(super) fetchers: Arc<Fetchers>,
-    pub(super) callbacks: Arc<HttpFetcher>,
+    pub(super) callbacks: Arc<Callbacks>,
     pub(super) link: Link,
     pub(super) inputs: mpsc::UnboundedSender<Input>,
 }
@@ -88,7 +94,10 @@ impl Driver {
                 Some(input) = self.received.recv() => return input,
                 () = sleep_until(tick) => return Input::Tick,
                 Some(token) = self.renewed.recv() => match self.shell.link.set_token(&token) {
-                    Ok(()) => return Input::Renewed,
+                    Ok(()) => {
+                        self.shell.callbacks.set_token(&token);
+                        return Input::Renewed;
+                    }
                     Err(error) => tracing::error!(%error, "the renewed token cannot be used"),
                 },
                 Some(question) = self.asked.recv() => {
@@ -117,7 +126,7 @@ impl Shell {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Connect => self.link.connect(),
-            Effect::Send(frame) => self.link.send(&frame),
+            Effect::Send(frame) => self.link.send(frame),
             Effect::Disconnect => self.link.disconnect(),
             Effect::Fetch(job, source) => {
                 let fetchers = Arc::clone(&self.fetchers);
@@ -146,6 +155,22 @@ impl Shell {
                 let broken = || Err(EngineError::Rejected("the engine broke on them".to_owned()));
                 self.spawn(prepare, broken, Input::Prepared);
             }
+            Effect::SetPolicies(set) => {
+                let engine = Arc::clone(&self.engine);
+                let modules = policy::merge(&self.local_policies, &set);
+                let change = async move { engine.set_policies(&modules).await };
+                let broken = || Err(EngineError::Rejected("the engine broke on them".to_owned()));
+                self.spawn(change, broken, Input::PoliciesSet);
+            }
+            Effect::KeepPolicies(set) => {
+                self.policies = policy::merge(&self.local_policies, &set);
+                if let Some(file) = self.policy_file.clone() {
+                    let set = set.clone();
+                    tokio::task::spawn_blocking(move || file.keep(&set));
+                }
+                let callbacks = Arc::clone(&self.callbacks);
+                tokio::spawn(async move { callbacks.tell_policy(set.revision.as_deref()).await });
+            }
             Effect::ProbeEngine => {
                 let engine = Arc::clone(&self.engine);
                 let probe = async move { engine.probe().await };
@@ -154,7 +179,7 @@ impl Shell {
             }
             Effect::Tell(report) => {
                 let callbacks = Arc::clone(&self.callbacks);
-                tokio::spawn(async move { callbacks::tell(&callbacks, report).await });
+                tokio::spawn(async move { callbacks.tell(report).await });
             }
             Effect::Report(report) => report::log(&report),
             Effect::GiveUp(_) => {}

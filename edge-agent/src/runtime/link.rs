@@ -1,5 +1,8 @@
-//! The socket to the hub: opens it, turns frames into inputs, notices when it is dead.
+//! The socket to the hub: finds out which protocol the server speaks, opens the socket, turns
+//! frames into inputs, notices when it is dead. What is said to an opal-server is
+//! `opal_link.rs`'s.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
@@ -19,16 +22,19 @@ use tokio_tungstenite::{
 };
 use url::Url;
 
+use super::opal_link::OpalLink;
 use crate::core::Input;
 use crate::http;
-use crate::settings::Secret;
+use crate::settings::{Protocol, Secret};
 
 /// Time for the connection, TLS and the upgrade together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A ping after so much time; a second one without any sign of life ends the connection.
-const PING_EVERY: Duration = Duration::from_secs(20);
+pub(super) const PING_EVERY: Duration = Duration::from_secs(20);
+/// Bytes of a message of an opal-server, which has no limit for what it sends.
+const MAX_OPAL_MESSAGE_BYTES: usize = 64 << 20;
 
-type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// Why there can be no link with these settings.
 #[derive(Debug, thiserror::Error)]
@@ -41,24 +47,63 @@ pub enum LinkError {
     Token,
 }
 
+/// Where the link leads to.
+pub(super) struct Target<'t> {
+    /// The server's address.
+    pub(super) server: &'t Url,
+    /// The socket's address at an opal-server; derived from the server's if there is none.
+    pub(super) opal_socket: Option<&'t Url>,
+    /// The tenant.
+    pub(super) scope: &'t str,
+    /// What the server speaks, as far as the settings say.
+    pub(super) protocol: Protocol,
+}
+
 /// The link's settings, and the connection that is open now.
 pub(super) struct Link {
-    request: Request,
+    route: Route,
+    opal: Arc<OpalLink>,
     inputs: mpsc::UnboundedSender<Input>,
-    outgoing: Option<mpsc::UnboundedSender<Message>>,
+    outgoing: Option<mpsc::UnboundedSender<AgentFrame>>,
+}
+
+/// How a socket is asked for.
+#[derive(Clone)]
+struct Route {
+    protocol: Protocol,
+    native: Request,
+    opal: Request,
+    /// A path that functions of ours have, and no opal-server.
+    probe: Url,
+    http: reqwest::Client,
 }
 
 impl Link {
     pub(super) fn new(
-        server: &Url,
+        target: &Target<'_>,
         token: &Secret,
+        http: reqwest::Client,
+        opal: Arc<OpalLink>,
         inputs: mpsc::UnboundedSender<Input>,
     ) -> Result<Self, LinkError> {
+        let Target { server, opal_socket, scope, protocol } = *target;
         let bad_server = || LinkError::Server(server.to_string());
-        let url = socket_url(server).ok_or_else(bad_server)?;
-        let mut request = url.as_str().into_client_request().map_err(|_| bad_server())?;
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-        let mut link = Self { request, inputs, outgoing: None };
+        let socket = socket_url(server).ok_or_else(bad_server)?;
+        let request = |url: &Url| url.as_str().into_client_request().map_err(|_| bad_server());
+        let mut native = socket.clone();
+        if scope != protocol::DEFAULT_SCOPE {
+            native.query_pairs_mut().append_pair("scope", scope);
+        }
+        let mut native = request(&native)?;
+        native.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        let route = Route {
+            protocol,
+            native,
+            opal: request(opal_socket.unwrap_or(&socket))?,
+            probe: beside(server, &["token", "renew"]),
+            http,
+        };
+        let mut link = Self { route, opal, inputs, outgoing: None };
         link.set_token(token)?;
         Ok(link)
     }
@@ -68,7 +113,10 @@ impl Link {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
             .map_err(|_| LinkError::Token)?;
         bearer.set_sensitive(true);
-        self.request.headers_mut().insert(AUTHORIZATION, bearer);
+        for request in [&mut self.route.native, &mut self.route.opal] {
+            request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        }
+        self.opal.set_token(token);
         Ok(())
     }
 
@@ -76,12 +124,17 @@ impl Link {
     pub(super) fn connect(&mut self) {
         let (outgoing, to_send) = mpsc::unbounded_channel();
         self.outgoing = Some(outgoing);
-        let (request, inputs) = (self.request.clone(), self.inputs.clone());
+        let (route, opal, inputs) =
+            (self.route.clone(), Arc::clone(&self.opal), self.inputs.clone());
         tokio::spawn(async move {
-            let reason = match open(request).await {
-                Ok(socket) => {
+            let reason = match route.open().await {
+                Ok((Speaks::Girasol, socket)) => {
                     let _ = inputs.send(Input::LinkUp);
                     converse(socket, to_send, &inputs).await
+                }
+                Ok((Speaks::Opal, socket)) => {
+                    let _ = inputs.send(Input::LinkUp);
+                    opal.converse(socket, to_send, &inputs).await
                 }
                 Err(reason) => reason,
             };
@@ -96,16 +149,62 @@ impl Link {
 
     /// Sends a frame on the open connection. Without one the frame is for nobody: what it
     /// asked for is asked again by the next `hello`.
-    pub(super) fn send(&self, frame: &AgentFrame) {
-        let (Some(outgoing), Ok(text)) = (&self.outgoing, frame.encode()) else {
-            return;
-        };
-        let _ = outgoing.send(Message::text(text));
+    pub(super) fn send(&self, frame: AgentFrame) {
+        if let Some(outgoing) = &self.outgoing {
+            let _ = outgoing.send(frame);
+        }
     }
 }
 
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Girasol,
+    Opal,
+}
+
+impl Route {
+    async fn open(self) -> Result<(Speaks, Socket), String> {
+        let speaks = match self.protocol {
+            Protocol::Girasol => Speaks::Girasol,
+            Protocol::Opal => Speaks::Opal,
+            Protocol::Auto => self.probe().await?,
+        };
+        let socket = match speaks {
+            Speaks::Girasol => open(self.native, 2 * MAX_FRAME_BYTES).await?,
+            Speaks::Opal => open(self.opal, MAX_OPAL_MESSAGE_BYTES).await?,
+        };
+        Ok((speaks, socket))
+    }
+
+    /// Asks for what only functions of ours have. Not by the socket: an opal-server that keeps
+    /// statistics never forgets one that was closed without a word (`spec/opal-protocol.md` §1.6).
+    async fn probe(&self) -> Result<Speaks, String> {
+        let response = self.http.get(self.probe.clone()).send().await.map_err(http::failure)?;
+        if response.status() != reqwest::StatusCode::NOT_FOUND {
+            return Ok(Speaks::Girasol);
+        }
+        let body = response.bytes().await.map_err(http::failure)?;
+        match http::detail(&body).as_str() {
+            ": Not Found" => Ok(Speaks::Opal),
+            _ => Err("answers 404 to everything; is --server the address of Girasol's functions \
+                      or of an opal-server?"
+                .to_owned()),
+        }
+    }
+}
+
+/// A path beside the server's other ones.
+pub(super) fn beside(server: &Url, path: &[&str]) -> Url {
+    let mut url = server.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
+}
+
 /// `http(s)://host/base` → `ws(s)://host/base/ws`.
-fn socket_url(server: &Url) -> Option<Url> {
+pub(super) fn socket_url(server: &Url) -> Option<Url> {
     let mut url = server.clone();
     let scheme = match url.scheme() {
         "http" | "ws" => "ws",
@@ -119,10 +218,10 @@ fn socket_url(server: &Url) -> Option<Url> {
     Some(url)
 }
 
-async fn open(request: Request) -> Result<Socket, String> {
+async fn open(request: Request, max_bytes: usize) -> Result<Socket, String> {
     let config = WebSocketConfig::default()
-        .max_message_size(Some(2 * MAX_FRAME_BYTES))
-        .max_frame_size(Some(2 * MAX_FRAME_BYTES));
+        .max_message_size(Some(max_bytes))
+        .max_frame_size(Some(max_bytes));
     let connector = match request.uri().scheme_str() {
         Some("wss") => Connector::Rustls(http::tls_config().map_err(|error| error.to_string())?),
         _ => Connector::Plain,
@@ -138,7 +237,7 @@ async fn open(request: Request) -> Result<Socket, String> {
 /// Reads and writes until the connection ends; returns why it did.
 async fn converse(
     socket: Socket,
-    mut to_send: mpsc::UnboundedReceiver<Message>,
+    mut to_send: mpsc::UnboundedReceiver<AgentFrame>,
     inputs: &mpsc::UnboundedSender<Input>,
 ) -> String {
     let (mut sink, mut stream) = socket.split();
@@ -164,10 +263,11 @@ async fn converse(
                 }
             }
             message = to_send.recv() => {
-                let Some(message) = message else {
+                let Some(frame) = message else {
                     return "closed by the agent".to_owned();
                 };
-                if let Err(error) = sink.send(message).await {
+                let Ok(text) = frame.encode() else { continue };
+                if let Err(error) = sink.send(Message::text(text)).await {
                     return why(&error);
                 }
             }
@@ -184,11 +284,18 @@ async fn converse(
 }
 
 /// An error in words; the server's own reason where it gave one.
-fn why(error: &Error) -> String {
+pub(super) fn why(error: &Error) -> String {
     match error {
         Error::Http(response) => {
             let status = response.status();
             let detail = http::detail(response.body().as_deref().unwrap_or_default());
+            if detail.is_empty() && status.as_u16() == 403 {
+                // An opal-server has no other words for it (`spec/opal-protocol.md` §1.1).
+                return format!(
+                    "refused with {status}: the token is missing, expired or not this \
+                                server's; give --token a new one"
+                );
+            }
             if detail.is_empty() {
                 return format!(
                     "refused with {status}; is --server the address of Girasol's functions?"

@@ -6,14 +6,18 @@
 //! | What is started, and in which order? | this one |
 //! | Who runs the core? | `driver` |
 //! | How is the socket to the hub kept? | `link` |
+//! | How is an opal-server talked to? | `opal_link` |
 //! | How does the token stay valid? | `renewal` |
+//! | Where are the hub's policies kept? | `policy_file` |
 //! | How does somebody wait for an update? | `waiting` |
 //! | How do an update's callbacks hear of it? | `callbacks` |
 //! | What goes to the log? | `report` |
 
-mod callbacks;
+pub(crate) mod callbacks;
 mod driver;
 mod link;
+mod opal_link;
+mod policy_file;
 mod python_json;
 mod renewal;
 mod report;
@@ -21,6 +25,7 @@ pub(crate) mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::topic::TopicSet;
@@ -30,18 +35,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::core::status::Progress;
-use crate::core::{Config, Core, Kept};
+use crate::core::{Config, Core, Input, Kept};
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
 use crate::fetch::{Fetchers, HttpFetcher};
 use crate::http::{self, HttpError};
 use crate::policy::{self, PolicyError, PolicyModule};
-use crate::settings::{EngineKind, Settings};
+use crate::settings::{self, EngineKind, Secret, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
-use crate::{decisions, local_api};
+use crate::{decisions, local_api, opal};
+use callbacks::{Callbacks, Registered};
 pub(crate) use driver::Question;
 use driver::{Channels, Driver, Shell};
 use link::Link;
 pub use link::LinkError;
+use opal_link::OpalLink;
+use policy_file::PolicyFile;
 use renewal::Renewal;
 use waiting::Waiting;
 
@@ -88,10 +96,15 @@ pub enum RunError {
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     let topics =
         TopicSet::new(settings.topics.iter().cloned()).map_err(|it| RunError::Topics(it.detail))?;
-    let policies: Arc<[PolicyModule]> = match &settings.policy_dir {
+    let local_policies: Arc<[PolicyModule]> = match &settings.policy_dir {
         Some(dir) => policy::load_dir(dir)?.into(),
         None => Arc::default(),
     };
+    let policy_file = settings.data_dir.as_deref().map(|dir| {
+        let dirs = settings.opal.policy_dirs.join(":");
+        PolicyFile::new(dir, format!("{} {} {dirs}", settings.server, settings.scope))
+    });
+    let kept_policies = policy_file.as_ref().and_then(PolicyFile::read);
     let identity = Identity {
         scope: settings.scope.clone(),
         server: Some(settings.server.to_string()),
@@ -107,16 +120,30 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
         Renewal::new(&settings.server, http.clone(), settings.data_dir.as_deref(), &settings.token);
-    let link = Link::new(&settings.server, renewal.token(), inputs.clone())?;
+    let opal = Arc::new(OpalLink::new(
+        opal_config(&settings),
+        settings.opal.data_sources_url.clone(),
+        http.clone(),
+    ));
+    let target = link::Target {
+        server: &settings.server,
+        opal_socket: settings.opal.socket_url.as_ref(),
+        scope: &settings.scope,
+        protocol: settings.protocol,
+    };
+    let link =
+        Link::new(&target, renewal.token(), http.clone(), Arc::clone(&opal), inputs.clone())?;
+    let callbacks = Arc::new(callbacks(&settings, HttpFetcher::new(http.clone()), renewal.token()));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
     let waiting = Waiting::new(progressed, inputs.clone(), started);
 
     let local = listen("--listen", settings.listen).await?;
     let local_address = local.local_addr()?;
+    let facts = local_api::Facts::new(&settings);
     let engine: Arc<dyn Engine> = match settings.engine {
         EngineKind::Regorus => {
-            let engine = Arc::new(RegorusEngine::new());
+            let engine = Arc::new(RegorusEngine::speaking(settings.language));
             let listener = listen("--decision-listen", settings.decision_listen).await?;
             let decisions = listener.local_addr()?;
             serve(listener, decisions::router(Arc::clone(&engine), waiting.clone()));
@@ -135,18 +162,23 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         probe_engine: settings.engine == EngineKind::Opa,
         seed: seed(),
     };
-    let core = Core::new(config, Kept { mark, written, fresh });
+    let revision = kept_policies.as_ref().and_then(|set| set.revision.clone());
+    let core = Core::new(config, Kept { mark, written, fresh, policies: revision });
+    let switch = Switch::new(Arc::clone(&opal), inputs.clone());
     let shell = Shell {
         engine,
         store: Arc::new(store),
-        policies,
-        fetchers: Arc::new(Fetchers::standard(http.clone())),
-        callbacks: Arc::new(HttpFetcher::new(http)),
+        policies: policy::merge(&local_policies, &kept_policies.unwrap_or_default()),
+        local_policies,
+        policy_file,
+        fetchers: Arc::new(Fetchers::standard(http)),
+        callbacks: Arc::clone(&callbacks),
         link,
         inputs,
     };
     let (questions, asked) = mpsc::channel(16);
-    serve(local, local_api::router(questions, waiting));
+    let parts = local_api::Parts { questions, waiting, callbacks, switch, facts };
+    serve(local, local_api::router(parts));
     let (tokens, renewed) = mpsc::channel(1);
     tokio::spawn(renewal.run(tokens, seed()));
 
@@ -158,6 +190,77 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         reason = driver.run() => Err(RunError::Refused(reason)),
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// The adapter's part of the settings.
+fn opal_config(settings: &Settings) -> opal::Config {
+    let wanted = &settings.opal;
+    opal::Config {
+        subscription: opal::Subscription {
+            scope: settings.scope.clone(),
+            topics: if wanted.data_updates { settings.topics.clone() } else { vec![] },
+            policy_dirs: if wanted.policy_updates { wanted.policy_dirs.clone() } else { vec![] },
+        },
+        epoch: opal_link::channel(),
+        server: settings.server.clone(),
+        statistics: wanted.statistics.then(|| settings.agent_name.clone()),
+        reports: wanted.reports,
+        keep_alive: wanted.keep_alive_seconds.map(|seconds| seconds.saturating_mul(1_000)),
+        seed: seed(),
+    }
+}
+
+/// Who hears of updates, besides those that an update names.
+fn callbacks(settings: &Settings, http: HttpFetcher, token: &Secret) -> Callbacks {
+    let wanted = &settings.opal;
+    let server = link::beside(&settings.server, &["data", "callback_report"]).to_string();
+    let server = wanted.default_callbacks.is_none().then_some(server);
+    let callbacks = Callbacks::new(http, wanted.reports, server, token);
+    let configured = wanted.default_callbacks.as_ref();
+    let configured = configured.and_then(|text| settings::callbacks(text.expose()).ok());
+    for (url, config) in configured.into_iter().flatten() {
+        callbacks.register(Registered { key: None, url, config });
+    }
+    callbacks
+}
+
+/// What somebody may switch and trigger while the agent runs.
+#[derive(Clone)]
+pub(crate) struct Switch {
+    opal: Arc<OpalLink>,
+    inputs: mpsc::UnboundedSender<Input>,
+    off: Arc<AtomicBool>,
+}
+
+impl Switch {
+    fn new(opal: Arc<OpalLink>, inputs: mpsc::UnboundedSender<Input>) -> Self {
+        Self { opal, inputs, off: Arc::default() }
+    }
+
+    /// Has all policies loaded again.
+    pub(crate) fn load_policies(&self) {
+        self.opal.triggers().policies.notify_one();
+    }
+
+    /// Has the base sources loaded again.
+    pub(crate) fn load_data(&self) {
+        self.opal.triggers().data.notify_one();
+    }
+
+    /// True if the operator wants no connection to the server.
+    pub(crate) fn is_off(&self) -> bool {
+        self.off.load(Ordering::Relaxed)
+    }
+
+    /// Switches the connection on or off; false if it was so already.
+    pub(crate) fn connect(&self, on: bool) -> bool {
+        let changed = self.off.swap(!on, Ordering::Relaxed) == on;
+        if changed {
+            // The receiver lives as long as the process.
+            let _ = self.inputs.send(Input::Connectivity(on));
+        }
+        changed
     }
 }
 

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::link::beside;
 use crate::core::backoff::Backoff;
 use crate::http;
 use crate::settings::Secret;
@@ -44,6 +45,19 @@ struct Kept {
 #[derive(Deserialize)]
 struct Renewed {
     token: String,
+}
+
+/// Why there is no new token.
+enum Refusal {
+    /// An opal-server: there never is one.
+    NoRenewal,
+    Failed(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
 }
 
 /// Renews a token again and again.
@@ -85,10 +99,7 @@ impl Renewal {
             Some(kept) => Secret::new(kept.token),
             None => configured.clone(),
         };
-        let mut url = server.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["token", "renew"]);
-        }
+        let url = beside(server, &["token", "renew"]);
         Self { url, http, file, of, token }
     }
 
@@ -123,7 +134,13 @@ impl Renewal {
                         return;
                     }
                 }
-                Err(reason) => {
+                Err(Refusal::NoRenewal) => {
+                    tracing::warn!(
+                        "the server renews no tokens; give a new one before this one ends"
+                    );
+                    return;
+                }
+                Err(Refusal::Failed(reason)) => {
                     let wait = backoff.next_delay();
                     tracing::warn!(%reason, retry_in_ms = wait, "the token cannot be renewed");
                     tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -132,13 +149,16 @@ impl Renewal {
         }
     }
 
-    async fn renew(&self) -> Result<Secret, String> {
+    async fn renew(&self) -> Result<Secret, Refusal> {
         let request = self.http.post(self.url.clone()).bearer_auth(self.token.expose());
         let response = request.send().await.map_err(http::failure)?;
         let status = response.status();
         let body = response.bytes().await.map_err(http::failure)?;
+        if status == reqwest::StatusCode::NOT_FOUND {
+            return Err(Refusal::NoRenewal);
+        }
         if !status.is_success() {
-            return Err(format!("answered {status}{}", http::detail(&body)));
+            return Err(format!("answered {status}{}", http::detail(&body)).into());
         }
         let Renewed { token } =
             serde_json::from_slice(&body).map_err(|_| "answered no token".to_owned())?;
@@ -146,7 +166,7 @@ impl Renewal {
         // One that is to be renewed at once would be renewed for ever.
         match Life::read(&token) {
             Some(life) if life.left(now()) == 0 => {
-                Err("answered a token that is old already; set the clocks right".to_owned())
+                Err("answered a token that is old already; set the clocks right".to_owned().into())
             }
             _ => Ok(token),
         }
@@ -156,14 +176,14 @@ impl Renewal {
     fn keep(&self) {
         let Some(file) = &self.file else { return };
         let kept = Kept { of: self.of.clone(), token: self.token.expose().to_owned() };
-        if let Err(error) = write(file, &kept) {
+        if let Err(error) = write_private(file, &kept) {
             tracing::warn!(%error, "the renewed token cannot be kept in --data-dir");
         }
     }
 }
 
 /// Whole or not at all, and for its owner only.
-fn write(file: &Path, kept: &Kept) -> std::io::Result<()> {
+pub(super) fn write_private(file: &Path, kept: &impl Serialize) -> std::io::Result<()> {
     let new = file.with_extension("new");
     // One that was left behind may have other rights.
     match fs::remove_file(&new) {

@@ -20,6 +20,12 @@ pub(super) fn log(report: &Report) {
         }
         Report::GivenUp(seq, error) => tracing::error!(%seq, %error, "an entry is given up"),
         Report::EnginePrepared => tracing::info!("the engine has its policies"),
+        Report::PoliciesSet(revision) => {
+            tracing::info!(revision = revision.as_deref().unwrap_or("none"), "policies replaced");
+        }
+        Report::PoliciesFailed(error) => {
+            tracing::error!(%error, "the newest policies are not in; the old ones stay");
+        }
         Report::EngineDown(error, wait) => {
             tracing::warn!(%error, retry_in_ms = wait, "the engine does not answer");
         }

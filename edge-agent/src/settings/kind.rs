@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use protocol::{limits, topic::TopicSet};
+use serde_json::value::RawValue;
 use url::Url;
 
 /// What a setting's values look like.
@@ -22,6 +23,18 @@ pub(super) enum Kind {
     Address,
     /// A number of seconds, at least 1.
     Seconds,
+    /// A number of seconds, 0 for never.
+    Interval,
+    /// A port.
+    Port,
+    /// A `ws` or `wss` address, or an `http` or `https` one in its place.
+    SocketUrl,
+    /// Folders of a repository, separated by colons; in the file a list of strings.
+    Dirs,
+    /// The name of a tenant.
+    Scope,
+    /// OPAL's `{"callbacks":[…]}`, or the list alone.
+    Callbacks,
     /// One of some words, in any case; `also` are other names of some of them.
     Choice { of: &'static [&'static str], also: &'static [(&'static str, &'static str)] },
 }
@@ -35,6 +48,7 @@ pub(super) enum Value {
     Path(PathBuf),
     Address(SocketAddr),
     Seconds(u64),
+    Port(u16),
 }
 
 impl Kind {
@@ -67,6 +81,28 @@ impl Kind {
                 Ok(seconds) if seconds > 0 => Ok(Value::Seconds(seconds)),
                 _ => Err("give a whole number of seconds, at least 1".to_owned()),
             },
+            Self::Interval => match text.parse() {
+                Ok(seconds) => Ok(Value::Seconds(seconds)),
+                _ => Err("give a whole number of seconds, 0 for never".to_owned()),
+            },
+            Self::Port => match text.parse::<u16>() {
+                Ok(port) => Ok(Value::Port(port)),
+                _ => Err("give a port, from 0 to 65535".to_owned()),
+            },
+            Self::SocketUrl => socket_address(text).map(Value::Url),
+            Self::Dirs => {
+                let dirs = text.split(':').map(|dir| dir.trim().to_owned());
+                Ok(Value::List(dirs.filter(|dir| !dir.is_empty()).collect()))
+            }
+            Self::Scope => {
+                let is_plain = |it: char| it.is_alphanumeric() || matches!(it, '-' | '_' | '.');
+                if text.chars().all(is_plain) && !matches!(text, "." | "..") {
+                    Ok(Value::Text(text.to_owned()))
+                } else {
+                    Err("give a name of letters, digits, `-`, `_` and `.`".to_owned())
+                }
+            }
+            Self::Callbacks => callbacks(text).map(|_| Value::Text(text.to_owned())),
             Self::Choice { of, also } => {
                 let found = also.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
                 let meant = found.map_or(text, |(_, meant)| meant);
@@ -85,9 +121,20 @@ impl Kind {
                 let topics = items.iter().map(|item| item.as_str().map(str::to_owned));
                 topics_of(topics.collect::<Option<_>>().ok_or("give a list of strings")?)
             }
+            (Self::Dirs, toml::Value::Array(items)) => {
+                let dirs = items.iter().map(|item| item.as_str().map(str::to_owned));
+                let dirs = dirs.collect::<Option<_>>().ok_or("give a list of strings")?;
+                Ok(Value::List(dirs))
+            }
+            (Self::Dirs, _) => Err("give a list of strings, such as [\".\"]".to_owned()),
             (Self::Topics, _) => Err("give a list of strings, such as [\"users\"]".to_owned()),
-            (Self::Seconds, toml::Value::Integer(seconds)) => self.read(&seconds.to_string()),
-            (Self::Seconds, _) => Err("give a number, without quotes".to_owned()),
+            (Self::Seconds | Self::Interval | Self::Port, toml::Value::Integer(number)) => {
+                self.read(&number.to_string())
+            }
+            (Self::Choice { .. }, toml::Value::Boolean(on)) => self.read(&on.to_string()),
+            (Self::Seconds | Self::Interval | Self::Port, _) => {
+                Err("give a number, without quotes".to_owned())
+            }
             (_, toml::Value::String(text)) => self.read(text),
             _ => Err("give a string, in quotes".to_owned()),
         }
@@ -101,7 +148,12 @@ impl Kind {
             Self::Topics => "TOPICS",
             Self::Path => "DIR",
             Self::Address => "ADDR",
-            Self::Seconds => "SECONDS",
+            Self::Seconds | Self::Interval => "SECONDS",
+            Self::Port => "PORT",
+            Self::SocketUrl => "URL",
+            Self::Dirs => "DIRS",
+            Self::Scope => "SCOPE",
+            Self::Callbacks => "JSON",
             Self::Choice { of, .. } => return of.join("|"),
         };
         word.to_owned()
@@ -113,6 +165,31 @@ fn topics_of(topics: Vec<String>) -> Result<Value, String> {
         Ok(_) => Ok(Value::List(topics)),
         Err(problem) => Err(problem.detail.trim_start_matches("topics: ").to_owned()),
     }
+}
+
+/// Addresses that hear of every update, each with its settings.
+pub(crate) type Callbacks = Vec<(String, Option<Box<RawValue>>)>;
+
+/// Reads OPAL's `{"callbacks":[…]}`; the list alone will do.
+pub(crate) fn callbacks(text: &str) -> Result<Callbacks, String> {
+    let wrapped =
+        if text.starts_with('[') { format!(r#"{{"callbacks":{text}}}"#) } else { text.to_owned() };
+    RawValue::from_string(wrapped).and_then(|text| crate::runtime::callbacks::read(&text)).map_err(
+        |_| {
+            "give {\"callbacks\": […]} as JSON, each an address or an address with its settings"
+                .to_owned()
+        },
+    )
+}
+
+fn socket_address(text: &str) -> Result<Url, String> {
+    let http = text.replacen("ws", "http", usize::from(text.starts_with("ws")));
+    let mut url = http_address(&http)
+        .map_err(|_| "give an address such as ws://localhost:7002/ws".to_owned())?;
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    // Both are schemes of the same kind.
+    let _ = url.set_scheme(scheme);
+    Ok(url)
 }
 
 /// An `http` or `https` address without user, password, query and fragment: it is shown in

@@ -16,6 +16,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 use tracing::Level;
 use url::Url;
 
+use crate::engine::regorus::Language;
+
 mod kind;
 mod print;
 mod resolve;
@@ -26,7 +28,7 @@ pub use resolve::{Resolved, Sources};
 pub use table::{SETTINGS, Setting};
 
 use kind::Value;
-pub(crate) use kind::http_address;
+pub(crate) use kind::{callbacks, http_address};
 
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,6 +79,40 @@ pub enum EngineKind {
     Opa,
 }
 
+/// What the server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// To be found out at each connection.
+    Auto,
+    /// Our functions' own.
+    Girasol,
+    /// OPAL's.
+    Opal,
+}
+
+/// What only an opal-server is asked for (`spec/opal-protocol.md` §5, §7.2).
+#[derive(Clone, Debug)]
+pub struct OpalSettings {
+    /// Folders of the policy repository.
+    pub policy_dirs: Vec<String>,
+    /// False for no policies from the server.
+    pub policy_updates: bool,
+    /// False for no data from the server.
+    pub data_updates: bool,
+    /// Where the base sources are, if not at the server.
+    pub data_sources_url: Option<Url>,
+    /// The socket, if it is not the one below the server's address.
+    pub socket_url: Option<Url>,
+    /// True if registered callbacks hear of every update.
+    pub reports: bool,
+    /// Callbacks in place of the server's own, as OPAL writes them: their headers may be credentials.
+    pub default_callbacks: Option<Secret>,
+    /// True to appear in the server's statistics.
+    pub statistics: bool,
+    /// Seconds between two pings.
+    pub keep_alive_seconds: Option<u64>,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -89,18 +125,24 @@ pub enum LogFormat {
 /// What `edge-agent run` needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The functions' address, `http` or `https`.
+    /// The address of the functions, or of an opal-server; `http` or `https`.
     pub server: Url,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// What only an opal-server is asked for.
+    pub opal: OpalSettings,
     /// The agent's token.
     pub token: Secret,
     /// What to subscribe to.
     pub topics: Vec<String>,
-    /// Whose updates; only the default scope for now.
+    /// Whose updates.
     pub scope: String,
     /// The agent's name in statistics and receipts.
     pub agent_name: String,
     /// Which engine decides.
     pub engine: EngineKind,
+    /// What the embedded engine takes policies for.
+    pub language: Language,
     /// OPA's address, for [`EngineKind::Opa`].
     pub opa_url: Url,
     /// OPA's bearer token.
@@ -109,8 +151,10 @@ pub struct Settings {
     pub policy_dir: Option<PathBuf>,
     /// Where state is kept.
     pub data_dir: Option<PathBuf>,
-    /// The local API, on loopback.
+    /// The local API.
     pub listen: SocketAddr,
+    /// What its callers show; none if only this machine may call.
+    pub api_key: Option<Secret>,
     /// The decisions of the embedded engine.
     pub decision_listen: SocketAddr,
     /// From here up, log lines are written.
@@ -121,6 +165,15 @@ pub struct Settings {
     pub fetch_timeout_seconds: u64,
 }
 
+/// OPAL's variables among `names` that the agent does not follow.
+pub fn unfollowed<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    let is_known = |name: &str| SETTINGS.iter().filter_map(|it| it.opal).any(|it| it == name);
+    let opals = |name: &&str| name.strip_prefix("OPAL_").is_some_and(|name| !is_known(name));
+    let mut names: Vec<&str> = names.filter(opals).collect();
+    names.sort_unstable();
+    names
+}
+
 impl Settings {
     /// The typed settings.
     ///
@@ -128,31 +181,40 @@ impl Settings {
     /// Names the setting that is missing, or that this version cannot follow, and what to
     /// do about it.
     pub fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
-        let Some(token) = resolved.secret("token") else {
-            return Err(ConfigError {
-                message: "no token: give --token, or set GIRASOL_TOKEN".to_owned(),
-                hint: Some(
-                    "get one with `edge-agent obtain-token MASTER_TOKEN --type client`".to_owned(),
-                ),
-            });
+        let protocol = match resolved.text("protocol")?.as_str() {
+            "girasol" => Protocol::Girasol,
+            "opal" => Protocol::Opal,
+            _ => Protocol::Auto,
+        };
+        let token = match (resolved.secret("token"), protocol) {
+            (Some(token), _) => token,
+            // What OPAL's client shows to a server without keys.
+            (None, Protocol::Opal) => Secret::new("THIS_IS_A_DEV_SECRET".to_owned()),
+            (None, _) => {
+                return Err(ConfigError {
+                    message: "no token: give --token, or set GIRASOL_TOKEN".to_owned(),
+                    hint: Some(
+                        "get one with `edge-agent obtain-token MASTER_TOKEN --type client`; an \
+                         opal-server without keys needs none with --protocol opal"
+                            .to_owned(),
+                    ),
+                });
+            }
         };
         let scope = resolved.text("scope")?;
-        if scope != protocol::DEFAULT_SCOPE {
-            // The hub would subscribe the agent to the default scope, without a word.
-            let only = protocol::DEFAULT_SCOPE;
-            let reason = format!("there are no scopes yet but `{only}`; leave it out");
-            return Err(resolved.refuse("scope", &reason));
-        }
-        let listen = resolved.address("listen")?;
-        if !listen.ip().to_canonical().is_loopback() {
-            // Whoever reaches it may ask it everything: it has no key yet.
-            let reason = "the agent's own API is for its own machine only; give a loopback \
-                          address, such as 127.0.0.1:7766";
+        let listen = resolved.listen()?;
+        let api_key = resolved.secret("api_key");
+        if api_key.is_none() && !listen.ip().to_canonical().is_loopback() {
+            // Whoever reaches it may ask it everything.
+            let reason = "without an api_key the agent's own API is for its own machine only; set \
+                          GIRASOL_API_KEY, or give a loopback address, such as 127.0.0.1:7766";
             return Err(resolved.refuse("listen", reason));
         }
         let log_level = resolved.text("log_level")?;
         Ok(Self {
             server: resolved.url("server")?,
+            protocol,
+            opal: OpalSettings::new(resolved)?,
             token,
             topics: resolved.list("topics")?,
             scope,
@@ -161,11 +223,13 @@ impl Settings {
                 "opa" => EngineKind::Opa,
                 _ => EngineKind::Regorus,
             },
+            language: if resolved.is_on("rego_v0")? { Language::V0 } else { Language::V1 },
             opa_url: resolved.url("opa_url")?,
             opa_token: resolved.secret("opa_token"),
             policy_dir: resolved.path("policy_dir"),
             data_dir: resolved.path("data_dir"),
             listen,
+            api_key,
             decision_listen: resolved.address("decision_listen")?,
             log_level: log_level.parse().map_err(|_| missing("log_level"))?,
             log_format: match resolved.text("log_format")?.as_str() {
@@ -173,6 +237,31 @@ impl Settings {
                 _ => LogFormat::Text,
             },
             fetch_timeout_seconds: resolved.seconds("fetch_timeout_seconds")?,
+        })
+    }
+}
+
+impl OpalSettings {
+    fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
+        let below = |url: Url| {
+            let mut url = url;
+            if let Ok(mut path) = url.path_segments_mut() {
+                path.pop_if_empty().push("ws");
+            }
+            url
+        };
+        let socket_url = resolved.url("socket_url").ok();
+        let keep_alive = resolved.seconds("keep_alive_seconds")?;
+        Ok(Self {
+            policy_dirs: resolved.list("policy_dirs")?,
+            policy_updates: resolved.is_on("policy_updates")?,
+            data_updates: resolved.is_on("data_updates")?,
+            data_sources_url: resolved.url("data_sources_url").ok(),
+            socket_url: socket_url.or_else(|| resolved.url("socket_base_url").ok().map(below)),
+            reports: resolved.is_on("report_updates")?,
+            default_callbacks: resolved.secret("update_callbacks"),
+            statistics: resolved.is_on("statistics")?,
+            keep_alive_seconds: Some(keep_alive).filter(|seconds| *seconds > 0),
         })
     }
 }
@@ -198,6 +287,26 @@ impl Resolved {
             Some(Value::Text(text)) => Ok(text.clone()),
             _ => Err(missing(name)),
         }
+    }
+
+    fn is_on(&self, name: &str) -> Result<bool, ConfigError> {
+        self.text(name).map(|text| text == "true")
+    }
+
+    /// `listen`, with OPAL's host and port in place of its own where they are given.
+    fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        let mut listen = self.address("listen")?;
+        if let Ok(host) = self.text("listen_host") {
+            let host = if host == "localhost" { "127.0.0.1" } else { host.as_str() };
+            let ip = host.parse();
+            listen.set_ip(ip.map_err(|_| {
+                self.refuse("listen_host", "give an IP address, such as 127.0.0.1")
+            })?);
+        }
+        if let Some(Value::Port(port)) = self.get("listen_port") {
+            listen.set_port(*port);
+        }
+        Ok(listen)
     }
 
     fn secret(&self, name: &str) -> Option<Secret> {

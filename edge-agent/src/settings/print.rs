@@ -55,6 +55,7 @@ impl Resolved {
                 Some(_) if entry.setting.secret => json!(MASKED),
                 Some(Value::List(list)) => json!(list),
                 Some(Value::Seconds(seconds)) => json!(seconds),
+                Some(Value::Port(port)) => json!(port),
                 Some(_) => json!(entry.shown()),
             };
             let described = json!({ "value": value, "from": entry.origin.to_string() });
@@ -71,6 +72,7 @@ impl Resolved {
                 Some(Value::Seconds(seconds)) => {
                     toml::Value::Integer(i64::try_from(*seconds).unwrap_or(i64::MAX))
                 }
+                Some(Value::Port(port)) => toml::Value::Integer(i64::from(*port)),
                 _ => toml::Value::String(entry.shown()),
             };
             let name = entry.setting.name;
@@ -95,6 +97,7 @@ impl Entry {
             Some(Value::Path(path)) => path.display().to_string(),
             Some(Value::Address(address)) => address.to_string(),
             Some(Value::Seconds(seconds)) => seconds.to_string(),
+            Some(Value::Port(port)) => port.to_string(),
         }
     }
 }

@@ -65,24 +65,39 @@ const LEVELS: Kind = Kind::Choice {
     also: &[("warning", "warn"), ("critical", "error"), ("success", "info")],
 };
 
+/// On or off, in the words that OPAL takes.
+const SWITCH: Kind = Kind::Choice {
+    of: &["true", "false"],
+    also: &[
+        ("1", "true"),
+        ("yes", "true"),
+        ("on", "true"),
+        ("0", "false"),
+        ("no", "false"),
+        ("off", "false"),
+    ],
+};
+
 /// Every setting of the agent, in the order in which help and `print-config` show them.
 pub const SETTINGS: &[Setting] = &[
-    Setting::new("server", Kind::Url, "address of the Girasol functions")
+    Setting::new("server", Kind::Url, "address of the Girasol functions, or of an opal-server")
         .default("http://localhost:7002")
         .opal("SERVER_URL"),
+    Setting::new(
+        "protocol",
+        Kind::Choice { of: &["auto", "girasol", "opal"], also: &[] },
+        "what the server speaks; auto finds out",
+    )
+    .default("auto"),
     Setting::new("token", Kind::Text, "the agent's token; better given by a variable or the file")
         .secret()
         .opal("CLIENT_TOKEN"),
     Setting::new("topics", Kind::Topics, "topics to subscribe to, separated by commas")
         .default("policy_data")
         .opal("DATA_TOPICS"),
-    Setting::new(
-        "scope",
-        Kind::Text,
-        "the scope whose updates to receive; only the default for now",
-    )
-    .default(protocol::DEFAULT_SCOPE)
-    .opal("SCOPE_ID"),
+    Setting::new("scope", Kind::Scope, "the scope whose updates and policies to receive")
+        .default(protocol::DEFAULT_SCOPE)
+        .opal("SCOPE_ID"),
     Setting::new(
         "agent_name",
         Kind::AgentName,
@@ -95,6 +110,13 @@ pub const SETTINGS: &[Setting] = &[
         "what decides: the embedded engine, or an OPA beside the agent",
     )
     .default("regorus"),
+    Setting::new(
+        "rego_v0",
+        SWITCH,
+        "whether --engine regorus takes a policy for one from before OPA 1.0, if it imports nothing else",
+    )
+    .default("false")
+    .opal("OPA_V0_COMPAT"),
     Setting::new("opa_url", Kind::Url, "address of OPA, for --engine opa")
         .default("http://localhost:8181")
         .opal("POLICY_STORE_URL"),
@@ -107,8 +129,22 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Path,
         "folder for state, so that the agent starts and decides without the hub; without it nothing is kept",
     ),
-    Setting::new("listen", Kind::Address, "where the agent's own API listens; loopback only")
-        .default("127.0.0.1:7766"),
+    Setting::new(
+        "listen",
+        Kind::Address,
+        "where the agent's own API listens; loopback only, unless there is an api_key",
+    )
+    .default("127.0.0.1:7766"),
+    Setting::new("listen_host", Kind::Text, "another host for listen, as OPAL has it")
+        .opal("CLIENT_API_SERVER_HOST"),
+    Setting::new("listen_port", Kind::Port, "another port for listen, as OPAL has it")
+        .opal("CLIENT_API_SERVER_PORT"),
+    Setting::new(
+        "api_key",
+        Kind::Text,
+        "what callers of the agent's own API show as bearer's token; without it only its own machine may call",
+    )
+    .secret(),
     Setting::new(
         "decision_listen",
         Kind::Address,
@@ -127,4 +163,43 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("fetch_timeout_seconds", Kind::Seconds, "seconds that one fetch may take")
         .default("10")
         .opal("HTTP_FETCHER_TIMEOUT"),
+    Setting::new(
+        "policy_dirs",
+        Kind::Dirs,
+        "folders of the policy repository to load, separated by colons; of an opal-server",
+    )
+    .default(".")
+    .opal("POLICY_SUBSCRIPTION_DIRS"),
+    Setting::new("policy_updates", SWITCH, "whether to load policies from an opal-server")
+        .default("true")
+        .opal("POLICY_UPDATER_ENABLED"),
+    Setting::new("data_updates", SWITCH, "whether to load data from an opal-server")
+        .default("true")
+        .opal("DATA_UPDATER_ENABLED"),
+    Setting::new("data_sources_url", Kind::Url, "where the base sources are, if not at the opal-server")
+        .opal("DEFAULT_DATA_SOURCES_CONFIG_URL"),
+    Setting::new("socket_url", Kind::SocketUrl, "the opal-server's socket, if not /ws below server")
+        .opal("SERVER_PUBSUB_URL"),
+    Setting::new("socket_base_url", Kind::SocketUrl, "what the opal-server's /ws is below, if not server")
+        .opal("SERVER_WS_URL"),
+    Setting::new("report_updates", SWITCH, "whether registered callbacks hear of every update")
+        .default("false")
+        .opal("SHOULD_REPORT_ON_DATA_UPDATES"),
+    Setting::new(
+        "update_callbacks",
+        Kind::Callbacks,
+        "callbacks for report_updates, in place of the opal-server's own",
+    )
+    .secret()
+    .opal("DEFAULT_UPDATE_CALLBACKS"),
+    Setting::new("statistics", SWITCH, "whether to appear in an opal-server's statistics")
+        .default("false")
+        .opal("STATISTICS_ENABLED"),
+    Setting::new(
+        "keep_alive_seconds",
+        Kind::Interval,
+        "seconds between two pings in OPAL's protocol, beside the socket's own; 0 for none",
+    )
+    .default("0")
+    .opal("KEEP_ALIVE_INTERVAL"),
 ];

@@ -104,6 +104,19 @@ fn opals_words_are_understood() {
         ("OPAL_POLICY_STORE_AUTH_TOKEN", "secret"),
         ("OPAL_LOG_LEVEL", "WARNING"),
         ("OPAL_HTTP_FETCHER_TIMEOUT", "5"),
+        ("OPAL_SCOPE_ID", "s1"),
+        ("OPAL_POLICY_SUBSCRIPTION_DIRS", "app:utils/lib"),
+        ("OPAL_SHOULD_REPORT_ON_DATA_UPDATES", "True"),
+        ("OPAL_STATISTICS_ENABLED", "1"),
+        ("OPAL_POLICY_UPDATER_ENABLED", "false"),
+        ("OPAL_KEEP_ALIVE_INTERVAL", "7"),
+        ("OPAL_CLIENT_API_SERVER_PORT", "7000"),
+        ("OPAL_OPAL_CLIENT_STAT_ID", "me"),
+        ("OPAL_SERVER_WS_URL", "wss://ws.example.com/base"),
+        (
+            "OPAL_DEFAULT_UPDATE_CALLBACKS",
+            r#"{"callbacks":[["http://c",{"headers":{"a":"secret"}}]]}"#,
+        ),
     ];
     let settings = Settings::new(&resolve(&[], &variables, None).unwrap()).unwrap();
     assert_eq!(settings.server.as_str(), "https://hub.example.com/");
@@ -111,6 +124,35 @@ fn opals_words_are_understood() {
     assert_eq!(settings.log_level, Level::WARN);
     assert_eq!(settings.fetch_timeout_seconds, 5);
     assert_eq!(settings.opa_token, Some(Secret::new("secret".to_owned())));
+    assert_eq!((settings.scope.as_str(), settings.agent_name.as_str()), ("s1", "me"));
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:7000");
+    assert!(!format!("{settings:?}").contains("secret"));
+    let opal = settings.opal;
+    assert_eq!(opal.policy_dirs, ["app", "utils/lib"]);
+    assert!(opal.reports && opal.statistics && opal.data_updates && !opal.policy_updates);
+    assert_eq!(opal.keep_alive_seconds, Some(7));
+    assert_eq!(opal.socket_url.unwrap().as_str(), "wss://ws.example.com/base/ws");
+}
+
+#[test]
+fn variables_of_opal_that_mean_nothing_here_are_found() {
+    let names = ["PATH", "OPAL_SERVER_URL", "OPAL_INLINE_OPA_CONFIG", "GIRASOL_TOKEN", "OPAL_ABC"];
+    assert_eq!(unfollowed(names.into_iter()), ["OPAL_ABC", "OPAL_INLINE_OPA_CONFIG"]);
+}
+
+#[test]
+fn an_opal_server_without_keys_needs_no_token() {
+    let settings = Settings::new(&resolve(&[("protocol", "opal")], &[], None).unwrap()).unwrap();
+    assert_eq!(settings.token, Secret::new("THIS_IS_A_DEV_SECRET".to_owned()));
+    for (flags, words) in [
+        (&[("protocol", "soap")][..], "--protocol: give one of auto, girasol, opal"),
+        (&[("scope", "a/b")], "--scope: give a name"),
+        (&[("socket_url", "ftp://h")], "--socket-url: give an address such as ws://"),
+        (&[("update_callbacks", "5")], "--update-callbacks: give {"),
+        (&[("listen_port", "99999")], "--listen-port: give a port"),
+    ] {
+        assert!(refusal(flags, &[], None).to_string().starts_with(words), "{words}");
+    }
 }
 
 #[test]
@@ -149,13 +191,13 @@ fn what_is_wrong_is_named_with_its_place_and_never_shown() {
 }
 
 #[test]
-fn a_scope_and_a_listener_that_cannot_be_yet_are_refused_in_one_line() {
+fn a_listener_that_everybody_reaches_needs_a_key() {
     for (flags, variables, words) in [
-        (&[("scope", "blue")][..], &[TOKEN][..], "--scope: there are no scopes yet"),
-        (&[], &[TOKEN, ("OPAL_SCOPE_ID", "blue")], "OPAL_SCOPE_ID: there are no scopes yet"),
-        (&[("listen", "0.0.0.0:7766")], &[TOKEN], "--listen: the agent's own API"),
-        (&[("listen", "[::]:7766")], &[TOKEN], "--listen: the agent's own API"),
-        (&[], &[TOKEN, ("GIRASOL_LISTEN", "10.0.0.1:1")], "GIRASOL_LISTEN: the agent's own API"),
+        (&[("listen", "0.0.0.0:7766")][..], &[TOKEN][..], "--listen: without an api_key"),
+        (&[("listen", "[::]:7766")], &[TOKEN], "--listen: without an api_key"),
+        (&[], &[TOKEN, ("GIRASOL_LISTEN", "10.0.0.1:1")], "GIRASOL_LISTEN: without an api_key"),
+        (&[], &[TOKEN, ("OPAL_CLIENT_API_SERVER_HOST", "0.0.0.0")], "default: without an api_key"),
+        (&[], &[TOKEN, ("OPAL_CLIENT_API_SERVER_HOST", "host")], "OPAL_CLIENT_API_SERVER_HOST: "),
     ] {
         let error = Settings::new(&resolve(flags, variables, None).unwrap()).unwrap_err();
         assert!(error.message.starts_with(words) && !error.message.contains('\n'), "{error}");
@@ -163,6 +205,8 @@ fn a_scope_and_a_listener_that_cannot_be_yet_are_refused_in_one_line() {
     for listen in ["127.0.0.2:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
         assert!(Settings::new(&resolve(&[("listen", listen)], &[TOKEN], None).unwrap()).is_ok());
     }
+    let keyed = [("listen", "0.0.0.0:7766"), ("api_key", "sesame")];
+    assert!(Settings::new(&resolve(&keyed, &[TOKEN], None).unwrap()).is_ok());
     let elsewhere = [("decision_listen", "0.0.0.0:8181"), ("scope", "default")];
     assert!(Settings::new(&resolve(&elsewhere, &[TOKEN], None).unwrap()).is_ok());
 }

@@ -13,6 +13,7 @@ mod engine;
 mod health;
 mod kept;
 mod order;
+mod policies;
 mod results;
 mod rig;
 mod subscription;

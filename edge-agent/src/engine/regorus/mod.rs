@@ -44,6 +44,7 @@ use decide::query;
 pub use decide::{DecisionError, Location};
 use document::Refused;
 use patch::Patch;
+pub use policies::Language;
 use policies::Policies;
 
 /// A decision that takes longer is given up, so that a policy that never ends costs its
@@ -66,6 +67,7 @@ struct Inner {
     /// Held by whoever makes the next snapshot.
     turn: Mutex<()>,
     current: RwLock<Arc<Snapshot>>,
+    language: Language,
     filled: AtomicBool,
 }
 
@@ -148,7 +150,7 @@ impl Inner {
     }
 
     fn set_policies(&self, modules: &[PolicyModule]) -> Result<(), Refused> {
-        let policies = Policies::compile(modules)?;
+        let policies = Policies::compile(modules, self.language)?;
         let _turn = lock(&self.turn);
         let data = self.current().data.clone();
         policies.check_data(&data)?;
@@ -158,13 +160,20 @@ impl Inner {
 }
 
 impl RegorusEngine {
-    /// An engine without policies and data.
+    /// An engine without policies and data, for policies of today.
     #[must_use]
     pub fn new() -> Self {
+        Self::speaking(Language::default())
+    }
+
+    /// An engine without policies and data, for policies of this language.
+    #[must_use]
+    pub fn speaking(language: Language) -> Self {
         let snapshot = Snapshot::new(Arc::new(Policies::none()), Value::new_object());
         let inner = Inner {
             turn: Mutex::default(),
             current: RwLock::new(snapshot),
+            language,
             filled: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }

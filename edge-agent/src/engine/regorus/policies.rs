@@ -28,18 +28,28 @@ struct RulePlace {
     row: u32,
 }
 
+/// What a module is written in that does not say so itself with an import.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// Rego as it was before OPA 1.0: `allow { … }`.
+    V0,
+    /// Rego as it is since OPA 1.0: `allow if { … }`.
+    #[default]
+    V1,
+}
+
 impl Policies {
     /// No policies.
     pub(super) fn none() -> Self {
-        Self { template: engine(), rules: Vec::new() }
+        Self { template: engine(Language::V1), rules: Vec::new() }
     }
 
     /// Compiles all of `modules`.
     ///
     /// # Errors
     /// File, line and reason of the first mistake.
-    pub(super) fn compile(modules: &[PolicyModule]) -> Result<Self, Refused> {
-        let mut template = engine();
+    pub(super) fn compile(modules: &[PolicyModule], language: Language) -> Result<Self, Refused> {
+        let mut template = engine(language);
         for module in modules {
             template
                 .add_policy(module.id.clone(), module.rego.clone())
@@ -83,8 +93,9 @@ impl RulePlace {
     }
 }
 
-fn engine() -> Engine {
+fn engine(language: Language) -> Engine {
     let mut engine = Engine::new();
+    engine.set_rego_v0(language == Language::V0);
     // As in OPA, what a builtin cannot do is undefined.
     engine.set_strict_builtin_errors(false);
     engine.set_execution_timer_config(super::TIME_LIMIT);
@@ -208,7 +219,21 @@ mod tests {
     use super::*;
 
     fn compile(rego: &str) -> Result<Policies, Refused> {
-        Policies::compile(&[PolicyModule { id: "a.rego".to_owned(), rego: rego.to_owned() }])
+        compile_as(rego, Language::V1)
+    }
+
+    fn compile_as(rego: &str, language: Language) -> Result<Policies, Refused> {
+        let module = PolicyModule { id: "a.rego".to_owned(), rego: rego.to_owned() };
+        Policies::compile(&[module], language)
+    }
+
+    #[test]
+    fn older_rego_is_taken_where_it_is_asked_for_and_newer_one_that_says_so() {
+        let older = "package a\nallow { input.x == 1 }";
+        assert!(compile_as(older, Language::V0).is_ok());
+        assert!(compile_as(older, Language::V1).is_err());
+        let newer = "package a\nimport rego.v1\nallow if input.x == 1";
+        assert!(compile_as(newer, Language::V0).is_ok());
     }
 
     #[test]
