@@ -78,7 +78,6 @@ pub(super) async fn measure(report: &mut Report) -> Result<()> {
 async fn side(report: &Report, api: &Api, load: &Load) -> Result<Measured> {
     let ds = api.mint("datasource", json!({})).await?;
     let client = api.mint("client", json!({})).await?;
-    let t0 = Instant::now();
     let mut audience = Audience::gather(api, &client, SUBSCRIBERS).await?;
 
     burst(api, &ds, &mut audience, load.publishes.div_ceil(4)).await?;
