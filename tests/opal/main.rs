@@ -14,6 +14,7 @@
 //! | what an opal-client gets that was away, or whose hub was | `away.rs` |
 //! | opal-client with a token that does not do | `tokens.rs` |
 //! | opal-client of a scope | `scopes.rs` |
+//! | base data: from elsewhere, and changed while the functions run | `sources.rs` |
 //! | who may ask what: role × route × topic | `access.rs` |
 //! | OPAL's commands at the functions, Girasol's at an opal-server | `commands.rs` |
 //! | the edge agent of an opal-server | `agent.rs` |
@@ -38,6 +39,7 @@ mod delivery;
 mod frames;
 mod ratchet;
 mod scopes;
+mod sources;
 mod support;
 mod tokens;
 
@@ -60,6 +62,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario("tokens", |stage, behaviours| Box::pin(tokens::run(stage, behaviours))),
     scenario("away", |stage, behaviours| Box::pin(away::run(stage, behaviours))),
     scenario("scopes", |stage, behaviours| Box::pin(scopes::run(stage, behaviours))),
+    scenario("sources", |stage, behaviours| Box::pin(sources::run(stage, behaviours))),
     scenario("frames", |stage, behaviours| Box::pin(frames::run(stage, behaviours))),
     scenario("delivery", |stage, behaviours| Box::pin(delivery::run(stage, behaviours))),
     scenario("access", |stage, behaviours| Box::pin(access::run(stage, behaviours))),

@@ -103,8 +103,11 @@ async fn read(mut socket: Socket, arrivals: mpsc::UnboundedSender<Instant>) {
         if arrivals.send(Instant::now()).is_err() {
             return;
         }
-        let response = json!({"result": "None", "result_type": "str", "call_id": call_id});
-        let answer = json!({"request": null, "response": response}).to_string();
+        // To the letter what opal-client sends, so that a hub may know it by its looks.
+        let answer = format!(
+            r#"{{"request": null, "response": {{"result": "None", "result_type": "str", "call_id": "{}"}}}}"#,
+            call_id.unwrap_or_default()
+        );
         if socket.send(Message::text(answer)).await.is_err() {
             return;
         }
