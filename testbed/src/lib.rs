@@ -1,5 +1,5 @@
 //! Starts the real parts of Girasol on loopback: the functions on workerd, edge agents, OPA, data
-//! sources. The tests, the demo and the benchmarks all start them here, so that what is tested,
+//! sources, the real OPAL. The tests, the demo and the benchmarks all start them here, so that what is tested,
 //! shown and measured is the same thing.
 //!
 //! Nothing in here stands in for a part of Girasol, and nothing listens beyond 127.0.0.1. Every

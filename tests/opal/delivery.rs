@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use testbed::{Answer, Api, Functions, http_client};
+use testbed::{Answer, Api, Functions, OpalPeer, http_client};
 
 use crate::behaviours::Behaviours;
 use crate::support::{
@@ -41,7 +41,7 @@ pub(crate) async fn run(stage: Arc<Stage>, behaviours: Behaviours) -> Result<()>
     let api = functions.api();
     let ds = api.mint("datasource", json!({})).await?;
     behaviours.show("functions: one that does not answer holds up nobody", frozen(api, &ds)).await;
-    behaviours.show("functions: a client cannot forge an update", forged(api)).await;
+    behaviours.show("functions: a client cannot forge an update", forged(api, &ds)).await;
     behaviours.show("functions: a fetched patch is sent without data", patch(api, &ds)).await;
     behaviours
         .show(
@@ -74,17 +74,26 @@ async fn above(api: &Api, ds: &str) -> Result<()> {
 
 async fn below(api: &Api, ds: &str) -> Result<()> {
     let mut peer = subscriber(api, &["below/b"]).await?;
-    published(api, ds, &inline("below", "/x", &json!({}))).await?;
-    ensure!(peer.notified(QUIET).await?.is_none(), "it came");
-    Ok(())
+    published(api, ds, &inline("below", "/x", &json!({"for": "others"}))).await?;
+    published(api, ds, &inline("below/b", "/x", &json!({"for": "it"}))).await?;
+    only(&mut peer).await
 }
 
 async fn unsubscribed(api: &Api, ds: &str) -> Result<()> {
-    let mut peer = subscriber(api, &["left"]).await?;
+    let mut peer = subscriber(api, &["left", "stayed"]).await?;
     let answer = peer.call("unsubscribe", &json!({"topics": ["left"]})).await?;
     ensure!(answer == true, "unsubscribe was answered {answer}");
-    published(api, ds, &inline("left", "/x", &json!({}))).await?;
-    ensure!(peer.notified(QUIET).await?.is_none(), "it came");
+    published(api, ds, &inline("left", "/x", &json!({"for": "others"}))).await?;
+    published(api, ds, &inline("stayed", "/x", &json!({"for": "it"}))).await?;
+    only(&mut peer).await
+}
+
+/// What is for it comes, and nothing else.
+async fn only(peer: &mut OpalPeer) -> Result<()> {
+    let (_, data) = heard(peer.notified(SOON).await?)?;
+    ensure!(data["entries"][0]["data"]["for"] == "it", "{data} came");
+    let more = peer.notified(QUIET).await?;
+    ensure!(more.is_none(), "{more:?} came too");
     Ok(())
 }
 
@@ -102,7 +111,7 @@ async fn several(api: &Api, ds: &str, wanted: usize) -> Result<()> {
 
 async fn itself(api: &Api) -> Result<()> {
     let token = api.mint("datasource", json!({})).await?;
-    let mut peer = testbed::OpalPeer::connect(&api.ws_url(), Some(&token)).await?.open()?;
+    let mut peer = OpalPeer::connect(&api.ws_url(), Some(&token)).await?.open()?;
     peer.subscribe(&["itself"]).await?;
     let mut other = subscriber(api, &["itself"]).await?;
     let update = inline("itself", "/x", &json!({}));
@@ -110,7 +119,8 @@ async fn itself(api: &Api) -> Result<()> {
     let answer = peer.call("publish", &arguments).await?;
     ensure!(answer == true, "publish was answered {answer}");
     heard(other.notified(SOON).await?)?;
-    ensure!(peer.notified(QUIET).await?.is_none(), "it came back");
+    let back = peer.notified(QUIET).await?;
+    ensure!(back.is_none(), "{back:?} came back");
     Ok(())
 }
 
@@ -135,14 +145,15 @@ async fn held_up(api: &Api, ds: &str) -> Result<()> {
     Ok(())
 }
 
-async fn forged(api: &Api) -> Result<()> {
+async fn forged(api: &Api, ds: &str) -> Result<()> {
     let mut other = subscriber(api, &["forged"]).await?;
     let mut peer = subscriber(api, &[]).await?;
-    let arguments = json!({"topics": ["forged"], "data": inline("forged", "/x", &json!({}))});
-    // Whether it is told so or closed is in the table of frames.
+    let arguments =
+        json!({"topics": ["forged"], "data": inline("forged", "/x", &json!({"for": "others"}))});
+    // How it is refused is its own affair.
     let _ = peer.request("publish", &arguments).await;
-    ensure!(other.notified(QUIET).await?.is_none(), "it was delivered");
-    Ok(())
+    published(api, ds, &inline("forged", "/x", &json!({"for": "it"}))).await?;
+    only(&mut other).await
 }
 
 /// opal-client drops a patch that is fetched and has `"data": null`.

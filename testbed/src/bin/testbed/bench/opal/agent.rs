@@ -52,14 +52,15 @@ pub(super) async fn measure(report: &mut Report, starts: u64) -> Result<()> {
     let peer = Figure::new("opal-client: resident memory", their_memory, "MiB");
     report.add(
         Figure::new("agent: resident memory", memory, "MiB")
-            .target(their_memory / 6.0)
+            .target((their_memory / 6.0).round())
             .beside(&peer),
     );
     report.add(peer);
     let (ours, theirs) = (Times::new(ours), Times::new(theirs));
     let peer = Figure::milliseconds("opal-client: start → subscribed, median", theirs.median());
     let figure = Figure::milliseconds("agent: start → subscribed, median", ours.median());
-    report.add(figure.target(theirs.median().as_secs_f64() * 1_000.0 / 20.0).beside(&peer));
+    report
+        .add(figure.target((theirs.median().as_secs_f64() * 1_000.0 / 20.0).round()).beside(&peer));
     report.add(peer);
     Ok(())
 }
