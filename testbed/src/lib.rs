@@ -1,6 +1,6 @@
 //! Starts the real parts of Girasol on loopback: the functions on workerd, edge agents, OPA, data
-//! sources, the real OPAL. The tests, the demo and the benchmarks all start them here, so that what is tested,
-//! shown and measured is the same thing.
+//! sources, the real OPAL. The tests, the demo and the benchmarks all start them here, so that what
+//! is tested, shown and measured is the same thing.
 //!
 //! Nothing in here stands in for a part of Girasol, and nothing listens beyond 127.0.0.1. Every
 //! child is killed, by its process id, when its handle is dropped; a child's last words are printed

@@ -24,6 +24,7 @@ pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString
 }
 
 /// Which parts that are not Girasol's own are needed too.
+#[derive(Clone, Copy)]
 pub(crate) struct Others {
     pub(crate) opa: bool,
     pub(crate) opal: bool,
