@@ -6,11 +6,11 @@ use protocol::{Entry, Millis, Seq, digest::TopicDigests};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Subscription;
 use super::policy::Requests;
 use super::recent::Recent;
 use super::repository::Repository;
 use super::updates::{Seen, Update};
+use super::{Ignored, Subscription};
 use crate::core::PolicyNews;
 
 mod loading;
@@ -22,6 +22,8 @@ use loading::base_update;
 pub struct Config {
     /// What is wanted.
     pub subscription: Subscription,
+    /// Policies to leave out.
+    pub ignored: Ignored,
     /// Names this process's numbers: those of another one mean nothing here.
     pub epoch: String,
     /// The server's address, by which its placeholder source is known.
@@ -151,7 +153,7 @@ impl Machine {
             seen: Seen::default(),
             polls: vec![],
             requests: Requests::new(config.seed),
-            repository: Repository::default(),
+            repository: Repository::new(config.ignored.clone()),
             ping_at: None,
             reloading: false,
             config,

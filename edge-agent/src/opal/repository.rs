@@ -7,11 +7,13 @@ use protocol::opal::policy::PolicyBundle;
 use protocol::{DataPath, Entry, SaveMethod};
 use serde_json::value::RawValue;
 
+use super::Ignored;
 use crate::policy::{PolicyModule, PolicySet};
 
 /// What bundles have brought.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Repository {
+    ignored: Ignored,
     hash: Option<String>,
     modules: BTreeMap<String, String>,
     /// By folder: the text of its `data.json`, which is an object.
@@ -30,6 +32,11 @@ pub(super) struct Change {
 }
 
 impl Repository {
+    /// One of which no bundle has told yet.
+    pub(super) fn new(ignored: Ignored) -> Self {
+        Self { ignored, hash: None, modules: BTreeMap::new(), data: BTreeMap::new() }
+    }
+
     /// The revision that is here.
     pub(super) fn hash(&self) -> Option<&str> {
         self.hash.as_deref()
@@ -58,7 +65,9 @@ impl Repository {
             }
         }
         for module in bundle.policy_modules {
-            self.modules.insert(module.path, module.rego);
+            if !self.ignored.has(&module.path) {
+                self.modules.insert(module.path, module.rego);
+            }
         }
         for module in bundle.data_modules {
             match place(&module.path).and_then(|path| Ok((path, object(&module.data)?))) {

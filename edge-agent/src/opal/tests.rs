@@ -5,7 +5,7 @@ use protocol::{Millis, Seq, topic::TopicSet};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Config, Effect, Input, Machine, Subscription};
+use super::{Config, Effect, Ignored, Input, Machine, Subscription};
 use crate::core::PolicyNews;
 
 const CHANNEL: &str = "0123456789abcdef0123456789abcdef";
@@ -23,6 +23,7 @@ fn config() -> Config {
             topics: vec!["policy_data".to_owned(), "users".to_owned()],
             policy_dirs: vec![".".to_owned()],
         },
+        ignored: Ignored::new(&["ours/**".to_owned()]),
         epoch: "e1".to_owned(),
         server: url::Url::parse("http://opal.example:7002").unwrap(),
         statistics: None,
@@ -409,7 +410,7 @@ fn a_full_bundle_then_a_change_then_a_complete_one_on_demand() {
     let mut rig = Rig::new(config());
     rig.connect(0, None);
     assert_eq!(rig.policy_request().unwrap().1, "policy?path=.");
-    let modules = json!([module("a.rego"), module("b.rego")]);
+    let modules = json!([module("a.rego"), module("b.rego"), module("ours/c.rego")]);
     rig.answer_policies(&bundle("r1", None, &modules, &json!([]), &Value::Null));
     assert_eq!(rig.loaded(), ["a.rego", "b.rego"]);
     rig.step(Input::Sources(Ok(raw(&json!({"entries": []})))));

@@ -202,6 +202,7 @@ fn opal_config(settings: &Settings) -> opal::Config {
             topics: if wanted.data_updates { settings.topics.clone() } else { vec![] },
             policy_dirs: if wanted.policy_updates { wanted.policy_dirs.clone() } else { vec![] },
         },
+        ignored: opal::Ignored::new(&wanted.policies_to_ignore),
         epoch: opal_link::channel(),
         server: settings.server.clone(),
         statistics: wanted.statistics.then(|| settings.agent_name.clone()),

@@ -31,6 +31,8 @@ pub(super) enum Kind {
     SocketUrl,
     /// Folders of a repository, separated by colons; in the file a list of strings.
     Dirs,
+    /// Patterns of paths, separated by commas; in the file a list of strings.
+    Patterns,
     /// The name of a tenant.
     Scope,
     /// OPAL's `{"callbacks":[…]}`, or the list alone.
@@ -90,10 +92,8 @@ impl Kind {
                 _ => Err("give a port, from 0 to 65535".to_owned()),
             },
             Self::SocketUrl => socket_address(text).map(Value::Url),
-            Self::Dirs => {
-                let dirs = text.split(':').map(|dir| dir.trim().to_owned());
-                Ok(Value::List(dirs.filter(|dir| !dir.is_empty()).collect()))
-            }
+            Self::Dirs => Ok(Value::List(parts(text, ':'))),
+            Self::Patterns => Ok(Value::List(parts(text, ','))),
             Self::Scope => {
                 let is_plain = |it: char| it.is_alphanumeric() || matches!(it, '-' | '_' | '.');
                 if text.chars().all(is_plain) && !matches!(text, "." | "..") {
@@ -121,12 +121,14 @@ impl Kind {
                 let topics = items.iter().map(|item| item.as_str().map(str::to_owned));
                 topics_of(topics.collect::<Option<_>>().ok_or("give a list of strings")?)
             }
-            (Self::Dirs, toml::Value::Array(items)) => {
+            (Self::Dirs | Self::Patterns, toml::Value::Array(items)) => {
                 let dirs = items.iter().map(|item| item.as_str().map(str::to_owned));
                 let dirs = dirs.collect::<Option<_>>().ok_or("give a list of strings")?;
                 Ok(Value::List(dirs))
             }
-            (Self::Dirs, _) => Err("give a list of strings, such as [\".\"]".to_owned()),
+            (Self::Dirs | Self::Patterns, _) => {
+                Err("give a list of strings, such as [\"app\"]".to_owned())
+            }
             (Self::Topics, _) => Err("give a list of strings, such as [\"users\"]".to_owned()),
             (Self::Seconds | Self::Interval | Self::Port, toml::Value::Integer(number)) => {
                 self.read(&number.to_string())
@@ -152,12 +154,18 @@ impl Kind {
             Self::Port => "PORT",
             Self::SocketUrl => "URL",
             Self::Dirs => "DIRS",
+            Self::Patterns => "PATTERNS",
             Self::Scope => "SCOPE",
             Self::Callbacks => "JSON",
             Self::Choice { of, .. } => return of.join("|"),
         };
         word.to_owned()
     }
+}
+
+fn parts(text: &str, separator: char) -> Vec<String> {
+    let parts = text.split(separator).map(|part| part.trim().to_owned());
+    parts.filter(|part| !part.is_empty()).collect()
 }
 
 fn topics_of(topics: Vec<String>) -> Result<Value, String> {

@@ -95,6 +95,8 @@ pub enum Protocol {
 pub struct OpalSettings {
     /// Folders of the policy repository.
     pub policy_dirs: Vec<String>,
+    /// Patterns of policies to leave out.
+    pub policies_to_ignore: Vec<String>,
     /// False for no policies from the server.
     pub policy_updates: bool,
     /// False for no data from the server.
@@ -208,7 +210,8 @@ impl Settings {
             // Whoever reaches it may ask it everything.
             let reason = "without an api_key the agent's own API is for its own machine only; set \
                           GIRASOL_API_KEY, or give a loopback address, such as 127.0.0.1:7766";
-            return Err(resolved.refuse("listen", reason));
+            let host = resolved.get("listen_host").map_or("listen", |_| "listen_host");
+            return Err(resolved.refuse(host, reason));
         }
         let log_level = resolved.text("log_level")?;
         Ok(Self {
@@ -254,6 +257,7 @@ impl OpalSettings {
         let keep_alive = resolved.seconds("keep_alive_seconds")?;
         Ok(Self {
             policy_dirs: resolved.list("policy_dirs")?,
+            policies_to_ignore: resolved.list("policies_to_ignore").unwrap_or_default(),
             policy_updates: resolved.is_on("policy_updates")?,
             data_updates: resolved.is_on("data_updates")?,
             data_sources_url: resolved.url("data_sources_url").ok(),

@@ -170,6 +170,12 @@ pub const SETTINGS: &[Setting] = &[
     )
     .default(".")
     .opal("POLICY_SUBSCRIPTION_DIRS"),
+    Setting::new(
+        "policies_to_ignore",
+        Kind::Patterns,
+        "patterns of policies that are not loaded from an opal-server, separated by commas",
+    )
+    .opal("POLICY_STORE_POLICY_PATHS_TO_IGNORE"),
     Setting::new("policy_updates", SWITCH, "whether to load policies from an opal-server")
         .default("true")
         .opal("POLICY_UPDATER_ENABLED"),

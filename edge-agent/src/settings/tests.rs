@@ -106,6 +106,7 @@ fn opals_words_are_understood() {
         ("OPAL_HTTP_FETCHER_TIMEOUT", "5"),
         ("OPAL_SCOPE_ID", "s1"),
         ("OPAL_POLICY_SUBSCRIPTION_DIRS", "app:utils/lib"),
+        ("OPAL_POLICY_STORE_POLICY_PATHS_TO_IGNORE", "ours/**, !ours/x"),
         ("OPAL_SHOULD_REPORT_ON_DATA_UPDATES", "True"),
         ("OPAL_STATISTICS_ENABLED", "1"),
         ("OPAL_POLICY_UPDATER_ENABLED", "false"),
@@ -129,6 +130,7 @@ fn opals_words_are_understood() {
     assert!(!format!("{settings:?}").contains("secret"));
     let opal = settings.opal;
     assert_eq!(opal.policy_dirs, ["app", "utils/lib"]);
+    assert_eq!(opal.policies_to_ignore, ["ours/**", "!ours/x"]);
     assert!(opal.reports && opal.statistics && opal.data_updates && !opal.policy_updates);
     assert_eq!(opal.keep_alive_seconds, Some(7));
     assert_eq!(opal.socket_url.unwrap().as_str(), "wss://ws.example.com/base/ws");
@@ -196,7 +198,11 @@ fn a_listener_that_everybody_reaches_needs_a_key() {
         (&[("listen", "0.0.0.0:7766")][..], &[TOKEN][..], "--listen: without an api_key"),
         (&[("listen", "[::]:7766")], &[TOKEN], "--listen: without an api_key"),
         (&[], &[TOKEN, ("GIRASOL_LISTEN", "10.0.0.1:1")], "GIRASOL_LISTEN: without an api_key"),
-        (&[], &[TOKEN, ("OPAL_CLIENT_API_SERVER_HOST", "0.0.0.0")], "default: without an api_key"),
+        (
+            &[],
+            &[TOKEN, ("OPAL_CLIENT_API_SERVER_HOST", "0.0.0.0")],
+            "OPAL_CLIENT_API_SERVER_HOST: without an api_key",
+        ),
         (&[], &[TOKEN, ("OPAL_CLIENT_API_SERVER_HOST", "host")], "OPAL_CLIENT_API_SERVER_HOST: "),
     ] {
         let error = Settings::new(&resolve(flags, variables, None).unwrap()).unwrap_err();
