@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long, overrides_with = "no_just_the_token")]
     just_the_token: bool,
     /// Prints the server's whole answer
-    #[arg(long, overrides_with = "just_the_token")]
+    #[arg(long)]
     no_just_the_token: bool,
 }
 
