@@ -6,12 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use protocol::limits::{MAX_POLICY_BYTES, MAX_POLICY_FILE_BYTES};
 use serde::de::IgnoredAny;
 
 use super::Failure;
 
-/// Bytes of the body that the server takes.
-const MAX_BODY_BYTES: usize = 8 << 20;
 /// A policy's static data, the only JSON that engines load.
 const DATA: &str = "data.json";
 
@@ -94,10 +93,14 @@ impl<'a> Folder<'a> {
 
     fn file(&mut self, path: &Path, id: String) -> Result<(), Failure> {
         let size = fs::metadata(path).map_err(|error| unread(path, &error))?.len();
-        self.bytes = self.bytes.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
-        if self.bytes > MAX_BODY_BYTES {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size > MAX_POLICY_FILE_BYTES {
+            return Err(too_large(&path.display().to_string(), size, MAX_POLICY_FILE_BYTES));
+        }
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > MAX_POLICY_BYTES {
             let (path, dir) = (path.display(), self.dir.display());
-            return Err(too_large(&format!("with {path} ({size} bytes), {dir}"), self.bytes));
+            return Err(too_large(&format!("{dir}, up to {path},"), self.bytes, MAX_POLICY_BYTES));
         }
         let text = fs::read_to_string(path).map_err(|error| unread(path, &error))?;
         if id == DATA || id.ends_with("/data.json") {
@@ -112,16 +115,17 @@ impl<'a> Folder<'a> {
 
 /// The limit counts the body: as JSON a file's text is longer.
 pub(super) fn check_body(files: &BTreeMap<String, String>, bytes: usize) -> Result<(), Failure> {
-    if bytes <= MAX_BODY_BYTES {
+    if bytes <= MAX_POLICY_BYTES {
         return Ok(());
     }
     let largest = files.iter().max_by_key(|(_, text)| text.len());
     let largest = largest.map_or("", |(path, _)| path);
-    Err(too_large(&format!("the policy (its largest file is {largest})"), bytes))
+    let what = format!("the policy (its largest file is {largest})");
+    Err(too_large(&what, bytes, MAX_POLICY_BYTES))
 }
 
-fn too_large(what: &str, bytes: usize) -> Failure {
-    Failure::run(format!("{what} has {bytes} bytes, the limit is {MAX_BODY_BYTES}")).hint(
+fn too_large(what: &str, bytes: usize, limit: usize) -> Failure {
+    Failure::run(format!("{what} has {bytes} bytes, the limit is {limit}")).hint(
         "publish large data with publish-data-update, or push a smaller folder or fewer --extensions",
     )
 }
@@ -175,12 +179,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_named() {
-        let large = vec![b'x'; MAX_BODY_BYTES / 2 + 1];
+        let large = vec![b'x'; MAX_POLICY_FILE_BYTES];
+        let names = ["a.rego", "b.rego", "c.rego", "d.rego", "e.rego", "f.rego"];
+        let many = names.map(|name| (name, &large[..]));
+        let over = vec![b'x'; MAX_POLICY_FILE_BYTES + 1];
         for (files, words) in [
             (&[("a/bad.rego", &b"\xff\xfe"[..])][..], "bad.rego is not UTF-8 text"),
             (&[("a/data.json", b"{\"a\":}")], "data.json is not JSON: expected value at line 1"),
             (&[("b.md", b"")], "nothing to push"),
-            (&[("a.rego", &large), ("b.rego", &large)], "the limit is 8388608"),
+            (&many, "has 9000000 bytes, the limit is 8388608"),
+            (&[("a.rego", &over)], "a.rego has 1500001 bytes, the limit is 1500000"),
         ] {
             let dir = folder(files);
             let failure = read(dir.path()).unwrap_err();
@@ -194,8 +202,8 @@ mod tests {
     fn a_body_over_the_limit_names_the_largest_file() {
         let files =
             BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), "12".to_owned())]);
-        assert_eq!(check_body(&files, MAX_BODY_BYTES), Ok(()));
-        let failure = check_body(&files, MAX_BODY_BYTES + 1).unwrap_err();
+        assert_eq!(check_body(&files, MAX_POLICY_BYTES), Ok(()));
+        let failure = check_body(&files, MAX_POLICY_BYTES + 1).unwrap_err();
         assert!(failure.message.contains("largest file is b)"), "{}", failure.message);
     }
 
