@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::Value;
 use url::Url;
 
@@ -12,7 +12,10 @@ use crate::{
     settings::{Secret, http_address},
 };
 
+/// For an answer to a small body.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// What a slow connection still carries in a second.
+const BYTES_A_SECOND: usize = 100_000;
 
 /// The server's address: the flag, else what the agent's settings say, else the default.
 pub(super) fn server(flag: Option<&str>) -> Result<Url, Failure> {
@@ -30,17 +33,40 @@ pub(super) fn route(server: &Url, route: &str) -> Url {
     url
 }
 
+/// The token to publish with: the one that is given as `argument`, else the environment's.
+pub(super) fn token(given: Option<String>, argument: &str) -> Result<Secret, Failure> {
+    given.or_else(|| variable(&["GIRASOL_TOKEN", "OPAL_CLIENT_TOKEN"])).map(Secret::new).ok_or_else(
+        || {
+            Failure::usage(format!("no token: give it as {argument}, or set GIRASOL_TOKEN"))
+                .hint("get one with `edge-agent obtain-token MASTER_TOKEN --type datasource`")
+        },
+    )
+}
+
+/// The server answered well, and not with what it should.
+pub(super) fn unexpected(url: &Url, what: &str) -> Failure {
+    Failure::run(format!("{} answered something that {what}", display(url)))
+        .hint("is --server-url the address of the functions?")
+}
+
 /// Sends JSON with a bearer token and returns the body of a 2xx answer.
-pub(super) fn post(url: &Url, token: &Secret, body: String) -> Result<String, Failure> {
+pub(super) fn send(
+    method: Method,
+    url: &Url,
+    token: &Secret,
+    body: String,
+) -> Result<String, Failure> {
     let failed = |reason: String| Failure::run(format!("{}: {reason}", display(url)));
+    let upload = u64::try_from(body.len() / BYTES_A_SECOND).unwrap_or(u64::MAX);
+    let timeout = TIMEOUT.saturating_add(Duration::from_secs(upload));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| failed(error.to_string()))?;
     runtime.block_on(async {
-        let client = http::client(TIMEOUT).map_err(|error| failed(error.to_string()))?;
+        let client = http::client(timeout).map_err(|error| failed(error.to_string()))?;
         let request = client
-            .post(url.clone())
+            .request(method, url.clone())
             .bearer_auth(token.expose())
             .header(CONTENT_TYPE, "application/json")
             .body(body);

@@ -5,6 +5,7 @@
 //! | `run`, `print-config` | `run.rs` |
 //! | `obtain-token` | `obtain_token.rs` |
 //! | `publish-data-update` | `publish.rs` |
+//! | `policy push` | `policy.rs` |
 //! | `generate-secret`, `generate-keys` | `generate.rs` |
 //!
 //! Whatever goes wrong ends as one line `error: …` and, where that helps, one line
@@ -15,13 +16,14 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{ArgMatches, Command, FromArgMatches as _};
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 
 use crate::settings::ConfigError;
 
 mod call;
 mod generate;
 mod obtain_token;
+mod policy;
 mod publish;
 mod run;
 
@@ -84,12 +86,13 @@ fn dispatch(name: &str, matches: &ArgMatches) -> Result<(), Failure> {
         "publish-data-update" => {
             publish::Arguments::from_arg_matches(matches).map_err(unread)?.run()
         }
+        "policy" => policy::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         "generate-secret" => {
             generate::SecretArguments::from_arg_matches(matches).map_err(unread)?.run()
         }
         "generate-keys" => generate::KeyArguments::from_arg_matches(matches).map_err(unread)?.run(),
         _ => {
-            say(concat!("edge-agent ", env!("CARGO_PKG_VERSION")));
+            say(env!("CARGO_PKG_VERSION"));
             Ok(())
         }
     }
@@ -116,6 +119,10 @@ fn command() -> Command {
                 "publish-data-update $TOKEN -t users --dst-path /users/al --data '{\"active\":true}'",
             ],
         ))
+        .subcommand(
+            policy::Arguments::augment_args(Command::new("policy"))
+                .about("Works on the policy that the server hands out"),
+        )
         .subcommand(described::<generate::SecretArguments>(
             "generate-secret",
             "Prints a random secret, for example a master token",
@@ -166,8 +173,9 @@ mod tests {
     fn every_help_text_ends_with_one_line_end() {
         let names: Vec<_> =
             command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-        assert!(names.len() >= 7, "{names:?}");
-        let mut lines = vec![vec!["--help"], vec!["-h"], vec!["help"]];
+        assert!(names.len() >= 8, "{names:?}");
+        let mut lines =
+            vec![vec!["--help"], vec!["-h"], vec!["help"], vec!["policy", "push", "--help"]];
         for name in &names {
             lines.extend([vec![name, "--help"], vec![name, "-h"], vec!["help", name]]);
         }

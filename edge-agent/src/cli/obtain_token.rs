@@ -1,11 +1,12 @@
 //! `obtain-token`, with the arguments of OPAL's command of that name.
 
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Failure, call, say, variable};
-use crate::{http::display, settings::Secret};
+use crate::settings::Secret;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -38,9 +39,17 @@ struct Answer {
     token: String,
 }
 
-/// Units of `--ttl`, in seconds.
-const UNITS: [(&str, u64); 5] =
-    [("seconds", 1), ("minutes", 60), ("hours", 3_600), ("days", 86_400), ("weeks", 604_800)];
+/// Units of `--ttl`, in microseconds: the ones that OPAL's command has.
+const UNITS: [(&str, u64); 7] = [
+    ("microseconds", 1),
+    ("milliseconds", 1_000),
+    ("seconds", SECOND),
+    ("minutes", 60 * SECOND),
+    ("hours", 3_600 * SECOND),
+    ("days", 86_400 * SECOND),
+    ("weeks", 604_800 * SECOND),
+];
+const SECOND: u64 = 1_000_000;
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
@@ -55,21 +64,14 @@ impl Arguments {
                 )
                 .hint("it is what the server has as GIRASOL_AUTH_MASTER_TOKEN")
             })?;
-        let answer = call::post(&url, &Secret::new(master), body)?;
-        if self.no_just_the_token && !self.just_the_token {
+        let answer = call::send(Method::POST, &url, &Secret::new(master), body)?;
+        if self.no_just_the_token {
             say(answer.trim_end());
             return Ok(());
         }
-        match serde_json::from_str::<Answer>(&answer) {
-            Ok(Answer { token }) => say(&token),
-            Err(_) => {
-                let shown = display(&url);
-                return Err(Failure::run(format!(
-                    "{shown} answered something that holds no token"
-                ))
-                .hint("is --server-url the address of the Girasol functions?"));
-            }
-        }
+        let Answer { token } =
+            serde_json::from_str(&answer).map_err(|_| call::unexpected(&url, "holds no token"))?;
+        say(&token);
         Ok(())
     }
 
@@ -90,13 +92,15 @@ impl Arguments {
     }
 }
 
-fn seconds(ttl: &[String]) -> Result<u64, Failure> {
+/// The life of the token as the server takes it, in seconds.
+fn seconds(ttl: &[String]) -> Result<f64, Failure> {
     let read = || {
         let [number, unit] = ttl else { return None };
         let unit = unit.to_ascii_lowercase();
         let unit =
             UNITS.iter().find(|(name, _)| *name == unit || name.trim_end_matches('s') == unit);
-        number.parse::<u64>().ok()?.checked_mul(unit?.1).filter(|seconds| *seconds > 0)
+        let microseconds = number.parse::<u64>().ok()?.checked_mul(unit?.1)?;
+        (microseconds > 0).then_some(microseconds as f64 / SECOND as f64)
     };
     read().ok_or_else(|| {
         let units: Vec<_> = UNITS.iter().map(|(name, _)| *name).collect();
@@ -111,20 +115,41 @@ fn seconds(ttl: &[String]) -> Result<u64, Failure> {
 mod tests {
     use super::*;
 
-    fn ttl(text: &str) -> Result<u64, Failure> {
+    fn ttl(text: &str) -> Result<f64, Failure> {
         seconds(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_ttl_is_a_number_and_a_unit() {
-        for (text, expected) in
-            [("30 days", 2_592_000), ("1 day", 86_400), ("2 Weeks", 1_209_600), ("5 minutes", 300)]
-        {
+        for (text, expected) in [
+            ("30 days", 2_592_000.0),
+            ("1 day", 86_400.0),
+            ("2 Weeks", 1_209_600.0),
+            ("5 minutes", 300.0),
+            ("1000000 milliseconds", 1_000.0),
+            ("1500000 microseconds", 1.5),
+        ] {
             assert_eq!(ttl(text), Ok(expected));
         }
         for text in ["30 fortnights", "x days", "-1 days", "0 days", "99999999999999999999 days"] {
             let failure = ttl(text).unwrap_err();
             assert!(failure.code == 2 && failure.message.starts_with("--ttl: "), "{text}");
         }
+    }
+
+    #[test]
+    fn of_two_flags_that_contradict_the_last_counts() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let whole = |flags: &[&str]| {
+            let line = ["obtain-token", "m"].iter().chain(flags);
+            <Line as clap::Parser>::parse_from(line).arguments.no_just_the_token
+        };
+        let (just, no) = ("--just-the-token", "--no-just-the-token");
+        assert!(!whole(&[]) && !whole(&[just]) && !whole(&[no, just]));
+        assert!(whole(&[no]) && whole(&[just, no]));
     }
 }

@@ -1,10 +1,10 @@
 //! `publish-data-update`, with the arguments of OPAL's command of that name.
 
+use reqwest::Method;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Failure, call, say, variable};
-use crate::settings::Secret;
+use super::{Failure, call, say};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -71,14 +71,8 @@ impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let url = call::route(&call::server(self.server_url.as_deref())?, &self.server_route);
         let body = self.body()?;
-        let token = self
-            .token
-            .or_else(|| variable(&["GIRASOL_TOKEN", "OPAL_CLIENT_TOKEN"]))
-            .ok_or_else(|| {
-                Failure::usage("no token: give it as TOKEN, or set GIRASOL_TOKEN")
-                    .hint("get one with `edge-agent obtain-token MASTER_TOKEN --type datasource`")
-            })?;
-        say(call::post(&url, &Secret::new(token), body)?.trim_end());
+        let token = call::token(self.token, "TOKEN")?;
+        say(call::send(Method::POST, &url, &token, body)?.trim_end());
         Ok(())
     }
 

@@ -20,6 +20,13 @@ pub(super) fn command() -> Command {
             "run --token $TOKEN --topics users,billing --policy-dir policy",
             "run --token $TOKEN --engine opa --opa-url http://localhost:8181",
         ]))
+        .arg(
+            // OPAL's choice between web servers; the value misspells its own default.
+            Arg::new("engine-type")
+                .long("engine-type")
+                .hide(true)
+                .value_parser(["uvicorn", "uvicron", "gunicorn"]),
+        )
         .args(flags())
 }
 

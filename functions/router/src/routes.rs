@@ -172,6 +172,8 @@ fn variables(pattern: &str, path: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -198,5 +200,21 @@ mod tests {
         assert_eq!(find("POST", "/scopes/refresh"), Found::Action(Action::RefreshScopes, vec![]));
         assert_eq!(find("PATCH", "/scopes/x"), Found::OtherMethods(vec!["GET", "DELETE"]));
         assert_eq!(find("GET", "/scopes/"), Found::Nothing);
+    }
+
+    #[test]
+    fn the_openapi_document_names_exactly_the_routes_of_the_table() {
+        let document = include_str!("../../../deploy/openapi.json");
+        let document: serde_json::Value = serde_json::from_str(document).unwrap();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let described: BTreeSet<_> = paths
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(move |method| (method.to_uppercase(), path.clone()))
+            })
+            .collect();
+        let served: BTreeSet<_> =
+            ROUTES.iter().map(|it| (it.method.to_owned(), it.path.to_owned())).collect();
+        assert_eq!(described, served);
     }
 }

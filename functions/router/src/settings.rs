@@ -6,7 +6,7 @@ use protocol::opal::data::{SourceList, Sources};
 use protocol::{Problem, json};
 use token::{Authority, Settings};
 use worker::js_sys::Reflect;
-use worker::{Env, console_error};
+use worker::{Env, console_error, console_warn};
 
 /// The isolate's authority: a Worker's variables never change while it runs, and keys are
 /// slow to read.
@@ -25,10 +25,11 @@ pub(crate) fn authority(env: &Env) -> Result<&'static Authority, Problem> {
             audience: read(env, "AUTH_JWT_AUDIENCE"),
             issuer: read(env, "AUTH_JWT_ISSUER"),
         };
-        Authority::new(&settings).map_err(|error| {
-            console_error!("{error}");
-            error.to_string()
-        })
+        let made = Authority::new(&settings).inspect_err(|error| console_error!("{error}"));
+        if let Some(warning) = made.as_ref().ok().and_then(Authority::warning) {
+            console_warn!("{warning}");
+        }
+        made.map_err(|error| error.to_string())
     });
     made.as_ref().map_err(|error| Problem::unavailable(error.clone()))
 }

@@ -34,7 +34,10 @@ impl KeyError {
 /// What is wrong with a key, and what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
-    #[error("holds no key; give the key itself as PEM text, not the name of a file")]
+    #[error(
+        "holds no key; give the key itself, as PEM text or OpenSSH wrote it or base64 of either, \
+         not the name of a file"
+    )]
     NoKey,
     #[error("the key is cut off or damaged; give the whole text from -----BEGIN to END-----")]
     Damaged,
@@ -48,13 +51,15 @@ pub(crate) enum Fault {
     #[error("the key is encrypted; remove its passphrase: openssl pkey -in key.pem -out plain.pem")]
     Encrypted,
     #[error(
-        "the key is in OpenSSH's format; convert it: ssh-keygen -p -m PEM -f key, or make a new \
-         pair with `edge-agent generate-keys`"
+        "the key is encrypted; remove its passphrase from a copy of it: ssh-keygen -p -N '' -f key"
     )]
-    OpenSsh,
+    EncryptedSsh,
     #[error("holds a public key; give the private key that belongs to it")]
     NotPrivate,
-    #[error("holds a private key; give its public half: openssl pkey -in key.pem -pubout")]
+    #[error(
+        "holds a private key; give its public half: openssl pkey -in key.pem -pubout, or \
+         ssh-keygen -y -f key"
+    )]
     NotPublic,
     #[error("holds a certificate; give its public key: openssl x509 -in cert.pem -pubkey -noout")]
     Certificate,

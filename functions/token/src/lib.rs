@@ -65,9 +65,11 @@ pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 pub struct Settings {
     /// Who knows it may mint. Without it nobody may.
     pub master_token: Option<String>,
-    /// The key that signs, as PEM; its public half also verifies.
+    /// The key that signs, as PEM or as `ssh-keygen` wrote it, or base64 of either or of DER;
+    /// its public half also verifies.
     pub private_key: Option<String>,
-    /// Further keys that verify, for rotation: PEM blocks, OpenSSH lines, or a JWK (set).
+    /// Further keys that verify, for rotation: PEM blocks, OpenSSH lines, base64 of them or of
+    /// DER, or a JWK (set).
     pub public_keys: Option<String>,
     /// The `aud` of every token; default [`DEFAULT_AUDIENCE`].
     pub audience: Option<String>,
@@ -82,6 +84,8 @@ pub struct Authority {
     signing: Option<SigningKey>,
     /// The signing key's public half first.
     verifying: Vec<PublicKey>,
+    /// Public keys are given, and the signing key's half is not among them.
+    is_half_missing: bool,
     audience: String,
     issuer: String,
     seen: Mutex<seen::Seen>,
@@ -99,8 +103,11 @@ impl Authority {
             None => None,
         };
         let mut verifying: Vec<_> = signing.iter().map(SigningKey::public_key).collect();
+        let mut is_half_missing = false;
         if let Some(text) = given(settings.public_keys.as_deref()) {
-            for key in PublicKey::parse_all(text).map_err(KeyError::of(PUBLIC_KEY))? {
+            let keys = PublicKey::parse_all(text).map_err(KeyError::of(PUBLIC_KEY))?;
+            is_half_missing = verifying.first().is_some_and(|half| !keys.contains(half));
+            for key in keys {
                 if !verifying.contains(&key) {
                     verifying.push(key);
                 }
@@ -113,9 +120,25 @@ impl Authority {
             master: given(settings.master_token.as_deref()).map(digest),
             signing,
             verifying,
+            is_half_missing,
             audience: or_default(&settings.audience, DEFAULT_AUDIENCE),
             issuer: or_default(&settings.issuer, DEFAULT_ISSUER),
             seen: Mutex::default(),
+        })
+    }
+
+    /// What an operator should know of the settings, although they work.
+    ///
+    /// OPAL refuses to start with two keys that are no pair (`spec/opal-protocol.md` §3.1). Here
+    /// that is what a rotation looks like: the new key signs, the old one still verifies.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.is_half_missing.then(|| {
+            format!(
+                "{PUBLIC_KEY} does not hold the public half of {PRIVATE_KEY}. In a rotation that \
+                 is right: tokens of both are accepted. Otherwise give the key that belongs to it: \
+                 openssl pkey -in key.pem -pubout"
+            )
         })
     }
 

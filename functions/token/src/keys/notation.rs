@@ -1,12 +1,15 @@
-//! The notations in which a key may be given: PEM (PKCS#8, SEC1, PKCS#1, SPKI), the line
-//! that `ssh-keygen` writes for a public key (OPAL's default), and JSON Web Keys.
+//! The notations in which a key may be given: PEM (PKCS#8, SEC1, PKCS#1, SPKI), what
+//! `ssh-keygen` writes (OPAL's default for public keys), each of them also as base64 on one
+//! line, DER as base64, and JSON Web Keys.
+
+mod ssh;
 
 use std::borrow::Cow;
 
 use base64ct::{Base64, Encoding};
 use p256::pkcs8::{ObjectIdentifier, PrivateKeyInfo, SubjectPublicKeyInfoRef};
 use rsa::{
-    BigUint, RsaPrivateKey, RsaPublicKey,
+    RsaPrivateKey, RsaPublicKey,
     pkcs1::{DecodeRsaPrivateKey, DecodeRsaPublicKey},
 };
 
@@ -22,8 +25,15 @@ impl SigningKey {
         if text.starts_with(['{', '[']) {
             return Err(Fault::NoKey);
         }
-        let text = with_newlines(text);
-        if ssh_lines(&text).next().is_some() {
+        let text = match unwrapped(text) {
+            Unwrapped::Text(text) => text,
+            Unwrapped::Der(der) => {
+                let key = Self::from_der(&der)?;
+                key.public_key().key.checked()?;
+                return Ok(key);
+            }
+        };
+        if ssh::lines(&text).next().is_some() {
             return Err(Fault::NotPrivate);
         }
         let mut key = None;
@@ -37,6 +47,7 @@ impl SigningKey {
                 "RSA PRIVATE KEY" => RsaPrivateKey::from_pkcs1_der(&block.der()?)
                     .map(|key| Self::Rsa(Box::new(key)))
                     .map_err(|_| Fault::Unsupported)?,
+                "OPENSSH PRIVATE KEY" => ssh::private_key(&block.der()?)?,
                 // A private key's file often holds more than the key.
                 "EC PARAMETERS" | "PUBLIC KEY" | "CERTIFICATE" => continue,
                 other => return Err(misplaced(other)),
@@ -49,6 +60,19 @@ impl SigningKey {
         let only_public =
             || if blocks(&text).next().is_some() { Fault::NotPrivate } else { Fault::NoKey };
         key.ok_or_else(only_public)
+    }
+
+    /// DER does not say what it is.
+    fn from_der(der: &[u8]) -> Result<Self, Fault> {
+        if PrivateKeyInfo::try_from(der).is_ok() {
+            return Self::from_pkcs8(der);
+        }
+        let sec1 = || p256::SecretKey::from_sec1_der(der).ok().map(|key| Self::P256(key.into()));
+        let pkcs1 = || RsaPrivateKey::from_pkcs1_der(der).ok().map(|key| Self::Rsa(Box::new(key)));
+        sec1().or_else(pkcs1).ok_or_else(|| match VerifyingKey::from_der(der) {
+            Ok(_) => Fault::NotPrivate,
+            Err(_) => Fault::NoKey,
+        })
     }
 
     fn from_pkcs8(der: &[u8]) -> Result<Self, Fault> {
@@ -79,7 +103,13 @@ impl PublicKey {
         if text.starts_with(['{', '[']) {
             return Self::from_json(text);
         }
-        let text = with_newlines(text);
+        let text = match unwrapped(text) {
+            Unwrapped::Text(text) => text,
+            Unwrapped::Der(der) => {
+                let key = VerifyingKey::from_der(&der)?.checked()?;
+                return Ok(vec![Self::named_by_thumbprint(key)]);
+            }
+        };
         let mut keys = Vec::new();
         for block in blocks(&text) {
             let block = block?;
@@ -91,8 +121,8 @@ impl PublicKey {
                 other => return Err(misplaced(other)),
             });
         }
-        for line in ssh_lines(&text) {
-            keys.push(VerifyingKey::from_ssh(line)?);
+        for line in ssh::lines(&text) {
+            keys.push(ssh::public_key(line)?);
         }
         if keys.is_empty() {
             return Err(Fault::NoKey);
@@ -114,26 +144,18 @@ impl VerifyingKey {
         }
     }
 
-    /// Reads `ssh-rsa AAAA… comment` (RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4).
-    fn from_ssh(line: &str) -> Result<Self, Fault> {
-        let blob = line.split_whitespace().nth(1).and_then(|word| Base64::decode_vec(word).ok());
-        let fields = blob.as_deref().and_then(ssh_fields).ok_or(Fault::Damaged)?;
-        match fields.as_slice() {
-            [b"ssh-ed25519", key] => ed25519_compact::PublicKey::from_slice(key)
-                .map(Self::Ed25519)
-                .map_err(|_| Fault::Damaged),
-            [b"ecdsa-sha2-nistp256", b"nistp256", point] => {
-                p256::ecdsa::VerifyingKey::from_sec1_bytes(point)
-                    .map(Self::P256)
-                    .map_err(|_| Fault::Damaged)
-            }
-            [b"ssh-rsa", exponent, modulus] => {
-                let number = BigUint::from_bytes_be;
-                RsaPublicKey::new(number(modulus), number(exponent))
-                    .map(Self::Rsa)
-                    .map_err(|_| Fault::Unsupported)
-            }
-            _ => Err(Fault::Unsupported),
+    /// DER does not say what it is.
+    fn from_der(der: &[u8]) -> Result<Self, Fault> {
+        if SubjectPublicKeyInfoRef::try_from(der).is_ok() {
+            return Self::from_spki(der);
+        }
+        let is_private = PrivateKeyInfo::try_from(der).is_ok()
+            || p256::SecretKey::from_sec1_der(der).is_ok()
+            || RsaPrivateKey::from_pkcs1_der(der).is_ok();
+        match RsaPublicKey::from_pkcs1_der(der) {
+            Ok(key) => Ok(Self::Rsa(key)),
+            Err(_) if is_private => Err(Fault::NotPublic),
+            Err(_) => Err(Fault::NoKey),
         }
     }
 }
@@ -142,11 +164,35 @@ impl VerifyingKey {
 fn misplaced(label: &str) -> Fault {
     match label {
         "ENCRYPTED PRIVATE KEY" => Fault::Encrypted,
-        "OPENSSH PRIVATE KEY" => Fault::OpenSsh,
         "CERTIFICATE" => Fault::Certificate,
         "RSA PUBLIC KEY" => Fault::NotPrivate,
-        "PRIVATE KEY" | "EC PRIVATE KEY" | "RSA PRIVATE KEY" => Fault::NotPublic,
+        "PRIVATE KEY" | "EC PRIVATE KEY" | "RSA PRIVATE KEY" | "OPENSSH PRIVATE KEY" => {
+            Fault::NotPublic
+        }
         _ => Fault::Unsupported,
+    }
+}
+
+/// A setting's text without the wrapping that put it on one line.
+enum Unwrapped<'a> {
+    /// Text with its lines.
+    Text(Cow<'a, str>),
+    /// A key by itself.
+    Der(Vec<u8>),
+}
+
+/// Takes off base64, as `base64 -w0` writes it, and restores line ends.
+fn unwrapped(text: &str) -> Unwrapped<'_> {
+    let lines: String = text.replace("\\n", "\n").split_whitespace().collect();
+    // Nothing shorter is a key, and a word or a file's name could well be base64.
+    let decoded = if text.len() < 40 { None } else { Base64::decode_vec(&lines).ok() };
+    match decoded.map(String::from_utf8) {
+        None => Unwrapped::Text(with_newlines(text)),
+        Some(Ok(text)) if text.contains("-----BEGIN ") || ssh::lines(&text).next().is_some() => {
+            Unwrapped::Text(with_newlines(text.trim()).into_owned().into())
+        }
+        Some(Ok(text)) => Unwrapped::Der(text.into_bytes()),
+        Some(Err(der)) => Unwrapped::Der(der.into_bytes()),
     }
 }
 
@@ -182,24 +228,6 @@ fn blocks(text: &str) -> impl Iterator<Item = Result<Block<'_>, Fault>> {
         let ends = end.strip_prefix(label).is_some_and(|end| end.starts_with("-----"));
         if ends { Ok(Block { label, body }) } else { Err(Fault::Damaged) }
     })
-}
-
-fn ssh_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with("ssh-") || line.starts_with("ecdsa-"))
-}
-
-/// Splits an SSH key's fields, each behind its length in four bytes.
-fn ssh_fields(mut blob: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut fields = Vec::new();
-    while !blob.is_empty() {
-        let (length, rest) = blob.split_first_chunk::<4>()?;
-        let (field, rest) = rest.split_at_checked(u32::from_be_bytes(*length).try_into().ok()?)?;
-        fields.push(field);
-        blob = rest;
-    }
-    Some(fields)
 }
 
 #[cfg(test)]

@@ -19,12 +19,16 @@ fn public(text: &str) -> Result<Authority, KeyError> {
     Authority::new(&Settings { public_keys: Some(text.to_owned()), ..Settings::default() })
 }
 
-/// The line that `ssh-keygen` writes.
-fn ssh(fields: &[&[u8]]) -> String {
-    let blob: Vec<u8> = fields
+fn fields(fields: &[&[u8]]) -> Vec<u8> {
+    fields
         .iter()
         .flat_map(|field| [&u32::try_from(field.len()).unwrap().to_be_bytes()[..], field].concat())
-        .collect();
+        .collect()
+}
+
+/// The line that `ssh-keygen` writes.
+fn ssh(all: &[&[u8]]) -> String {
+    let (fields, blob) = (all, fields(all));
     let name = str::from_utf8(fields[0]).unwrap();
     format!("{name} {} some_body@host", Base64::encode_string(&blob))
 }
@@ -44,6 +48,42 @@ fn ssh_of(pair: &Pair) -> String {
     }
 }
 
+/// The block of a private key that `ssh-keygen` writes.
+fn openssh(pair: &Pair) -> String {
+    let secret = match SigningKey::parse(&pair.private).unwrap() {
+        SigningKey::Ed25519(key) => fields(&[b"ssh-ed25519", &key.public_key()[..], &key[..]]),
+        SigningKey::P256(key) => {
+            let point = key.verifying_key().to_encoded_point(false);
+            // A number whose first bit is set gets a zero in front; ours does not have it set.
+            let number = key.to_bytes();
+            fields(&[b"ecdsa-sha2-nistp256", b"nistp256", point.as_bytes(), &number])
+        }
+        SigningKey::Rsa(key) => {
+            use rsa::traits::{PrivateKeyParts, PublicKeyParts};
+            let number = |number: &rsa::BigUint| [&[0], &number.to_bytes_be()[..]].concat();
+            let (n, e, d) = (number(key.n()), number(key.e()), number(key.d()));
+            let (p, q) = (number(&key.primes()[0]), number(&key.primes()[1]));
+            fields(&[b"ssh-rsa", &n, &e, &d, b"unused", &p, &q])
+        }
+    };
+    let padding = [&fields(&[b"some body"])[..], &[1, 2, 3]].concat();
+    openssh_block(b"none", &[&[7; 8][..], &secret, &padding].concat())
+}
+
+fn openssh_block(cipher: &[u8], secret: &[u8]) -> String {
+    let head = fields(&[cipher, b"none", b""]);
+    let keys = fields(&[b"public", secret]);
+    pem(
+        "OPENSSH PRIVATE KEY",
+        &[&b"openssh-key-v1\0"[..], &head, &1_u32.to_be_bytes(), &keys].concat(),
+    )
+}
+
+/// A text's bytes between the lines of its PEM.
+fn der_of(pem: &str) -> String {
+    pem.lines().filter(|line| !line.starts_with("-----")).collect()
+}
+
 #[test]
 fn a_key_is_the_same_key_in_every_notation() {
     for pair in testkeys::all() {
@@ -56,6 +96,11 @@ fn a_key_is_the_same_key_in_every_notation() {
             one_line.replace('\n', " "),
             one_line.replace('\n', "\r\n"),
             format!("{}{}", pair.public, pair.private),
+            der_of(one_line),
+            Base64::encode_string(pair.private.as_bytes()),
+            openssh(&pair),
+            openssh(&pair).trim().replace('\n', "_"),
+            Base64::encode_string(openssh(&pair).as_bytes()),
         ];
         match SigningKey::parse(&pair.private).unwrap() {
             SigningKey::Ed25519(_) => {}
@@ -65,24 +110,56 @@ fn a_key_is_the_same_key_in_every_notation() {
                 // As `openssl ecparam -genkey` writes it.
                 let parameters = pem("EC PARAMETERS", b"\x06\x08*\x86H\xce=\x03\x01\x07");
                 privates.push(format!("{parameters}{sec1}"));
+                privates.push(der_of(&sec1));
                 privates.push(sec1);
             }
             SigningKey::Rsa(key) => {
-                privates.push(key.to_pkcs1_pem(LineEnding::LF).unwrap().to_string());
+                let pkcs1 = key.to_pkcs1_pem(LineEnding::LF).unwrap().to_string();
+                privates.push(der_of(&pkcs1));
+                privates.push(pkcs1);
             }
         }
         for text in privates {
             assert_eq!(private(&text).unwrap().jwks(), expected, "{}", pair.algorithm);
         }
 
-        let mut publics =
-            vec![pair.public.clone(), pair.public.trim().replace('\n', "_"), ssh_of(&pair)];
+        let mut publics = vec![
+            pair.public.clone(),
+            pair.public.trim().replace('\n', "_"),
+            ssh_of(&pair),
+            der_of(&pair.public),
+            Base64::encode_string(pair.public.as_bytes()),
+            Base64::encode_string(ssh_of(&pair).as_bytes()),
+        ];
         if let VerifyingKey::Rsa(key) = &PublicKey::parse_all(&pair.public).unwrap()[0].key {
-            publics.push(key.to_pkcs1_pem(LineEnding::LF).unwrap());
+            let pkcs1 = key.to_pkcs1_pem(LineEnding::LF).unwrap();
+            publics.push(der_of(&pkcs1));
+            publics.push(pkcs1);
         }
         for text in publics {
             assert_eq!(public(&text).unwrap().jwks(), expected, "{text}");
         }
+    }
+}
+
+#[test]
+fn keys_that_are_no_pair_are_told_of_and_a_rotation_works() {
+    let [old, new, _] = testkeys::all();
+    for (public, warned) in [
+        (new.public.clone(), false),
+        (ssh_of(&new), false),
+        (format!("{}{}", old.public, new.public), false),
+        (old.public.clone(), true),
+        (String::new(), false),
+    ] {
+        let authority = Authority::new(&Settings {
+            private_key: Some(new.private.clone()),
+            public_keys: Some(public.clone()),
+            ..Settings::default()
+        });
+        let warning = authority.unwrap().warning();
+        assert_eq!(warning.is_some(), warned, "{public}");
+        assert!(warning.is_none_or(|text| text.contains("openssl pkey")));
     }
 }
 
@@ -113,9 +190,14 @@ fn an_unusable_key_is_refused_with_the_fix_and_never_repeated() {
     let old_encryption = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----";
     let swapped_ends = ed25519.private.replace("END PRIVATE", "END PUBLIC");
 
+    // One key's seed with another one's public half.
+    let mixed = fields(&[b"ssh-ed25519", &[9; 32], &[[1; 32], [9; 32]].concat()]);
+
     for (text, words) in [
         ("/etc/keys/private.pem", "not the name of a file"),
-        (secret, "not the name of a file"),
+        ("a-name-without-a-dot/that-could-be-base64/and/is/long", "not the name of a file"),
+        (&Base64::encode_string(&[7; 48]), "not the name of a file"),
+        (&der_of(&ed25519.public), "holds a public key"),
         (r#"{"kty":"OKP"}"#, "as PEM text"),
         (&half(&ed25519.private), "cut off"),
         (&swapped_ends, "cut off"),
@@ -126,7 +208,15 @@ fn an_unusable_key_is_refused_with_the_fix_and_never_repeated() {
         (&pem("DSA PRIVATE KEY", b"nonsense"), "not supported"),
         (&pem("ENCRYPTED PRIVATE KEY", b""), "passphrase"),
         (old_encryption, "passphrase"),
-        (&pem("OPENSSH PRIVATE KEY", b""), "ssh-keygen -p"),
+        (&pem("OPENSSH PRIVATE KEY", b""), "cut off"),
+        (&openssh_block(b"aes256-ctr", b"x"), "ssh-keygen -p -N '' -f key"),
+        (&openssh_block(b"none", &[1, 2, 3, 4, 5, 6, 7, 8]), "damaged"),
+        (&openssh_block(b"none", &[&[7; 8][..], &fields(&[b"ssh-dss"])].concat()), "not supported"),
+        (
+            &openssh_block(b"none", &[&[7; 8][..], &fields(&[b"ssh-rsa", b"\x05"])].concat()),
+            "damaged",
+        ),
+        (&openssh_block(b"none", &[&[7; 8][..], &mixed].concat()), "damaged"),
         (&ed25519.public, "holds a public key"),
         (&ssh_of(&ed25519), "holds a public key"),
         (&format!("{}{}", ed25519.private, p256.private), "several private keys"),
@@ -143,6 +233,8 @@ fn an_unusable_key_is_refused_with_the_fix_and_never_repeated() {
         ("key.pub", "not the name of a file"),
         (&half(&p256.public), "cut off"),
         (&p256.private, "openssl pkey -in key.pem -pubout"),
+        (&der_of(&p256.private), "openssl pkey -in key.pem -pubout"),
+        (&openssh(&p256), "ssh-keygen -y -f key"),
         (&format!("{}{}", ed25519.public, p256.private), "openssl pkey -in key.pem -pubout"),
         (&pem("CERTIFICATE", b""), "openssl x509"),
         (&short_public, "1024 bits"),
