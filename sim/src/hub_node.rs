@@ -149,7 +149,7 @@ impl World {
                 let claims = self.claims(format!("agent-{agent}"), jti, ttl);
                 let session = Session { scope: "default".to_owned(), claims, opal: None };
                 self.send_down(socket, What::Open);
-                self.step(Input::Opened(socket, session));
+                self.step(Input::Opened(socket, Box::new(session)));
             }
             Up::Text(text) if connection.hub_has_it => self.step(Input::Text(socket, &text)),
             Up::Text(_) => {}
@@ -230,7 +230,7 @@ impl World {
                 // The platform keeps it at once.
                 Effect::Attach(socket, attachment) => {
                     if self.connections.get(socket).is_some_and(|it| it.hub_has_it) {
-                        self.hub.attachments.insert(*socket, attachment.clone());
+                        self.hub.attachments.insert(*socket, *attachment.clone());
                     }
                     continue;
                 }

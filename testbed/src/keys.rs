@@ -25,9 +25,9 @@ const OTHER_FOR_TESTS: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIGPiUyL2mkGvDZB/yIsQbrJ5WKKnym7GDWicHFU2riN9
 -----END PRIVATE KEY-----
 ";
-const RSA_FOR_TESTS: &str = include_str!("../assets/opal-test-key.pem");
+const RSA_FOR_TESTS: &str = include_str!("../assets/rsa-for-tests.txt");
 /// The other half of the pair that an opal-server wants, as PEM text.
-pub(crate) const RSA_PUBLIC_FOR_TESTS: &str = include_str!("../assets/opal-test-key.pub.pem");
+pub(crate) const RSA_PUBLIC_FOR_TESTS: &str = include_str!("../assets/rsa-for-tests.pub.txt");
 
 /// Reads the secret in `file`, or makes one of 32 random bytes, in hexadecimal, and keeps it there
 /// with mode 0600.

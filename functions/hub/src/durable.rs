@@ -23,9 +23,11 @@ use js_sys::{JsString, Reflect};
 use protocol::internal::{
     HubAnswer, HubAnswers, HubRequest, SCOPE_HEADER, SESSION_HEADER, SOCKET_PATH, Session,
 };
+use protocol::opal::rpc::{NOTHING, QUIET_ANSWER};
 use protocol::socket::SUBPROTOCOL;
 use protocol::{Millis, Problem, json};
 use wasm_bindgen::prelude::*;
+use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
     Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
     WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
@@ -86,6 +88,13 @@ extern "C" {
 impl DurableObject for Hub {
     fn new(state: State, env: Env) -> Self {
         let settings = Settings { retention: retention(&env), ..Settings::default() };
+        // The answers of OPAL's clients, one for each push, would otherwise be most of the work.
+        match WebSocketRequestResponsePair::new(QUIET_ANSWER, NOTHING) {
+            Ok(pair) => state.set_websocket_auto_response(&pair),
+            Err(error) => {
+                console_error!("answers of OPAL's clients are taken one by one: {error:?}");
+            }
+        }
         let inner = RefCell::new(Inner::wake(&state, settings));
         Self {
             shared: Rc::new(Shared {
@@ -290,7 +299,7 @@ impl Shared {
         let pair = WebSocketPair::new().map_err(platform)?;
         self.state.accept_web_socket(&pair.server);
         inner.sockets.insert(socket, pair.server);
-        inner.step(Input::Opened(socket, session));
+        inner.step(Input::Opened(socket, Box::new(session)));
         drop(inner);
         self.set_alarm();
         let response = Response::from_websocket(pair.client).map_err(platform)?;
@@ -335,7 +344,7 @@ impl Inner {
                 }
                 Effect::Send(to, frame) => self.send(&to, &frame),
                 Effect::Attach(socket, attachment) => {
-                    if let Err(error) = self.attach(socket, attachment) {
+                    if let Err(error) = self.attach(socket, *attachment) {
                         console_error!("a socket's subscription cannot be kept: {error}");
                         // It is refused and gone: what follows for it in this step is not sent.
                         self.step(Input::Unkept(socket));

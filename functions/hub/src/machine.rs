@@ -41,6 +41,7 @@ mod snapshot;
 mod subscribing;
 
 use protocol::internal::{HubAnswer, HubRequest, Revocation, Session};
+use protocol::opal::rpc::CLOSE_BAD_FRAME;
 use protocol::planted::{Bug, planted};
 use protocol::socket::{Delivery, HubFrame, SocketError};
 use protocol::{Claims, DEFAULT_SCOPE, Entry, Millis, Problem, Seq, limits};
@@ -64,7 +65,7 @@ pub enum Input<'i> {
     /// Functions ask. For each request this step or a later one has one [`Effect::Answer`].
     Requests(Vec<(RequestId, HubRequest)>),
     /// A socket was opened by a verified bearer.
-    Opened(SocketId, Session),
+    Opened(SocketId, Box<Session>),
     /// A socket said something.
     Text(SocketId, &'i str),
     /// A socket said something that is not text.
@@ -85,7 +86,7 @@ pub enum Effect {
     /// Send one text frame to each of the sockets.
     Send(Vec<SocketId>, String),
     /// Remember this for the socket, so that it is there after the hub slept.
-    Attach(SocketId, Attachment),
+    Attach(SocketId, Box<Attachment>),
     /// Close a socket.
     Close(SocketId, u16, Cow<'static, str>),
 }
@@ -177,13 +178,16 @@ impl Machine {
         self.since.get_or_insert(now);
         match input {
             Input::Requests(requests) => self.requests(now, requests, log),
-            Input::Opened(socket, session) => self.opened(socket, session, log),
+            Input::Opened(socket, session) => self.opened(socket, *session, log),
             Input::Text(socket, text) if self.is_opal(socket) => {
                 self.opal_frame(now, socket, text, log)
             }
             Input::Text(socket, text) => self
                 .frame(now, socket, text, log)
                 .unwrap_or_else(|refusal| self.refuse(socket, refusal)),
+            Input::Binary(socket) if self.is_opal(socket) => {
+                self.refuse(socket, Refusal::opal(CLOSE_BAD_FRAME, "frames are text"))
+            }
             Input::Binary(socket) => {
                 self.refuse(socket, Refusal::bad_frame("frames are text, this one was binary"))
             }
@@ -369,6 +373,10 @@ fn delivery<E>(record: &Record, prev: Seq, entries: Vec<E>, places: Vec<u32>) ->
         places,
         callback: record.update.callback.clone(),
     }
+}
+
+fn attach(socket: SocketId, attachment: Attachment) -> Effect {
+    Effect::Attach(socket, Box::new(attachment))
 }
 
 fn reset(socket: SocketId, reason: &str) -> Effect {

@@ -90,7 +90,7 @@ pub(crate) enum Life {
     /// It is pushed to, as before.
     Live,
     /// It had stopped reading, has missed nothing, and is pushed to again.
-    Back(Attachment),
+    Back(Box<Attachment>),
     /// It had stopped reading and has missed something: it must fetch everything again.
     Missed,
 }
@@ -294,7 +294,13 @@ impl Sockets {
             return Life::Missed;
         }
         self.lagging.remove(&socket);
-        self.set_live(socket, true).map_or(Life::Live, Life::Back)
+        self.set_live(socket, true).map_or(Life::Live, |it| Life::Back(Box::new(it)))
+    }
+
+    /// True if, with so many bytes more, half of what may be on the way to a client is.
+    pub(crate) fn is_half_full(&self, socket: SocketId, bytes: usize, most: usize) -> bool {
+        let pushed = self.sockets.get(&socket).map_or(0, |it| it.pushed);
+        pushed.saturating_add(bytes) > self.window(most) / 2
     }
 
     /// A client's window is full: it is pushed nothing until it shows a sign of life.

@@ -50,6 +50,11 @@ pub struct Response {
     pub call_id: Option<String>,
 }
 
+/// No arguments at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoArguments {}
+
 /// Arguments of `subscribe` and `unsubscribe`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,10 +173,14 @@ pub fn request(method: &str, arguments: &impl Serialize, call_id: &str) -> Strin
     encode(&Frame { request: Body { method, arguments, call_id }, response: () })
 }
 
-/// Tells a subscriber of something published to one of its topics. It dispatches by `topic`;
-/// `name` is both the call's and the subscription's, and the same for everybody who is told.
+/// A `notify` to subscribers, but for the name of the call.
+#[derive(Clone, Debug)]
+pub struct Notify(String);
+
+/// Tells a subscriber of something published to one of its topics, by which it dispatches. `name`
+/// is the subscription's, and the same for everybody who is told.
 #[must_use]
-pub fn notify(topic: &str, data: &impl Serialize, name: &str) -> String {
+pub fn notify(topic: &str, data: &impl Serialize, name: &str) -> Notify {
     #[derive(Serialize)]
     struct Arguments<'a, T> {
         subscription: Subscription<'a>,
@@ -185,7 +194,36 @@ pub fn notify(topic: &str, data: &impl Serialize, name: &str) -> String {
         notifier_id: (),
     }
     let subscription = Subscription { id: name, subscriber_id: name, topic, notifier_id: () };
-    request("notify", &Arguments { subscription, data }, name)
+    let mut text = request("notify", &Arguments { subscription, data }, "");
+    text.truncate(text.len().saturating_sub(END.len()));
+    Notify(text)
+}
+
+/// What follows the name of a call.
+const END: &str = "\"},\"response\":null}";
+/// The name of a `notify` whose answer nobody looks at.
+pub const QUIET_CALL: &str = "notify";
+/// The name of a `notify` whose answer is a sign of life.
+pub const SIGN_CALL: &str = "sign";
+/// What OPAL's client answers to a [`QUIET_CALL`], to the letter: the platform takes it without
+/// waking the hub, and answers [`NOTHING`].
+pub const QUIET_ANSWER: &str = "{\"request\": null, \"response\": {\"result\": \"None\", \
+    \"result_type\": \"str\", \"call_id\": \"notify\"}}";
+/// A frame that says nothing (§1.8).
+pub const NOTHING: &str = "{}";
+
+impl Notify {
+    /// Bytes of the frame, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.len() + END.len() + QUIET_CALL.len()
+    }
+
+    /// The frame. `call_id` is written as it is: it holds nothing that JSON would escape.
+    #[must_use]
+    pub fn named(&self, call_id: &str) -> String {
+        format!("{}{call_id}{END}", self.0)
+    }
 }
 
 fn encode(frame: &impl Serialize) -> String {
@@ -205,9 +243,11 @@ mod tests {
             r#"{"request":null,"response":{"result":true,"result_type":"bool","call_id":"3dc9"}}"#
         );
         assert_eq!(
-            notify("policy_data", &serde_json::json!({"id": "u"}), "n"),
-            r#"{"request":{"method":"notify","arguments":{"subscription":{"id":"n","subscriber_id":"n","topic":"policy_data","notifier_id":null},"data":{"id":"u"}},"call_id":"n"},"response":null}"#
+            notify("policy_data", &serde_json::json!({"id": "u"}), "n").named(QUIET_CALL),
+            r#"{"request":{"method":"notify","arguments":{"subscription":{"id":"n","subscriber_id":"n","topic":"policy_data","notifier_id":null},"data":{"id":"u"}},"call_id":"notify"},"response":null}"#
         );
+        let quiet = Message::decode(QUIET_ANSWER).unwrap().response.unwrap();
+        assert_eq!(quiet.call_id.as_deref(), Some(QUIET_CALL));
     }
 
     #[test]

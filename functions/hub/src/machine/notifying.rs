@@ -5,13 +5,13 @@ use protocol::Millis;
 use protocol::limits::MAX_FRAME_BYTES;
 use protocol::opal::data::{WireEntry, reference_path};
 use protocol::opal::policy::PolicyUpdateMessage;
-use protocol::opal::rpc;
+use protocol::opal::rpc::{self, Notify, QUIET_CALL, SIGN_CALL};
 use protocol::opal::topics::internal;
 use protocol::topic::TopicSet;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Effect, Machine, SocketId};
+use super::{Effect, Machine, SocketId, attach};
 use crate::log::{Log, Record};
 use crate::reference;
 use crate::refusal::Refusal;
@@ -43,7 +43,7 @@ pub(super) fn frame(
     topics: &TopicSet,
     record: &Record,
     log: &dyn Log,
-) -> Option<String> {
+) -> Option<Notify> {
     let (entries, places) = record.entries_for(Some(topics));
     let topic = audience.topic_of(&entries)?;
     let entries = entries.into_iter().map(|entry| WireEntry::new(&names.scope, entry));
@@ -57,9 +57,9 @@ pub(super) fn frame(
         },
     };
     let name = format!("{:032x}", record.seq.0);
-    let mut text = rpc::notify(topic, &update, &name);
-    if text.len() <= MAX_FRAME_BYTES {
-        return Some(text);
+    let frame = rpc::notify(topic, &update, &name);
+    if frame.bytes() <= MAX_FRAME_BYTES {
+        return Some(frame);
     }
     let refer = |entry: &mut WireEntry<'_>, place: u32| {
         let path = reference_path(&names.scope, record.seq, place);
@@ -67,7 +67,7 @@ pub(super) fn frame(
         entry.refer(format!("{}{path}", names.origin), &key);
     };
     // The largest first, until the rest fits.
-    let mut left = text.len();
+    let mut left = frame.bytes();
     let mut by_size: Vec<_> = update.entries.iter_mut().zip(places).collect();
     by_size.sort_by_key(|(entry, _)| std::cmp::Reverse(entry.inline_bytes()));
     for (entry, place) in by_size {
@@ -78,17 +78,17 @@ pub(super) fn frame(
         refer(entry, place);
         left = left.saturating_sub(freed) + REFERENCE_BYTES + names.origin.len();
     }
-    text = rpc::notify(topic, &update, &name);
-    Some(text)
+    Some(rpc::notify(topic, &update, &name))
 }
 
 impl Machine {
-    /// Pushes one frame to clients of the OPAL dialect.
+    /// Pushes one frame to clients of the OPAL dialect. Whoever has much on the way is asked for
+    /// a sign of life with it.
     pub(super) fn push_opal(
         &mut self,
         now: Millis,
         members: impl IntoIterator<Item = SocketId>,
-        frame: String,
+        frame: &Notify,
     ) -> Vec<Effect> {
         let live = members.into_iter().filter(|socket| self.sockets.is_live(*socket));
         let (late, to): (Vec<_>, Vec<_>) = live.partition(|socket| {
@@ -101,11 +101,20 @@ impl Machine {
         if to.is_empty() {
             return effects;
         }
-        let over = self.sockets.pushed(&to, frame.len(), self.settings.push_window);
-        effects.push(Effect::Send(to, frame));
+        let (bytes, window) = (frame.bytes(), self.settings.push_window);
+        let (asked, quiet): (Vec<_>, Vec<_>) = to
+            .iter()
+            .copied()
+            .partition(|socket| self.sockets.is_half_full(*socket, bytes, window));
+        let over = self.sockets.pushed(&to, bytes, window);
+        for (to, call) in [(quiet, QUIET_CALL), (asked, SIGN_CALL)] {
+            if !to.is_empty() {
+                effects.push(Effect::Send(to, frame.named(call)));
+            }
+        }
         for socket in over {
             let attachment = self.sockets.lags(socket);
-            effects.extend(attachment.map(|it| Effect::Attach(socket, it)));
+            effects.extend(attachment.map(|it| attach(socket, it)));
         }
         effects
     }
@@ -132,7 +141,7 @@ impl Machine {
         self.sockets
             .missed_by_lagging(|audience| audience.topic_among(topics.iter().copied()).is_some());
         let frames = frames.into_iter();
-        frames.flat_map(|(members, frame)| self.push_opal(now, members, frame)).collect()
+        frames.flat_map(|(members, frame)| self.push_opal(now, members, &frame)).collect()
     }
 
     /// Tells the subscribers of the folders in which a policy changed.

@@ -5,15 +5,15 @@
 //! which the hub takes as a sign of life and never waits for.
 
 use protocol::opal::rpc::{
-    self, ALL_TOPICS, CLOSE_BAD_FRAME, CLOSE_RESYNC, Message, Publish, Request, STATISTICS_ADD,
-    STATISTICS_REMOVE, Statistics, Topics,
+    self, ALL_TOPICS, CLOSE_BAD_FRAME, CLOSE_RESYNC, Message, NoArguments, Publish, Request,
+    STATISTICS_ADD, STATISTICS_REMOVE, Statistics, Topics,
 };
 use protocol::opal::topics::internal;
 use protocol::topic::TopicSet;
 use protocol::{Claims, Millis, PeerType, Problem, Update, limits};
 
 use super::publishing::Batch;
-use super::{Effect, Machine, REFUSED_FOR, SocketId, reason};
+use super::{Effect, Machine, REFUSED_FOR, SocketId, attach, reason};
 use crate::log::Log;
 use crate::refusal::Refusal;
 use crate::sockets::Life;
@@ -69,7 +69,7 @@ impl Machine {
             let id = id.result.and_then(|id| serde_json::from_str::<String>(id.get()).ok());
             let id = id.filter(|id| id.len() <= MAX_NAME_BYTES);
             let attachment = self.sockets.change(socket, |state| state.rpc_id = id);
-            effects.extend(attachment.map(|it| Effect::Attach(socket, it)));
+            effects.extend(attachment.map(|it| attach(socket, it)));
         }
         if let Some(request) = request {
             let done = self.opal_request(now, socket, &request, log);
@@ -92,8 +92,14 @@ impl Machine {
         let call_id = request.call_id.as_deref();
         let wrong = || Refusal::opal(CLOSE_BAD_FRAME, "wrong arguments");
         let (result, result_type) = match request.method.as_str() {
-            "_ping_" | "ping" => (serde_json::json!("pong"), "str"),
-            "_get_channel_id_" => (serde_json::json!(format!("{:032x}", socket.0)), "str"),
+            "_ping_" | "ping" => {
+                request.read::<NoArguments>().ok_or_else(wrong)?;
+                ("pong".to_owned(), "str")
+            }
+            "_get_channel_id_" => {
+                request.read::<NoArguments>().ok_or_else(wrong)?;
+                (format!("{:032x}", socket.0), "str")
+            }
             "subscribe" => {
                 let Topics { topics } = request.read().ok_or_else(wrong)?;
                 let mut effects = self.opal_subscribe(socket, topics)?;
@@ -124,7 +130,7 @@ impl Machine {
         let topics = before.map(str::to_owned).chain(topics);
         let topics = TopicSet::of_any(topics).map_err(forbidden)?;
         let attachment = self.sockets.set_topics(socket, topics);
-        Ok(attachment.map(|it| Effect::Attach(socket, it)).into_iter().collect())
+        Ok(attachment.map(|it| attach(socket, it)).into_iter().collect())
     }
 
     fn opal_unsubscribe(&mut self, socket: SocketId, topics: &[String]) -> Outcome {
@@ -133,7 +139,7 @@ impl Machine {
         let left = subscription.topics.iter().filter(|it| !topics.iter().any(|gone| gone == it));
         let left = TopicSet::of_any(left.map(str::to_owned)).map_err(forbidden)?;
         let attachment = self.sockets.set_topics(socket, left);
-        Ok(attachment.map(|it| Effect::Attach(socket, it)).into_iter().collect())
+        Ok(attachment.map(|it| attach(socket, it)).into_iter().collect())
     }
 
     /// A client's word about itself; an update, which goes into the log like every other; or
@@ -167,7 +173,7 @@ impl Machine {
         // Of the id that it has, or else of one that no other call has.
         let id = format!("opal-{:x}-{}", socket.0, call_id.unwrap_or_default());
         let accepted = accept(claims, &self.scope, data.get(), id);
-        let mut batch = Batch::default();
+        let mut batch = Batch::of(socket);
         let stored = accepted.and_then(|update| batch.append(now, update, log));
         let mut effects = vec![answer(socket, stored.is_ok(), call_id)];
         effects.extend(self.finish(now, batch, log));
@@ -187,7 +193,7 @@ impl Machine {
         // Its topics are known better than it says.
         let said = Statistics { topics: vec![], ..said };
         let attachment = self.sockets.change(socket, |state| state.statistics = Some(said));
-        attachment.map(|it| Effect::Attach(socket, it)).into_iter().collect()
+        attachment.map(|it| attach(socket, it)).into_iter().collect()
     }
 
     /// Closes a client's socket a little later.
@@ -200,7 +206,7 @@ impl Machine {
         let Refusal { close, message, .. } = refusal;
         let at = now.plus(REFUSED_FOR);
         let attachment = self.sockets.refuse(socket, at, close, reason(message));
-        attachment.map(|it| Effect::Attach(socket, it)).into_iter().collect()
+        attachment.map(|it| attach(socket, it)).into_iter().collect()
     }
 }
 

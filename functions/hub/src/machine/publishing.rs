@@ -10,7 +10,9 @@ use protocol::planted::{Bug, planted};
 use protocol::socket::{Delivery, HubFrame};
 use protocol::{Entry, Millis, Problem, Seq, Update, limits};
 
-use super::{Effect, Machine, RequestId, Settings, SocketId, answer, delivery, notifying, send};
+use super::{
+    Effect, Machine, RequestId, Settings, SocketId, answer, attach, delivery, notifying, send,
+};
 use crate::compaction::{self, Position};
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 use crate::refusal::Refusal;
@@ -21,6 +23,8 @@ use crate::sockets::Audience;
 pub(super) struct Batch {
     /// What was appended, each with the bytes of its body.
     appended: Vec<(Record, usize)>,
+    /// A client of the OPAL dialect that published: it is not told of what it said.
+    publisher: Option<SocketId>,
     /// Who waits for agents, and for which update.
     waiting: Vec<(RequestId, Wait, Seq, Update)>,
 }
@@ -46,11 +50,11 @@ impl Machine {
 
     /// Delivers what was appended, makes room in the log, and has agents asked for those who wait.
     pub(super) fn finish(&mut self, now: Millis, batch: Batch, log: &mut dyn Log) -> Vec<Effect> {
-        let Batch { appended, waiting } = batch;
+        let Batch { appended, publisher, waiting } = batch;
         if appended.is_empty() && waiting.is_empty() {
             return vec![];
         }
-        let mut effects = self.deliver(now, &appended, log);
+        let mut effects = self.deliver(now, publisher, &appended, log);
         compact(now, &appended, self.settings.retention, log);
         for (request, wait, seq, update) in waiting {
             let subscribers: Vec<(SocketId, String)> = self
@@ -70,7 +74,13 @@ impl Machine {
 
     /// Delivers records that are in the log to every live subscriber they are for: one frame to
     /// each, or several where they would not fit into one, or not into what may be on the way.
-    fn deliver(&mut self, now: Millis, appended: &[(Record, usize)], log: &dyn Log) -> Vec<Effect> {
+    fn deliver(
+        &mut self,
+        now: Millis,
+        but: Option<SocketId>,
+        appended: &[(Record, usize)],
+        log: &dyn Log,
+    ) -> Vec<Effect> {
         let Settings { replay_batch, push_window, .. } = self.settings;
         let most = replay_batch.min(self.sockets.window(push_window));
         let (mut frames, mut opal_frames) = (vec![], vec![]);
@@ -118,7 +128,8 @@ impl Machine {
             effects.extend(self.push(now, members, updates));
         }
         for (members, frame) in opal_frames {
-            effects.extend(self.push_opal(now, members, frame));
+            let members = members.into_iter().filter(|socket| Some(*socket) != but);
+            effects.extend(self.push_opal(now, members, &frame));
         }
         effects
     }
@@ -147,7 +158,7 @@ impl Machine {
         if !over.is_empty() {
             for socket in &over {
                 let attachment = self.sockets.set_live(*socket, false);
-                effects.extend(attachment.map(|it| Effect::Attach(*socket, it)));
+                effects.extend(attachment.map(|it| attach(*socket, it)));
             }
             effects.push(send(over, &HubFrame::Pause { seq }));
         }
@@ -156,6 +167,11 @@ impl Machine {
 }
 
 impl Batch {
+    /// What a client of the OPAL dialect publishes.
+    pub(super) fn of(publisher: SocketId) -> Self {
+        Self { publisher: Some(publisher), ..Self::default() }
+    }
+
     /// Checks an update by its id and appends it if it is new; the number it has.
     pub(super) fn append(
         &mut self,

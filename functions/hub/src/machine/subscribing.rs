@@ -5,7 +5,7 @@ use protocol::planted::{Bug, planted};
 use protocol::socket::{AgentFrame, Hello, HubFrame};
 use protocol::{Millis, Seq, Update, limits, topic::TopicSet};
 
-use super::{Effect, Machine, SocketId, answer, delivery, reset, send};
+use super::{Effect, Machine, SocketId, answer, attach, delivery, reset, send};
 use crate::log::Log;
 use crate::refusal::Refusal;
 
@@ -26,7 +26,7 @@ impl Machine {
         }
         match revoked {
             Ok(false) => {
-                let mut effects = vec![Effect::Attach(socket, attachment)];
+                let mut effects = vec![attach(socket, attachment)];
                 effects.extend(self.opal_opened(socket));
                 effects
             }
@@ -166,7 +166,7 @@ impl Machine {
             HubFrame::Bookmark { seq: reached }
         };
         let attachment = self.sockets.set_live(socket, caught_up);
-        effects.extend(attachment.map(|it| Effect::Attach(socket, it)));
+        effects.extend(attachment.map(|it| attach(socket, it)));
         let mut prev = cursor;
         let mut deliveries = Vec::with_capacity(records.len());
         for record in &records {

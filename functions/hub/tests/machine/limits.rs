@@ -41,7 +41,7 @@ fn a_revoked_subject_is_out_and_stays_out_also_after_the_hub_slept() {
         assert!(is_closed(&effects, socket, close::POLICY));
     }
     rig.sleep(&[]);
-    let effects = rig.step(Input::Opened(SocketId(3), session(None)));
+    let effects = rig.step(Input::Opened(SocketId(3), Box::new(session(None))));
     assert_eq!(outline(&effects, 3), ["error revoked"]);
     let (answer, _) = rig.publish(&json!({"id": "u", "entries": [{"topics": ["t"], "data": {}}]}));
     assert_eq!(answer.unwrap_err().status, 401);

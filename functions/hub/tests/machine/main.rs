@@ -12,6 +12,7 @@
 mod batches;
 mod compaction;
 mod limits;
+mod opal;
 mod rig;
 mod storage;
 mod waits;

@@ -50,7 +50,7 @@ impl Rig {
     }
 
     pub(crate) fn open(&mut self, socket: u64, session: Session) {
-        self.step(Input::Opened(SocketId(socket), session));
+        self.step(Input::Opened(SocketId(socket), Box::new(session)));
     }
 
     pub(crate) fn say(&mut self, socket: u64, frame: &Value) -> Vec<Effect> {
@@ -67,7 +67,7 @@ impl Rig {
         self.machine = Machine::default();
         for effect in attachments {
             if let Effect::Attach(socket, attachment) = effect {
-                self.machine.restore(*socket, attachment.clone());
+                self.machine.restore(*socket, (**attachment).clone());
             }
         }
     }
