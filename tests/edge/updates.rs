@@ -18,7 +18,7 @@ async fn every_bad_update_is_told_what_to_change_and_the_log_is_unchanged() {
         (json!({"entries": {}}), 422, "entries"),
         (json!({"id": 7, "entries": []}), 422, "id"),
         (entry(json!({})), 422, "url"),
-        (entry(json!({"url": 7})), 422, "entries[0].url"),
+        (entry(json!({"url": 7})), 422, r#""entries",0,"url""#),
         (entry(json!({"url": "billing"})), 422, "absolute address"),
         (entry(json!({"url": "http://h", "save_method": "POST"})), 422, "PUT"),
         (entry(json!({"url": "http://h", "dst_path": "/a/../b"})), 422, "dst_path"),
@@ -41,7 +41,7 @@ async fn every_bad_update_is_told_what_to_change_and_the_log_is_unchanged() {
         let answer = functions.publish(&token, &body).await.unwrap();
         let shown = body.to_string().chars().take(100).collect::<String>();
         assert_eq!(answer.status, status, "{shown}: {answer:?}");
-        let detail = answer.body["detail"].as_str().unwrap();
+        let detail = answer.body["detail"].to_string();
         assert!(detail.contains(words), "{shown}: {detail}");
     }
     assert_eq!(functions.publish_ok(&token, &inline("t", "/a", &json!({}))).await.unwrap(), 1);
@@ -59,7 +59,7 @@ async fn malformed_json_is_a_422_as_in_opal() {
             testbed::http_client().unwrap().post(&url).bearer_auth(&token).body(body.to_vec());
         let answer = testbed::Answer::of(request).await.unwrap();
         assert_eq!(answer.status, 422, "{answer:?}");
-        assert!(answer.body["detail"].as_str().unwrap().contains("JSON"), "{answer:?}");
+        assert!(answer.body["detail"][0]["type"] == "json_invalid", "{answer:?}");
     }
     assert_eq!(functions.publish_ok(&token, &inline("t", "/a", &json!({}))).await.unwrap(), 1);
 }

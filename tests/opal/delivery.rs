@@ -50,13 +50,26 @@ pub(crate) async fn run(stage: Arc<Stage>, behaviours: Behaviours) -> Result<()>
         )
         .await;
     let update = inline("policy_data", "/x", &json!({"text": "x".repeat(FRAME + FRAME / 2)}));
-    let accepted = published(api, &ds, &update);
-    behaviours.show("functions: an inline update above 1 MiB is accepted", accepted).await;
+    behaviours
+        .show(
+            "functions: an update above 1 MB is refused, with what to do",
+            refused(api, &ds, &update),
+        )
+        .await;
     let server = stage.server().await?.api();
     let ds = server.mint("datasource", json!({})).await?;
     behaviours
         .show("opal-server: one that does not answer holds up the others", held_up(server, &ds))
         .await;
+    Ok(())
+}
+
+/// opal-server accepts it, and its clients close at a frame of that size and never have it.
+async fn refused(api: &Api, ds: &str, update: &Value) -> Result<()> {
+    let answer = api.publish(ds, update).await?;
+    ensure!(answer.status == 413, "{answer:?}");
+    let said = answer.body["detail"].as_str().unwrap_or_default();
+    ensure!(said.contains("the limit is 1000000") && said.contains("`url`"), "{said}");
     Ok(())
 }
 

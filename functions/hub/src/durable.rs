@@ -23,11 +23,10 @@ use js_sys::{JsString, Reflect};
 use protocol::internal::{
     HubAnswer, HubAnswers, HubRequest, SCOPE_HEADER, SESSION_HEADER, SOCKET_PATH, Session,
 };
-use protocol::opal::rpc::{NOTHING, QUIET_ANSWER};
+use protocol::opal::rpc::is_quiet_answer;
 use protocol::socket::SUBPROTOCOL;
 use protocol::{Millis, Problem, json};
 use wasm_bindgen::prelude::*;
-use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
     Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
     WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
@@ -88,13 +87,6 @@ extern "C" {
 impl DurableObject for Hub {
     fn new(state: State, env: Env) -> Self {
         let settings = Settings { retention: retention(&env), ..Settings::default() };
-        // The answers of OPAL's clients, one for each push, would otherwise be most of the work.
-        match WebSocketRequestResponsePair::new(QUIET_ANSWER, NOTHING) {
-            Ok(pair) => state.set_websocket_auto_response(&pair),
-            Err(error) => {
-                console_error!("answers of OPAL's clients are taken one by one: {error:?}");
-            }
-        }
         let inner = RefCell::new(Inner::wake(&state, settings));
         Self {
             shared: Rc::new(Shared {
@@ -135,6 +127,11 @@ impl DurableObject for Hub {
         ws: WebSocket,
         message: WebSocketIncomingMessage,
     ) -> Result<()> {
+        if matches!(&message, WebSocketIncomingMessage::String(text) if is_quiet_answer(text)) {
+            // Most of what is heard. (The platform could answer it by itself, but workerd then
+            // loses sockets that are written to at the same time.)
+            return Ok(());
+        }
         let Some(kept) = kept(&ws) else {
             return ws.close(Some(protocol::socket::close::INTERNAL), Some("unknown socket"));
         };

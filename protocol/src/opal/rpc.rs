@@ -205,12 +205,20 @@ const END: &str = "\"},\"response\":null}";
 pub const QUIET_CALL: &str = "notify";
 /// The name of a `notify` whose answer is a sign of life.
 pub const SIGN_CALL: &str = "sign";
-/// What OPAL's client answers to a [`QUIET_CALL`], to the letter: the platform takes it without
-/// waking the hub, and answers [`NOTHING`].
-pub const QUIET_ANSWER: &str = "{\"request\": null, \"response\": {\"result\": \"None\", \
-    \"result_type\": \"str\", \"call_id\": \"notify\"}}";
-/// A frame that says nothing (§1.8).
-pub const NOTHING: &str = "{}";
+/// What OPAL's client answers to a [`QUIET_CALL`], to the letter, and what others write who leave
+/// out the spaces.
+const QUIET_ANSWERS: [&str; 2] = [
+    "{\"request\": null, \"response\": {\"result\": \"None\", \"result_type\": \"str\", \
+     \"call_id\": \"notify\"}}",
+    "{\"request\":null,\"response\":{\"result\":\"None\",\"result_type\":\"str\",\"call_id\":\"notify\"}}",
+];
+
+/// True for the answer to a [`QUIET_CALL`] as it is usually written. There is one for each push
+/// to each client, so it is not even read; one that is written otherwise is, with no effect.
+#[must_use]
+pub fn is_quiet_answer(text: &str) -> bool {
+    QUIET_ANSWERS.contains(&text)
+}
 
 impl Notify {
     /// Bytes of the frame, roughly.
@@ -246,8 +254,10 @@ mod tests {
             notify("policy_data", &serde_json::json!({"id": "u"}), "n").named(QUIET_CALL),
             r#"{"request":{"method":"notify","arguments":{"subscription":{"id":"n","subscriber_id":"n","topic":"policy_data","notifier_id":null},"data":{"id":"u"}},"call_id":"notify"},"response":null}"#
         );
-        let quiet = Message::decode(QUIET_ANSWER).unwrap().response.unwrap();
-        assert_eq!(quiet.call_id.as_deref(), Some(QUIET_CALL));
+        for quiet in QUIET_ANSWERS {
+            let answer = Message::decode(quiet).unwrap().response.unwrap();
+            assert_eq!(answer.call_id.as_deref(), Some(QUIET_CALL));
+        }
     }
 
     #[test]

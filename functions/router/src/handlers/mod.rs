@@ -331,11 +331,13 @@ mod tests {
     }
 
     #[wasm_bindgen_test]
-    async fn the_opal_dialects_door_does_not_send_clients_into_their_tight_loop() {
-        let mut opal = request(Method::Get, "/ws", Some("wrong"), None);
-        opal.headers_mut().unwrap().set("Upgrade", "websocket").unwrap();
-        assert_eq!(call(opal).await.0, 501);
+    async fn a_socket_is_asked_for_as_one_and_in_a_dialect_that_there_is() {
         assert_eq!(call(request(Method::Get, "/ws", None, None)).await.0, 426);
+        let mut other = request(Method::Get, "/ws", None, None);
+        let headers = other.headers_mut().unwrap();
+        headers.set("Upgrade", "websocket").unwrap();
+        headers.set("Sec-WebSocket-Protocol", "other.v9").unwrap();
+        assert_eq!(call(other).await.0, 400);
     }
 
     /// A token of this type.
