@@ -73,6 +73,19 @@ impl Claims {
         }
     }
 
+    /// Checks that the bearer may change a scope: a token that names scopes is for those alone.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn require_change(&self, scope: &str) -> Result<(), Problem> {
+        match &self.allowed_scopes {
+            Some(allowed) if !allowed.iter().any(|allowed| allowed == scope) => {
+                Err(Problem::new(403, "Forbidden"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that the bearer may use all of `topics`.
     ///
     /// # Errors

@@ -174,7 +174,7 @@ pub trait Log {
     /// If storage refuses.
     fn retain(&mut self, now: Millis, retention: Retention) -> Result<(), LogError>;
 
-    /// Remembers a revocation made at this moment.
+    /// Remembers a revocation made at this moment, or the later of two.
     ///
     /// # Errors
     /// If storage refuses.
@@ -202,6 +202,11 @@ pub trait Log {
     /// # Errors
     /// If storage refuses.
     fn documents(&self, prefix: &str) -> Result<BTreeMap<String, String>, LogError>;
+    /// The names that begin so, of what is kept.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn names(&self, prefix: &str) -> Result<Vec<String>, LogError>;
     /// Keeps a text of at most 2 MB under a name, or forgets it.
     ///
     /// # Errors

@@ -191,9 +191,6 @@ impl Machine {
             Input::Binary(socket) => {
                 self.refuse(socket, Refusal::bad_frame("frames are text, this one was binary"))
             }
-            Input::Unkept(socket) if self.is_opal(socket) => {
-                self.refuse_later(now, socket, Refusal::unkept())
-            }
             Input::Unkept(socket) => self.refuse(socket, Refusal::unkept()),
             Input::Closed(socket) => {
                 self.sockets.close(socket);

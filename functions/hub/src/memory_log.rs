@@ -259,6 +259,10 @@ impl Log for MemoryLog {
         Ok(found.map(|(name, text)| (name.clone(), text.clone())).collect())
     }
 
+    fn names(&self, prefix: &str) -> Result<Vec<String>, LogError> {
+        self.documents(prefix).map(|found| found.into_keys().collect())
+    }
+
     fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {
         self.check(Call::Keep)?;
         match text {

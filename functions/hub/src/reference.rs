@@ -8,15 +8,17 @@ use protocol::Seq;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
+use crate::log::Log;
+
 /// The key for the inline data of an entry, 64 hexadecimal digits.
 #[must_use]
-pub(crate) fn key_for(secret: &str, seq: Seq, place: u32) -> String {
-    key(secret, &format!("data of {seq}/{place}"))
+pub(crate) fn key_for(log: &dyn Log, seq: Seq, place: u32) -> String {
+    key(log.secret(), &format!("data of {}/{seq}/{place}", log.epoch()))
 }
 
 /// True if `given` is that key. How long that takes says nothing about the key.
-pub(crate) fn is_key_for(secret: &str, seq: Seq, place: u32, given: &str) -> bool {
-    key_for(secret, seq, place).as_bytes().ct_eq(given.as_bytes()).into()
+pub(crate) fn is_key_for(log: &dyn Log, seq: Seq, place: u32, given: &str) -> bool {
+    key_for(log, seq, place).as_bytes().ct_eq(given.as_bytes()).into()
 }
 
 /// HMAC-SHA-256 of a purpose, in hex.
@@ -36,15 +38,18 @@ pub(crate) fn key(secret: &str, purpose: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory_log::MemoryLog;
 
     #[test]
     fn a_key_is_for_one_entry_of_one_log() {
-        let key = key_for("secret", Seq(7), 1);
+        let (log, other) = (MemoryLog::new("e1"), MemoryLog::new("e2"));
+        let key = key_for(&log, Seq(7), 1);
         assert_eq!(key.len(), 64);
-        assert!(is_key_for("secret", Seq(7), 1, &key));
-        assert!(!is_key_for("secret", Seq(7), 2, &key));
-        assert!(!is_key_for("secret", Seq(71), 1, &key));
-        assert!(!is_key_for("other", Seq(7), 1, &key));
-        assert!(!is_key_for("secret", Seq(7), 1, ""));
+        assert!(is_key_for(&log, Seq(7), 1, &key));
+        assert!(!is_key_for(&log, Seq(7), 2, &key));
+        assert!(!is_key_for(&log, Seq(71), 1, &key));
+        // The log begins anew when its scope is made again, with the same secret.
+        assert!(!is_key_for(&other, Seq(7), 1, &key));
+        assert!(!is_key_for(&log, Seq(7), 1, ""));
     }
 }

@@ -320,6 +320,15 @@ impl Sockets {
         }
     }
 
+    /// A client was not pushed something that was for it: if it lags, it has missed that.
+    pub(crate) fn not_pushed(&mut self, socket: SocketId) {
+        if self.lagging.contains(&socket)
+            && let Some(found) = self.sockets.get_mut(&socket)
+        {
+            found.missed = true;
+        }
+    }
+
     /// A client is to be closed at this moment, and neither heard nor told anything until then.
     pub(crate) fn refuse(
         &mut self,
@@ -329,9 +338,12 @@ impl Sockets {
         reason: String,
     ) -> Option<Attachment> {
         self.leave(socket);
+        self.lagging.remove(&socket);
         let attachment = &mut self.sockets.get_mut(&socket)?.attachment;
         attachment.subscription = None;
-        attachment.opal.refused = Some((at, close, reason));
+        if let Some((before, ..)) = attachment.opal.refused.replace((at, close, reason)) {
+            self.refused.remove(&(before, socket));
+        }
         self.refused.insert((at, socket));
         Some(attachment.clone())
     }

@@ -505,7 +505,8 @@ impl Log for SqlLog {
             Revocation::Sub(sub) => ("sub", sub),
         };
         self.run(
-            "INSERT OR REPLACE INTO revoked (kind, value, at) VALUES (?, ?, ?)",
+            "INSERT INTO revoked (kind, value, at) VALUES (?, ?, ?)
+                ON CONFLICT (kind, value) DO UPDATE SET at = MAX(at, excluded.at)",
             vec![kind.into(), value.as_str().into(), integer(now.0)?],
         )?;
         self.revokes = true;
@@ -556,6 +557,15 @@ impl Log for SqlLog {
 
     fn documents(&self, prefix: &str) -> Result<BTreeMap<String, String>, LogError> {
         self.read_documents(prefix)
+    }
+
+    fn names(&self, prefix: &str) -> Result<Vec<String>, LogError> {
+        let (from, to) = range_of(prefix);
+        let found = self.rows::<Text>(
+            "SELECT name AS value FROM document WHERE name >= ? AND name < ?",
+            vec![from.into(), to.into()],
+        )?;
+        Ok(found.into_iter().map(|row| row.value).collect())
     }
 
     fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {

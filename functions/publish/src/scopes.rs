@@ -154,12 +154,18 @@ pub fn require(claims: &Claims, scope: &str) -> Result<(), Problem> {
     Err(Problem::new(403, "Forbidden"))
 }
 
-/// Checks that the bearer may change a scope: a token that names scopes is for those.
-///
-/// # Errors
-/// 403.
-pub fn require_change(claims: &Claims, scope: &str) -> Result<(), Problem> {
-    if claims.allowed_scopes.is_none() { Ok(()) } else { require(claims, scope) }
+/// The scope that an update to the default one names in all of its topics, as OPAL's publishers
+/// reach a scope's clients: `s1:data:users` (`spec/opal-protocol.md` §4.6).
+#[must_use]
+pub fn named_by_topics(update: &Update) -> Option<&str> {
+    let mut topics = update.entries.iter().flat_map(|entry| &entry.topics);
+    let scope_of = |topic: &String| topic.split_once(":data:").map(|(scope, _)| scope.len());
+    let first = topics.next()?;
+    let scope = first.get(..scope_of(first)?)?;
+    let is_it = |topic: &String| {
+        topic.get(..scope.len()) == Some(scope) && scope_of(topic) == Some(scope.len())
+    };
+    (topics.all(is_it) && check_name(scope).is_ok()).then_some(scope)
 }
 
 /// Calls the topics of an update for a scope as its hub does.
@@ -214,6 +220,24 @@ mod tests {
     }
 
     #[test]
+    fn an_update_is_for_the_scope_that_all_its_topics_name() {
+        let named = |topics: &[&str]| {
+            let entry = serde_json::json!({"url": "http://h", "topics": topics});
+            let update = serde_json::json!({"entries": [entry]}).to_string();
+            named_by_topics(&Update::parse(update.as_bytes()).unwrap()).map(str::to_owned)
+        };
+        assert_eq!(named(&["s1:data:a", "s1:data:b/c"]).as_deref(), Some("s1"));
+        for topics in [
+            &["s1:data:a", "b"][..],
+            &["s1:data:a", "s2:data:a"],
+            &["a"],
+            &["s1:data:a", "s1x:data:a"],
+        ] {
+            assert_eq!(named(topics), None, "{topics:?}");
+        }
+    }
+
+    #[test]
     fn a_token_reads_the_scopes_that_it_names() {
         let claims = |scopes: Option<&[&str]>| Claims {
             sub: String::new(),
@@ -227,7 +251,10 @@ mod tests {
         assert!(require(&claims(None), DEFAULT_SCOPE).is_ok());
         assert_eq!(require(&claims(None), "s1").unwrap_err().status, 403);
         assert!(require(&claims(Some(&["s1"])), "s1").is_ok());
-        assert!(require_change(&claims(None), "s1").is_ok());
-        assert_eq!(require_change(&claims(Some(&["s1"])), "s2").unwrap_err().status, 403);
+        assert!(claims(None).require_change("s1").is_ok());
+        assert!(claims(Some(&["s1"])).require_change("s1").is_ok());
+        for other in ["s2", DEFAULT_SCOPE] {
+            assert_eq!(claims(Some(&["s1"])).require_change(other).unwrap_err().status, 403);
+        }
     }
 }

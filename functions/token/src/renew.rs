@@ -8,7 +8,7 @@
 //! what he forges. A token that does not say when it was issued is not renewed, since nobody
 //! knows for how long it was meant.
 
-use protocol::{Claims, Millis, Problem};
+use protocol::{Claims, Millis, PeerType, Problem};
 
 use crate::mint::{MAX_TTL_SECONDS, Minted, random_id};
 use crate::verify::{in_time, parse_id};
@@ -16,6 +16,9 @@ use crate::{Authority, keys::Custom};
 
 /// Claims that are not passed on as they are: a renewal has its own.
 const OWN: [&str; 4] = ["aud", "iss", "sub", "jti"];
+
+/// The claim of a token that is not renewed.
+const BRIEF: &str = "brief";
 
 impl Authority {
     /// Answers `POST /token/renew`: the bearer's claims, and the renewal to hand over if the
@@ -32,6 +35,11 @@ impl Authority {
         let token = self.signed_claims(self.bearer_token(authorization)?)?;
         let mut passed_on: Custom = token.custom.clone();
         let claims = in_time(self.read(token)?, now)?.claims;
+        if passed_on.contains_key(BRIEF) {
+            return Err(Problem::unauthorized(
+                "this token was for one moment and is not renewed; send your own",
+            ));
+        }
         let signing = self.signing_key()?;
         let life = claims.iat.and_then(|issued| claims.exp.checked_sub(issued));
         let life = life.filter(|seconds| *seconds > 0).ok_or_else(|| {
@@ -53,8 +61,8 @@ impl Authority {
         Ok((claims, renewal))
     }
 
-    /// A token that says the same as the bearer's, for a few seconds: it goes where the bearer's
-    /// own may not be seen.
+    /// A token for a few seconds that may what a client may of what the bearer may: it goes where
+    /// the bearer's own may not be seen, and is not renewed.
     ///
     /// # Errors
     /// As [`Self::authenticate`]; 503 if there is no key to sign with.
@@ -71,6 +79,8 @@ impl Authority {
         let id = parse_id(&claims.sub)
             .ok_or_else(|| Problem::internal("a verified subject is not a UUID"))?;
         let jti = claims.jti.unwrap_or_else(|| claims.sub.clone());
+        passed_on.insert(BRIEF.to_owned(), true.into());
+        passed_on.insert("peer_type".to_owned(), PeerType::Client.to_string().into());
         let issued = now.0 / 1_000;
         let expires = issued.saturating_add(seconds).min(claims.exp);
         Ok(self.sign(self.signing_key()?, id, jti, issued..expires, passed_on)?.token)
@@ -114,6 +124,21 @@ mod tests {
         members.extend(changes.as_object().unwrap().clone());
         members.retain(|_, value| !value.is_null());
         testkeys::sign(1, &payload)
+    }
+
+    #[test]
+    fn a_brief_token_is_a_clients_and_is_not_renewed() {
+        let body = json!({"id": ID, "type": "datasource", "ttl": 90, "claims": {"x": 1}});
+        let minted = authority().mint(MASTER, body.to_string().as_bytes(), NOW).unwrap();
+        let bearer = format!("Bearer {}", minted.token);
+        let brief = authority().brief(Some(&bearer), 60, NOW).unwrap();
+        let claims = authority().verify(&brief, NOW).unwrap();
+        assert_eq!(claims.exp, NOW.0 / 1_000 + 60);
+        assert_eq!(claims.peer_type, Some(PeerType::Client));
+        assert_eq!(renew(&brief, NOW).unwrap_err().status, 401);
+        let late = authority().brief(Some(&bearer), 600, NOW).unwrap();
+        let first = authority().verify(&minted.token, NOW).unwrap();
+        assert_eq!(authority().verify(&late, NOW).unwrap().exp, first.exp);
     }
 
     #[test]

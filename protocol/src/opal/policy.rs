@@ -151,6 +151,9 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Bytes of a file in the list of a revision, besides its path.
+const LISTED_BYTES: usize = 80;
+
 /// Checks a set of files that somebody wants to be the policy.
 ///
 /// # Errors
@@ -163,6 +166,13 @@ pub fn check(files: &Files) -> Result<(), Problem> {
     let (count, limit) = (files.len(), limits::MAX_POLICY_FILES);
     if count > limit {
         return Err(Problem::invalid(format!("files: {count} are too many, the limit is {limit}")));
+    }
+    let listed: usize = files.keys().map(|path| path.len() + LISTED_BYTES).sum();
+    if listed > limits::MAX_POLICY_FILE_BYTES {
+        return Err(Problem::too_large(
+            "files: their paths together are longer than the hub can list; shorten them, or give \
+             fewer files",
+        ));
     }
     for (path, text) in files {
         let is_plain = |segment: &str| {

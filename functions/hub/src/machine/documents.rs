@@ -25,10 +25,7 @@ pub(super) fn answer(log: &mut dyn Log, asked: HubRequest) -> Result<HubAnswer, 
             let found = found.into_iter().map(|(name, text)| Ok((name, raw(text)?)));
             HubAnswer::Documents(found.collect::<Result<BTreeMap<_, _>, Problem>>()?)
         }
-        HubRequest::Names { prefix } => {
-            let found = log.documents(&prefix).map_err(unanswered)?;
-            HubAnswer::Names(found.into_keys().collect())
-        }
+        HubRequest::Names { prefix } => HubAnswer::Names(log.names(&prefix).map_err(unanswered)?),
         HubRequest::Keep { claims, name, body } => {
             require_good(log, &claims)?;
             log.keep(&name, body.as_deref().map(RawValue::get)).map_err(unstored)?;

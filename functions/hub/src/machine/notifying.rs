@@ -63,7 +63,7 @@ pub(super) fn frame(
     }
     let refer = |entry: &mut WireEntry<'_>, place: u32| {
         let path = reference_path(&names.scope, record.seq, place);
-        let key = reference::key_for(log.secret(), record.seq, place);
+        let key = reference::key_for(log, record.seq, place);
         entry.refer(format!("{}{path}", names.origin), &key);
     };
     // The largest first, until the rest fits.
@@ -90,8 +90,11 @@ impl Machine {
         members: impl IntoIterator<Item = SocketId>,
         frame: &Notify,
     ) -> Vec<Effect> {
-        let live = members.into_iter().filter(|socket| self.sockets.is_live(*socket));
-        let (late, to): (Vec<_>, Vec<_>) = live.partition(|socket| {
+        let (live, lagging): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|socket| self.sockets.is_live(*socket));
+        // An earlier frame of the same step filled its window.
+        lagging.into_iter().for_each(|socket| self.sockets.not_pushed(socket));
+        let (late, to): (Vec<_>, Vec<_>) = live.into_iter().partition(|socket| {
             self.sockets.get(*socket).is_none_or(|it| it.session.is_expired(now))
         });
         let mut effects = vec![];

@@ -163,6 +163,7 @@ impl Machine {
         let Some(attachment) = self.sockets.get(socket) else { return Ok(vec![]) };
         let claims = &attachment.session.claims;
         claims.require(PeerType::Datasource).map_err(forbidden)?;
+        claims.require_change(&self.scope).map_err(forbidden)?;
         require_topics(claims, &self.scope, &topics)?;
         let Some(data) = data else { return Ok(vec![answer(socket, true, call_id)]) };
         if !is_update(data.get()) {
@@ -170,8 +171,8 @@ impl Machine {
             effects.push(answer(socket, true, call_id));
             return Ok(effects);
         }
-        // Of the id that it has, or else of one that no other call has.
-        let id = format!("opal-{:x}-{}", socket.0, call_id.unwrap_or_default());
+        // Nobody publishes again what was said on a socket that is gone: any id of its own will do.
+        let id = format!("opal-{:x}-{}", socket.0, log.head().next());
         let accepted = accept(claims, &self.scope, data.get(), id);
         let mut batch = Batch::of(socket);
         let stored = accepted.and_then(|update| batch.append(now, update, log));
@@ -226,12 +227,13 @@ fn require_topics(claims: &Claims, scope: &str, topics: &[String]) -> Result<(),
             "topic `{topic}` is the server's own"
         ))));
     }
-    topics.iter().try_for_each(|topic| {
-        let as_written = claims.require_topics([topic.as_str()]);
-        as_written.or_else(|refused| {
-            claims.require_topics([internal(scope, topic)]).map_err(|_| forbidden(refused))
-        })
-    })
+    topics.iter().try_for_each(|topic| require_topic(claims, scope, topic).map_err(forbidden))
+}
+
+fn require_topic(claims: &Claims, scope: &str, topic: &str) -> Result<(), Problem> {
+    let as_written = claims.require_topics([topic]);
+    as_written
+        .or_else(|refused| claims.require_topics([internal(scope, topic)]).map_err(|_| refused))
 }
 
 fn is_update(text: &str) -> bool {
@@ -247,9 +249,9 @@ fn is_update(text: &str) -> bool {
 fn accept(claims: &Claims, scope: &str, text: &str, id: String) -> Result<Update, Problem> {
     let mut update = Update::parse(text.as_bytes())?;
     for topic in update.entries.iter_mut().flat_map(|entry| &mut entry.topics) {
+        require_topic(claims, scope, topic)?;
         *topic = internal(scope, topic).to_owned();
     }
-    claims.require_topics(update.entries.iter().flat_map(|it| &it.topics).map(String::as_str))?;
     update.id.get_or_insert(id);
     Ok(update)
 }

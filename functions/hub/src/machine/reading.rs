@@ -48,8 +48,12 @@ pub(super) fn visible(
 ) -> Result<Option<TopicSet>, Problem> {
     match (topics, &claims.permitted_topics) {
         (Some(topics), _) => {
-            claims.require_topics(topics.iter())?;
-            Ok(Some(topics))
+            for topic in topics.iter() {
+                claims.require_topics([topic]).or_else(|refused| {
+                    claims.require_topics([named(topic)]).map_err(|_| refused)
+                })?;
+            }
+            TopicSet::of_any(topics.iter().map(|topic| named(topic).to_owned())).map(Some)
         }
         (None, Some(permitted)) => {
             let permitted = permitted.iter().map(|topic| named(topic).to_owned());

@@ -5,12 +5,15 @@ use protocol::internal::Snapshot;
 use protocol::opal::data::{WireEntry, reference_path};
 use protocol::opal::topics::internal;
 use protocol::topic::TopicSet;
-use protocol::{Claims, Problem, Seq, limits};
+use protocol::{Claims, Problem, Seq};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{reading, unanswered};
 use crate::log::Log;
 use crate::reference;
+
+/// Bytes of the log that are looked at for one part.
+const BATCH_BYTES: usize = 2 << 20;
 
 /// What of the log is wanted, and how.
 pub(super) struct Wanted {
@@ -29,8 +32,7 @@ pub(super) fn take(
 ) -> Result<Snapshot, Problem> {
     let Wanted { topics, after, inline_bytes: budget, origin } = wanted;
     let topics = reading::visible(claims, topics, |topic| internal(scope, topic))?;
-    let records =
-        log.read(topics.as_ref(), after, limits::REPLAY_BATCH_BYTES).map_err(unanswered)?;
+    let records = log.read(topics.as_ref(), after, BATCH_BYTES).map_err(unanswered)?;
     let reached = records.last().map(|record| record.seq);
     let next = match reached {
         Some(reached) if !log.read(topics.as_ref(), reached, 0).map_err(unanswered)?.is_empty() => {
@@ -46,7 +48,7 @@ pub(super) fn take(
             let bytes = entry.inline_bytes();
             if bytes > 0 && inline_bytes.saturating_add(bytes) > budget {
                 let path = reference_path(scope, record.seq, place);
-                let key = reference::key_for(log.secret(), record.seq, place);
+                let key = reference::key_for(log, record.seq, place);
                 entry.refer(format!("{origin}{path}"), &key);
             } else {
                 inline_bytes = inline_bytes.saturating_add(bytes);
@@ -65,7 +67,7 @@ pub(super) fn fetch(
     place: u32,
     key: &str,
 ) -> Result<Box<RawValue>, Problem> {
-    if !reference::is_key_for(log.secret(), seq, place, key) {
+    if !reference::is_key_for(log, seq, place, key) {
         return Err(Problem::unauthorized(
             "this is not the key of this entry; send the headers that came with its address",
         ));

@@ -232,6 +232,52 @@ fn who_stops_reading_costs_a_window_and_fetches_again_what_it_missed() {
 }
 
 #[test]
+fn what_a_batch_has_for_a_client_whose_window_it_fills_counts_as_missed() {
+    let mut rig = Rig::new();
+    rig.machine = hub::machine::Machine::new(Settings { push_window: 100, ..Settings::default() });
+    subscriber(&mut rig, 1, &["a"]);
+    let update = |id: &str| append(&json!({"id": id, "entries": [{"topics": ["a"], "data": {}}]}));
+    let effects = rig.ask_together(vec![update("u1"), update("u2")]);
+    assert_eq!(notified(&effects, 1)["data"]["id"], "u1");
+    let effects = rig.say(1, &json!({"response": {"result": null, "call_id": "sign"}}));
+    assert!(is_closed(&effects, 1, 1012), "{effects:?}");
+}
+
+#[test]
+fn a_client_that_the_platform_cannot_keep_is_closed_at_once() {
+    let mut rig = Rig::new();
+    rig.open(1, opal(PeerType::Client, Some(&["a"])));
+    rig.say(1, &call("subscribe", &json!({"topics": ["b"]})));
+    let effects = rig.step(Input::Unkept(SocketId(1)));
+    assert!(is_closed(&effects, 1, 1009), "{effects:?}");
+    assert_eq!(rig.machine.next_tick(), None);
+}
+
+#[test]
+fn updates_without_a_call_id_are_each_one() {
+    let mut rig = Rig::new();
+    rig.open(1, opal(PeerType::Datasource, None));
+    for n in [1, 2, 1] {
+        let data = json!({"entries": [{"topics": ["a"], "dst_path": "/a", "data": {"n": n}}]});
+        let publish = json!({"request": {"method": "publish",
+            "arguments": {"topics": ["a"], "data": data}}});
+        assert_eq!(told(&rig.say(1, &publish), 1)[0]["response"]["result"], true);
+    }
+    assert_eq!(rig.log.records.len(), 3);
+}
+
+#[test]
+fn a_token_for_other_scopes_publishes_nothing_here() {
+    let mut rig = Rig::new();
+    let mut session = opal(PeerType::Datasource, None);
+    session.claims.allowed_scopes = Some(vec!["s1".to_owned()]);
+    rig.open(1, session);
+    let update = json!({"entries": [{"topics": ["a"], "data": {}}]});
+    let effects = rig.say(1, &call("publish", &json!({"topics": ["a"], "data": update})));
+    assert!(told(&effects, 1).is_empty() && rig.log.records.is_empty(), "{effects:?}");
+}
+
+#[test]
 fn who_stopped_reading_and_missed_nothing_goes_on() {
     let mut rig = Rig::new();
     rig.machine = hub::machine::Machine::new(Settings { push_window: 100, ..Settings::default() });

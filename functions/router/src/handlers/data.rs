@@ -1,14 +1,16 @@
 //! Updates come in, base sources and what is left of the log go out.
 
-use protocol::opal::data::{SourceList, Sources};
+use protocol::opal::data::{Source, SourceList, Sources};
+use protocol::topic::TopicSet;
 use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, Seq, json, limits};
 use publish::Published;
-use publish::scopes::{name_topics, require_change};
+use publish::scopes::{name_topics, named_by_topics};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use worker::{Response, console_log};
 
+use super::scopes::{is_scope, no_such};
 use super::{Asked, body, now};
 use crate::answer;
 use crate::ask::{self, SnapshotQuery};
@@ -22,12 +24,17 @@ const INLINE_BYTES: usize = 4 << 20;
 const REDIRECT_SECONDS: u64 = 60;
 
 /// Takes an update for a scope.
-pub(super) async fn publish(asked: Asked<'_>, scope: String) -> Result<Response, Problem> {
+pub(super) async fn publish(asked: Asked<'_>, mut scope: String) -> Result<Response, Problem> {
     let claims = asked.authenticate()?;
-    require_change(&claims, &scope)?;
     let limit = limits::MAX_UPDATE_BYTES;
     let body = body(asked.request, limit, Problem::update_too_large).await?;
     let (id, mut update) = publish::accept(&claims, &body)?;
+    if let Some(named) = named_by_topics(&update).filter(|_| scope == DEFAULT_SCOPE)
+        && is_scope(asked.caller.env, named).await?
+    {
+        named.clone_into(&mut scope);
+    }
+    claims.require_change(&scope)?;
     name_topics(&scope, &mut update);
     let wait = publish::query::wait(&asked.query())?;
     let (seq, receipts) = ask::append(asked.caller, &scope, &id, update, claims, wait).await?;
@@ -81,7 +88,15 @@ pub(super) async fn list(
     let env = asked.caller.env;
     let topics = publish::query::topics(&asked.query())?;
     let mut entries: Vec<Box<RawValue>> = vec![];
-    for source in &base.entries {
+    let permitted = claims.permitted_topics.clone();
+    let permitted =
+        permitted.map(|topics| TopicSet::of_any(topics.into_iter().take(limits::MAX_TOPICS)));
+    let limits = [topics.clone(), permitted.transpose()?];
+    let is_for_it = |source: &&Source| {
+        let topics = || source.entry.topics.iter();
+        limits.iter().flatten().all(|limit| limit.matches(topics()))
+    };
+    for source in base.entries.iter().filter(is_for_it) {
         let mut source = source.clone();
         source.name_topics(scope);
         entries.push(encode(&source)?);
@@ -112,7 +127,7 @@ fn encode(value: &impl Serialize) -> Result<Box<RawValue>, Problem> {
 /// Sets the base sources, until somebody sets others.
 pub(super) async fn set_sources(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let claims = asked.authenticate_as(PeerType::Datasource)?;
-    require_change(&claims, DEFAULT_SCOPE)?;
+    claims.require_change(DEFAULT_SCOPE)?;
     let body = asked.body_of_at_most(limits::MAX_UPDATE_BYTES).await?;
     let sources: Sources = json::parse(&body)?;
     sources.check()?;
@@ -124,7 +139,7 @@ pub(super) async fn set_sources(mut asked: Asked<'_>) -> Result<Response, Proble
 /// Goes back to the base sources of the settings.
 pub(super) async fn unset_sources(asked: Asked<'_>) -> Result<Response, Problem> {
     let claims = asked.authenticate_as(PeerType::Datasource)?;
-    require_change(&claims, DEFAULT_SCOPE)?;
+    claims.require_change(DEFAULT_SCOPE)?;
     ask::keep(asked.caller.env, DEFAULT_SCOPE, claims, SOURCES, None).await?;
     answer::ok(&json!({ "status": "ok" }))
 }
@@ -140,7 +155,12 @@ pub(super) async fn fetch(asked: Asked<'_>, scope: &str) -> Result<Response, Pro
     };
     let authorization = asked.authorization().unwrap_or_default();
     let key = authorization.split_once(' ').map(|(_, key)| key.trim().to_owned());
-    let data = ask::fetch(asked.caller.env, scope, (seq, place), key.unwrap_or_default()).await?;
+    let key = key.filter(|key| key.len() == 64).unwrap_or_default();
+    // The hub of a scope that is not there must not come to be.
+    if scope != DEFAULT_SCOPE && !is_scope(asked.caller.env, scope).await? {
+        return Err(no_such(scope));
+    }
+    let data = ask::fetch(asked.caller.env, scope, (seq, place), key).await?;
     answer::ok(&data)
 }
 

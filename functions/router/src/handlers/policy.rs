@@ -2,7 +2,6 @@
 
 use protocol::opal::policy::{self, Files};
 use protocol::{PeerType, Problem, json, limits};
-use publish::scopes::require_change;
 use serde::Deserialize;
 use serde_json::json;
 use worker::Response;
@@ -40,7 +39,7 @@ pub(super) async fn set(mut asked: Asked<'_>, scope: &str) -> Result<Response, P
         files: Files,
     }
     let claims = asked.authenticate_as(PeerType::Datasource)?;
-    require_change(&claims, scope)?;
+    claims.require_change(scope)?;
     let body = asked.body_of_at_most(limits::MAX_POLICY_BYTES).await?;
     let Body { files } = json::parse(&body)?;
     policy::check(&files)?;

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use protocol::internal::{Revocation, SCOPE_DOCUMENT};
 use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, limits};
-use publish::scopes::{Scope, require, require_change};
+use publish::scopes::{Scope, require};
 use serde_json::value::{RawValue, to_raw_value};
 use worker::{Env, Response};
 
@@ -21,7 +21,7 @@ pub(super) async fn make(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let body = asked.body_of_at_most(limits::MAX_UPDATE_BYTES).await?;
     let scope = Scope::parse(&body)?;
     let id = scope.scope_id.clone();
-    require_change(&claims, &id)?;
+    claims.require_change(&id)?;
     let text = to_raw_value(&scope).map_err(|error| Problem::internal(error.to_string()))?;
     let env = asked.caller.env;
     // In the list first: from then on a revocation reaches its hub, which gets the earlier ones.
@@ -39,7 +39,7 @@ pub(super) async fn list(asked: Asked<'_>) -> Result<Response, Problem> {
     let found = ask::documents(asked.caller.env, DEFAULT_SCOPE, claims.clone(), LIST).await?;
     let scopes = found.values().map(|text| read(text).map(Scope::shown));
     let scopes = scopes.collect::<Result<Vec<_>, _>>()?;
-    let may_see = |scope: &Scope| require_change(&claims, &scope.scope_id).is_ok();
+    let may_see = |scope: &Scope| claims.require_change(&scope.scope_id).is_ok();
     answer::ok(&scopes.into_iter().filter(may_see).collect::<Vec<_>>())
 }
 
@@ -109,7 +109,7 @@ impl Asked<'_> {
     fn to_change_scope(&self) -> Result<(Claims, String), Problem> {
         let claims = self.authenticate_as(PeerType::Datasource)?;
         let id = self.named_scope()?;
-        require_change(&claims, &id)?;
+        claims.require_change(&id)?;
         Ok((claims, id))
     }
 
@@ -132,6 +132,12 @@ fn read(text: &RawValue) -> Result<Scope, Problem> {
     scope.map_err(|error| Problem::internal(format!("a scope cannot be read: {error}")))
 }
 
-fn no_such(id: &str) -> Problem {
+/// True if there is such a scope.
+pub(super) async fn is_scope(env: &Env, id: &str) -> Result<bool, Problem> {
+    let found = ask::document(env, DEFAULT_SCOPE, None, &format!("{LIST}{id}")).await?;
+    Ok(found.is_some())
+}
+
+pub(super) fn no_such(id: &str) -> Problem {
     Problem::not_found(format!("No such scope: {id}"))
 }

@@ -14,9 +14,9 @@ use crate::{ask, settings};
 /// Parameters of an address whose values nobody is shown.
 const SECRETS: [&str; 2] = ["token", "access_token"];
 /// Parameters of an address that are kept for people.
-const MAX_PARAMETERS: usize = 16;
-/// Bytes of such a parameter.
-const MAX_PARAMETER_BYTES: usize = 256;
+const MAX_PARAMETERS: usize = 8;
+/// Bytes of such a parameter's name, and of its value. The platform keeps 16 KiB for a socket.
+const MAX_PARAMETER_BYTES: usize = 128;
 /// Bytes of a close frame's reason (RFC 6455 §5.5).
 const MAX_REASON_BYTES: usize = 123;
 
@@ -74,7 +74,9 @@ fn opal_scope(asked: &Asked<'_>, claims: &Claims) -> Result<String, Problem> {
 
 fn parameters(query: &str) -> BTreeMap<String, String> {
     let fits = |(name, value): &(String, String)| {
-        name.len() <= MAX_PARAMETER_BYTES && value.len() <= MAX_PARAMETER_BYTES
+        let fits =
+            |text: &str| text.len() <= MAX_PARAMETER_BYTES && !text.chars().any(char::is_control);
+        fits(name) && fits(value)
     };
     let shown = |(name, value): (String, String)| {
         let is_secret = SECRETS.contains(&name.to_ascii_lowercase().as_str());
