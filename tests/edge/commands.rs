@@ -139,7 +139,6 @@ fn mistakes_at_the_command_line_name_the_fix() {
     let both = ["--listen", "127.0.0.1:0", "--decision-listen", &taken];
     assert_refused(&[&run[..], &both].concat(), &["--decision-listen", &taken]);
     assert_refused(&with(&["--listen", "0.0.0.0:7766"]), &["--listen", "loopback"]);
-    assert_refused(&with(&["--scope", "tenant1"]), &["--scope", "default"]);
     assert_refused(
         &with(&["--listen", "127.0.0.1:0", "--policy-dir", "/no/such/folder"]),
         &["/no/such/folder", "--policy-dir"],
