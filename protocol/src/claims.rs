@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Problem;
+use crate::{DEFAULT_SCOPE, Problem, topic};
 
 /// The role of a token's bearer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,19 @@ impl Claims {
         }
     }
 
+    /// Checks that the bearer may read a scope: its token has to name it
+    /// (`spec/opal-protocol.md` §2.5), but for the default one.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn require_scope(&self, scope: &str) -> Result<(), Problem> {
+        let mut allowed = self.allowed_scopes.iter().flatten();
+        if scope == DEFAULT_SCOPE || allowed.any(|allowed| allowed == scope) {
+            return Ok(());
+        }
+        Err(Problem::new(403, "Forbidden"))
+    }
+
     /// Checks that the bearer may change a scope: a token that names scopes is for those alone.
     ///
     /// # Errors
@@ -84,6 +97,15 @@ impl Claims {
             }
             _ => Ok(()),
         }
+    }
+
+    /// True if the bearer may use one of the topics that something for `topics` is published to.
+    #[must_use]
+    pub fn permits_any(&self, topics: &[String]) -> bool {
+        let published = || topics.iter().flat_map(|topic| topic::expand(topic));
+        self.permitted_topics.as_ref().is_none_or(|permitted| {
+            published().any(|topic| permitted.iter().any(|permitted| permitted == topic))
+        })
     }
 
     /// Checks that the bearer may use all of `topics`.
@@ -126,7 +148,10 @@ mod tests {
         assert_eq!(claims.require_topics(["users"]), Ok(()));
         let problem = claims.require_topics(["users", "users/eu"]).unwrap_err();
         assert!(problem.detail.contains("`users/eu`"), "{problem}");
+        let topics = |topic: &str| vec!["other".to_owned(), topic.to_owned()];
+        assert!(claims.permits_any(&topics("users/eu")) && !claims.permits_any(&topics("user")));
         let anything = Claims { permitted_topics: None, ..claims };
+        assert!(anything.permits_any(&topics("user")));
         assert_eq!(anything.require_topics(["users/eu"]), Ok(()));
     }
 }

@@ -20,6 +20,7 @@
 
 pub mod claims;
 pub mod digest;
+mod hex;
 pub mod internal;
 pub mod json;
 pub mod limits;
@@ -33,6 +34,7 @@ pub mod topic;
 pub mod update;
 
 pub use claims::{Claims, PeerType};
+pub use hex::hex;
 pub use path::DataPath;
 pub use problem::Problem;
 pub use seq::{Millis, Seq};

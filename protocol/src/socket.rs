@@ -43,6 +43,21 @@ pub mod close {
     pub const TOO_LARGE: u16 = 1009;
     /// The hub failed; come back later (RFC 6455: internal error).
     pub const INTERNAL: u16 = 1011;
+
+    /// Bytes of a close frame's reason (RFC 6455 §5.5), less some for the platform.
+    const MAX_REASON_BYTES: usize = 120;
+
+    /// As much of a sentence as fits into a close frame.
+    #[must_use]
+    pub fn reason(mut sentence: String) -> String {
+        if sentence.len() > MAX_REASON_BYTES {
+            let fits = |at: &usize| *at <= MAX_REASON_BYTES - '…'.len_utf8();
+            let end = sentence.char_indices().map(|(at, _)| at).take_while(fits).last();
+            sentence.truncate(end.unwrap_or(0));
+            sentence.push('…');
+        }
+        sentence
+    }
 }
 
 /// What an agent says.
@@ -265,6 +280,13 @@ mod tests {
         let frame = AgentFrame::decode(r#"{"resume":{"cursor":7,"new":1}}"#).unwrap();
         assert_eq!(frame, Some(AgentFrame::Resume { cursor: Seq(7) }));
         assert_eq!(AgentFrame::decode(r#"{"from_the_future":[]}"#).unwrap(), None);
+    }
+
+    #[test]
+    fn a_reason_fits_into_a_close_frame() {
+        assert_eq!(close::reason("short".to_owned()), "short");
+        let long = close::reason("ü".repeat(100));
+        assert!(long.len() <= 120 && long.len() > 115 && long.ends_with("ü…"), "{long}");
     }
 
     #[test]

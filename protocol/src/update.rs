@@ -77,7 +77,7 @@ enum PatchOp {
     Replace,
 }
 
-fn default_topics() -> Vec<String> {
+pub(crate) fn default_topics() -> Vec<String> {
     vec!["policy_data".to_owned()]
 }
 

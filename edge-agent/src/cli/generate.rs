@@ -37,7 +37,7 @@ impl SecretArguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let secret = random(usize::from(self.size))?;
         match self.format.as_str() {
-            "hex" => say(&secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            "hex" => say(&protocol::hex(&secret)),
             "urlsafe" => say(&base64url(&secret)),
             // Exactly these bytes, no line end.
             _ => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use protocol::Entry;
+use protocol::{Entry, hex};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -192,15 +192,6 @@ fn body(
 /// The hash that OPAL's client gives for the same data.
 fn hash(data: &Json) -> String {
     hex(&Sha256::digest(python_json::dumps(data.get())))
-}
-
-fn hex(digest: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use protocol::internal::{
 };
 use protocol::opal::rpc::is_quiet_answer;
 use protocol::socket::SUBPROTOCOL;
-use protocol::{Millis, Problem, json};
+use protocol::{Millis, Problem, hex, json};
 use wasm_bindgen::prelude::*;
 use worker::{
     Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
@@ -419,7 +419,7 @@ fn kept(ws: &WebSocket) -> Option<Kept> {
 fn secret() -> std::result::Result<String, LogError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| LogError(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// A number that JavaScript keeps exactly.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::digest::TopicDigests;
 use protocol::internal::Revocation;
-use protocol::{Claims, Entry, Millis, Seq, Update, topic::TopicSet};
+use protocol::{Claims, Entry, Millis, Seq, Update, hex, topic::TopicSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -66,13 +66,7 @@ impl Fingerprint {
     /// The fingerprint of a stored body.
     #[must_use]
     pub fn of(body: &str) -> Self {
-        use std::fmt::Write as _;
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(body.as_bytes()) {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Self(hex)
+        Self(hex(&Sha256::digest(body)))
     }
 }
 

@@ -29,8 +29,6 @@
 //! | What does the hub keep for the router? What is a scope? | `documents.rs` |
 //! | How does a policy get to its subscribers? | `policy.rs` |
 
-use std::borrow::Cow;
-
 mod documents;
 mod notifying;
 mod opal;
@@ -40,10 +38,12 @@ mod reading;
 mod snapshot;
 mod subscribing;
 
+use std::borrow::Cow;
+
 use protocol::internal::{HubAnswer, HubRequest, Revocation, Session};
 use protocol::opal::rpc::CLOSE_BAD_FRAME;
 use protocol::planted::{Bug, planted};
-use protocol::socket::{Delivery, HubFrame, SocketError};
+use protocol::socket::{Delivery, HubFrame, SocketError, close};
 use protocol::{Claims, DEFAULT_SCOPE, Entry, Millis, Problem, Seq, limits};
 use serde::{Deserialize, Serialize};
 
@@ -116,8 +116,6 @@ impl Default for Settings {
 /// socket. It connects again at once, forever (`spec/opal-protocol.md` §1.8); and it waits for
 /// the answer to its `subscribe` without a limit.
 const REFUSED_FOR: u64 = 2_000;
-/// Bytes of a close frame's reason (RFC 6455 §5.5), less some for the platform.
-const MAX_REASON_BYTES: usize = 120;
 
 /// The hub of one scope.
 #[derive(Debug)]
@@ -315,13 +313,16 @@ impl Machine {
     fn refuse(&mut self, socket: SocketId, refusal: Refusal) -> Vec<Effect> {
         let is_opal = self.is_opal(socket);
         self.sockets.close(socket);
-        let Refusal { close, code, message, retry_after } = refusal;
+        let Refusal { close: close_code, code, message, retry_after } = refusal;
         if is_opal {
             // There is no frame for it: the close frame has to say it.
-            return vec![Effect::Close(socket, close, reason(message).into())];
+            return vec![Effect::Close(socket, close_code, close::reason(message).into())];
         }
         let error = SocketError { code: code.to_owned(), message, retry_after };
-        vec![send(vec![socket], &HubFrame::Error(error)), Effect::Close(socket, close, code.into())]
+        vec![
+            send(vec![socket], &HubFrame::Error(error)),
+            Effect::Close(socket, close_code, code.into()),
+        ]
     }
 }
 
@@ -342,17 +343,6 @@ fn unanswered(_: LogError) -> Problem {
 
 fn unstored(_: LogError) -> Problem {
     Problem::unavailable("the hub's storage refused; nothing was changed, try again")
-}
-
-/// As much of a sentence as fits into a close frame.
-fn reason(mut sentence: String) -> String {
-    if sentence.len() > MAX_REASON_BYTES {
-        let fits = |at: &usize| *at <= MAX_REASON_BYTES - '…'.len_utf8();
-        let end = sentence.char_indices().map(|(at, _)| at).take_while(fits).last();
-        sentence.truncate(end.unwrap_or(0));
-        sentence.push('…');
-    }
-    sentence
 }
 
 fn answer((request, seq, receipts): Done) -> Effect {

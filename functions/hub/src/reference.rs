@@ -1,18 +1,29 @@
 //! Keys for references: who was sent one instead of an entry's data may fetch that data, and
 //! nothing else. They are told from the log's secret, so none has to be kept.
 
-use std::fmt::Write as _;
-
 use hmac::{Hmac, Mac as _};
-use protocol::Seq;
+use protocol::opal::data::{WireEntry, reference_path};
+use protocol::{Seq, hex};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::log::Log;
 
+/// Puts a reference in the place of an entry's inline data. It leads to `origin`, which is how
+/// the client reached us.
+pub(crate) fn refer(
+    log: &dyn Log,
+    scope: &str,
+    origin: &str,
+    (seq, place): (Seq, u32),
+    entry: &mut WireEntry<'_>,
+) {
+    let path = reference_path(scope, seq, place);
+    entry.refer(format!("{origin}{path}"), &key_for(log, seq, place));
+}
+
 /// The key for the inline data of an entry, 64 hexadecimal digits.
-#[must_use]
-pub(crate) fn key_for(log: &dyn Log, seq: Seq, place: u32) -> String {
+fn key_for(log: &dyn Log, seq: Seq, place: u32) -> String {
     key(log.secret(), &format!("data of {}/{seq}/{place}", log.epoch()))
 }
 
@@ -28,11 +39,7 @@ pub(crate) fn key(secret: &str, purpose: &str) -> String {
         return String::new();
     };
     mac.update(purpose.as_bytes());
-    mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&mac.finalize().into_bytes())
 }
 
 #[cfg(test)]

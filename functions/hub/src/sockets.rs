@@ -65,7 +65,8 @@ fn any_topics<'de, D: Deserializer<'de>>(from: D) -> Result<TopicSet, D::Error> 
     TopicSet::of_any(topics).map_err(|problem| serde::de::Error::custom(problem.detail))
 }
 
-/// Live subscribers with the same topics.
+/// Live subscribers with the same topics; and clients of the OPAL dialect that lag, until they have
+/// missed something.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) members: BTreeSet<SocketId>,
@@ -102,9 +103,8 @@ pub(crate) struct Sockets {
     /// When the token of each ends.
     expiries: BTreeSet<(Millis, SocketId)>,
     groups: BTreeMap<Audience, Group>,
+    /// How many are pushed to.
     live: usize,
-    /// Sockets of the OPAL dialect that are pushed nothing until they show a sign of life.
-    lagging: BTreeSet<SocketId>,
     /// When those are closed that were refused.
     refused: BTreeSet<(Millis, SocketId)>,
 }
@@ -134,12 +134,10 @@ impl Sockets {
         if let Some((at, ..)) = attachment.opal.refused {
             self.refused.insert((at, socket));
         }
-        let lags = attachment.session.opal.is_some()
+        // What a client that lags was not pushed before the hub slept nobody knows.
+        let missed = attachment.session.opal.is_some()
             && attachment.subscription.as_ref().is_some_and(|it| !it.live);
-        if lags {
-            self.lagging.insert(socket);
-        }
-        self.sockets.insert(socket, Socket { attachment, pushed, missed: lags });
+        self.sockets.insert(socket, Socket { attachment, pushed, missed });
     }
 
     /// A socket is gone.
@@ -147,7 +145,6 @@ impl Sockets {
         self.leave(socket);
         if let Some(gone) = self.sockets.remove(&socket) {
             self.expiries.remove(&(gone.attachment.session.expiry(), socket));
-            self.lagging.remove(&socket);
             if let Some((at, ..)) = gone.attachment.opal.refused {
                 self.refused.remove(&(at, socket));
             }
@@ -266,9 +263,7 @@ impl Sockets {
         let live = attachment.subscription.as_ref().is_none_or(|it| it.live);
         attachment.subscription = Some(Subscription { agent: String::new(), topics, live });
         let attachment = attachment.clone();
-        if live {
-            self.join(socket);
-        }
+        self.join(socket);
         Some(attachment)
     }
 
@@ -287,14 +282,15 @@ impl Sockets {
     pub(crate) fn shows_life(&mut self, socket: SocketId) -> Life {
         let Some(found) = self.sockets.get_mut(&socket) else { return Life::Live };
         found.pushed = 0;
-        if !self.lagging.contains(&socket) {
-            return Life::Live;
+        match found.attachment.subscription.as_mut().filter(|it| !it.live) {
+            None => Life::Live,
+            Some(_) if found.missed => Life::Missed,
+            Some(subscription) => {
+                subscription.live = true;
+                self.live += 1;
+                Life::Back(Box::new(found.attachment.clone()))
+            }
         }
-        if found.missed {
-            return Life::Missed;
-        }
-        self.lagging.remove(&socket);
-        self.set_live(socket, true).map_or(Life::Live, |it| Life::Back(Box::new(it)))
     }
 
     /// True if, with so many bytes more, half of what may be on the way to a client is.
@@ -305,26 +301,19 @@ impl Sockets {
 
     /// A client's window is full: it is pushed nothing until it shows a sign of life.
     pub(crate) fn lags(&mut self, socket: SocketId) -> Option<Attachment> {
-        self.lagging.insert(socket);
-        self.set_live(socket, false)
-    }
-
-    /// Something is delivered that those that lag are not pushed: the ones it was for have
-    /// missed it.
-    pub(crate) fn missed_by_lagging(&mut self, is_for: impl Fn(&Audience) -> bool) {
-        for id in &self.lagging {
-            let Some(socket) = self.sockets.get_mut(id).filter(|it| !it.missed) else { continue };
-            let Attachment { session, subscription, .. } = &socket.attachment;
-            let topics = subscription.as_ref().map(|it| it.topics.clone());
-            socket.missed = topics.is_some_and(|topics| is_for(&Audience::new(session, topics)));
+        let attachment = &mut self.sockets.get_mut(&socket)?.attachment;
+        let subscription = attachment.subscription.as_mut()?;
+        if std::mem::replace(&mut subscription.live, false) {
+            self.live = self.live.saturating_sub(1);
         }
+        Some(attachment.clone())
     }
 
-    /// A client was not pushed something that was for it: if it lags, it has missed that.
-    pub(crate) fn not_pushed(&mut self, socket: SocketId) {
-        if self.lagging.contains(&socket)
-            && let Some(found) = self.sockets.get_mut(&socket)
-        {
+    /// A client that lags was not pushed something that was for it. It has to fetch everything,
+    /// so nothing more is worked out for it.
+    pub(crate) fn misses(&mut self, socket: SocketId) {
+        self.leave(socket);
+        if let Some(found) = self.sockets.get_mut(&socket) {
             found.missed = true;
         }
     }
@@ -338,7 +327,6 @@ impl Sockets {
         reason: String,
     ) -> Option<Attachment> {
         self.leave(socket);
-        self.lagging.remove(&socket);
         let attachment = &mut self.sockets.get_mut(&socket)?.attachment;
         attachment.subscription = None;
         if let Some((before, ..)) = attachment.opal.refused.replace((at, close, reason)) {
@@ -385,20 +373,26 @@ impl Sockets {
         Some(Audience::new(session, subscription.as_ref()?.topics.clone()))
     }
 
+    /// Adds a socket to those with the same topics, unless it has missed something.
     fn join(&mut self, socket: SocketId) {
         let Some(audience) = self.audience(socket) else { return };
+        if self.sockets.get(&socket).is_some_and(|it| it.missed) {
+            return;
+        }
+        let is_live = self.is_live(socket);
         let topics = audience.log_topics();
         let group = self.groups.entry(audience);
         let group = group.or_insert_with(|| Group { topics, ..Group::default() });
-        if group.members.insert(socket) {
+        if group.members.insert(socket) && is_live {
             self.live += 1;
         }
     }
 
     fn leave(&mut self, socket: SocketId) {
         let Some(audience) = self.audience(socket) else { return };
+        let is_live = self.is_live(socket);
         if let Some(group) = self.groups.get_mut(&audience) {
-            if group.members.remove(&socket) {
+            if group.members.remove(&socket) && is_live {
                 self.live = self.live.saturating_sub(1);
             }
             if group.members.is_empty() {

@@ -560,12 +560,7 @@ impl Log for SqlLog {
     }
 
     fn names(&self, prefix: &str) -> Result<Vec<String>, LogError> {
-        let (from, to) = range_of(prefix);
-        let found = self.rows::<Text>(
-            "SELECT name AS value FROM document WHERE name >= ? AND name < ?",
-            vec![from.into(), to.into()],
-        )?;
-        Ok(found.into_iter().map(|row| row.value).collect())
+        self.read_names(prefix)
     }
 
     fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {
@@ -596,11 +591,6 @@ impl Row {
 /// The keys that begin with `key`, as a range: `/` is followed by `0`.
 fn range(key: &str) -> (&str, String) {
     (key, format!("{}0", key.strip_suffix('/').unwrap_or(key)))
-}
-
-/// Every name that begins with `prefix`, as a range.
-fn range_of(prefix: &str) -> (&str, String) {
-    (prefix, format!("{prefix}{}", char::MAX))
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, LogError> {

@@ -1,6 +1,7 @@
 //! The queries of `POST /data/config` and `GET /log`. Parameters with other names are
 //! ignored, as OPAL ignores them; of one that is given twice the last counts.
 
+use percent_encoding::percent_decode_str;
 use protocol::internal::{Quorum, Wait};
 use protocol::topic::TopicSet;
 use protocol::{Problem, Seq, limits};
@@ -73,8 +74,7 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
 /// A segment of a path without its percent escapes; none if there is nothing in it.
 #[must_use]
 pub fn decode(segment: &str) -> Option<String> {
-    let escaped = segment.replace('+', "%2B");
-    let (decoded, _) = pairs(&escaped.replace('&', "%26").replace('=', "%3D")).next()?;
+    let decoded = percent_decode_str(segment).decode_utf8_lossy().into_owned();
     Some(decoded).filter(|decoded| !decoded.is_empty())
 }
 

@@ -2,7 +2,7 @@
 
 use protocol::opal::data::SourceList;
 use protocol::opal::topics::internal;
-use protocol::{Claims, DEFAULT_SCOPE, Problem, Update, json};
+use protocol::{DEFAULT_SCOPE, Problem, Update, json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -141,31 +141,14 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     )))
 }
 
-/// Checks that the bearer may read a scope: its token has to name it (§2.5), but for the default
-/// one.
-///
-/// # Errors
-/// 403.
-pub fn require(claims: &Claims, scope: &str) -> Result<(), Problem> {
-    let allowed = claims.allowed_scopes.iter().flatten();
-    if scope == DEFAULT_SCOPE || allowed.into_iter().any(|allowed| allowed == scope) {
-        return Ok(());
-    }
-    Err(Problem::new(403, "Forbidden"))
-}
-
 /// The scope that an update to the default one names in all of its topics, as OPAL's publishers
 /// reach a scope's clients: `s1:data:users` (`spec/opal-protocol.md` §4.6).
 #[must_use]
 pub fn named_by_topics(update: &Update) -> Option<&str> {
-    let mut topics = update.entries.iter().flat_map(|entry| &entry.topics);
-    let scope_of = |topic: &String| topic.split_once(":data:").map(|(scope, _)| scope.len());
-    let first = topics.next()?;
-    let scope = first.get(..scope_of(first)?)?;
-    let is_it = |topic: &String| {
-        topic.get(..scope.len()) == Some(scope) && scope_of(topic) == Some(scope.len())
-    };
-    (topics.all(is_it) && check_name(scope).is_ok()).then_some(scope)
+    let topics = update.entries.iter().flat_map(|entry| &entry.topics);
+    let mut scopes = topics.map(|topic| topic.split_once(":data:").map(|(scope, _)| scope));
+    let scope = scopes.next()??;
+    (scopes.all(|other| other == Some(scope)) && check_name(scope).is_ok()).then_some(scope)
 }
 
 /// Calls the topics of an update for a scope as its hub does.
@@ -177,6 +160,8 @@ pub fn name_topics(scope: &str, update: &mut Update) {
 
 #[cfg(test)]
 mod tests {
+    use protocol::Claims;
+
     use super::*;
 
     const OPALS: &str = r#"{"scope_id":"s1","policy":{"source_type":"git","url":"file:///x","branch":"master","auth":{"auth_type":"none"},"directories":["app"],"poll_updates":true},"data":{"entries":[{"url":"http://h/users","topics":["policy_data"],"dst_path":"/users"}]}}"#;
@@ -248,9 +233,9 @@ mod tests {
             permitted_topics: None,
             allowed_scopes: scopes.map(|it| it.iter().map(ToString::to_string).collect()),
         };
-        assert!(require(&claims(None), DEFAULT_SCOPE).is_ok());
-        assert_eq!(require(&claims(None), "s1").unwrap_err().status, 403);
-        assert!(require(&claims(Some(&["s1"])), "s1").is_ok());
+        assert!(claims(None).require_scope(DEFAULT_SCOPE).is_ok());
+        assert_eq!(claims(None).require_scope("s1").unwrap_err().status, 403);
+        assert!(claims(Some(&["s1"])).require_scope("s1").is_ok());
         assert!(claims(None).require_change("s1").is_ok());
         assert!(claims(Some(&["s1"])).require_change("s1").is_ok());
         for other in ["s2", DEFAULT_SCOPE] {

@@ -1,6 +1,6 @@
 //! Every path of the Worker in one table.
 
-/// What a path does.
+/// What a path does; where it names a scope, to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Says that the Worker runs.
@@ -61,16 +61,8 @@ pub enum Action {
     RefreshScope,
     /// Serves a scope's policies.
     ScopePolicy,
-    /// Replaces a scope's policy.
-    SetScopePolicy,
     /// Answers a scope's client that connects.
     ScopeData,
-    /// Takes an update for a scope.
-    PublishToScope,
-    /// Serves a scope's data that was too large for a frame.
-    FetchScopeData,
-    /// Shows a part of a scope's log.
-    ScopeLog,
 }
 
 /// A path with a method.
@@ -121,11 +113,11 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/scopes/{id}", Action::DeleteScope),
     route("POST", "/scopes/{id}/refresh", Action::RefreshScope),
     route("GET", "/scopes/{id}/policy", Action::ScopePolicy),
-    route("PUT", "/scopes/{id}/policy", Action::SetScopePolicy),
+    route("PUT", "/scopes/{id}/policy", Action::SetPolicy),
     route("GET", "/scopes/{id}/data", Action::ScopeData),
-    route("POST", "/scopes/{id}/data/update", Action::PublishToScope),
-    route("GET", "/scopes/{id}/data/updates/{seq}/{place}", Action::FetchScopeData),
-    route("GET", "/scopes/{id}/log", Action::ScopeLog),
+    route("POST", "/scopes/{id}/data/update", Action::Publish),
+    route("GET", "/scopes/{id}/data/updates/{seq}/{place}", Action::FetchData),
+    route("GET", "/scopes/{id}/log", Action::ReadLog),
 ];
 
 /// What a method and a path lead to.
@@ -195,7 +187,7 @@ mod tests {
         let named = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             find("GET", "/scopes/a%20b/data/updates/7/0"),
-            Found::Action(Action::FetchScopeData, named(&["a b", "7", "0"]))
+            Found::Action(Action::FetchData, named(&["a b", "7", "0"]))
         );
         assert_eq!(find("POST", "/scopes/refresh"), Found::Action(Action::RefreshScopes, vec![]));
         assert_eq!(find("PATCH", "/scopes/x"), Found::OtherMethods(vec!["GET", "DELETE"]));

@@ -9,6 +9,7 @@
 //! knows for how long it was meant.
 
 use protocol::{Claims, Millis, PeerType, Problem};
+use uuid::Uuid;
 
 use crate::mint::{MAX_TTL_SECONDS, Minted, random_id};
 use crate::verify::{in_time, parse_id};
@@ -19,6 +20,14 @@ const OWN: [&str; 4] = ["aud", "iss", "sub", "jti"];
 
 /// The claim of a token that is not renewed.
 const BRIEF: &str = "brief";
+
+/// Whose token another one is made from.
+struct Bearer {
+    claims: Claims,
+    id: Uuid,
+    /// Claims that the other one has too.
+    passed_on: Custom,
+}
 
 impl Authority {
     /// Answers `POST /token/renew`: the bearer's claims, and the renewal to hand over if the
@@ -32,9 +41,7 @@ impl Authority {
         authorization: Option<&str>,
         now: Millis,
     ) -> Result<(Claims, Minted), Problem> {
-        let token = self.signed_claims(self.bearer_token(authorization)?)?;
-        let mut passed_on: Custom = token.custom.clone();
-        let claims = in_time(self.read(token)?, now)?.claims;
+        let Bearer { claims, id, passed_on } = self.bearer(authorization, now)?;
         if passed_on.contains_key(BRIEF) {
             return Err(Problem::unauthorized(
                 "this token was for one moment and is not renewed; send your own",
@@ -54,9 +61,6 @@ impl Authority {
             Some(jti) => jti.clone(),
             None => random_id()?.simple().to_string(),
         };
-        let id = parse_id(&claims.sub)
-            .ok_or_else(|| Problem::internal("a verified subject is not a UUID"))?;
-        passed_on.retain(|name, _| !OWN.contains(&name.as_str()));
         let renewal = self.sign(signing, id, jti, issued..expires, passed_on)?;
         Ok((claims, renewal))
     }
@@ -72,18 +76,24 @@ impl Authority {
         seconds: u64,
         now: Millis,
     ) -> Result<String, Problem> {
-        let token = self.signed_claims(self.bearer_token(authorization)?)?;
-        let mut passed_on: Custom = token.custom.clone();
-        let claims = in_time(self.read(token)?, now)?.claims;
-        passed_on.retain(|name, _| !OWN.contains(&name.as_str()));
-        let id = parse_id(&claims.sub)
-            .ok_or_else(|| Problem::internal("a verified subject is not a UUID"))?;
+        let Bearer { claims, id, mut passed_on } = self.bearer(authorization, now)?;
         let jti = claims.jti.unwrap_or_else(|| claims.sub.clone());
         passed_on.insert(BRIEF.to_owned(), true.into());
         passed_on.insert("peer_type".to_owned(), PeerType::Client.to_string().into());
         let issued = now.0 / 1_000;
         let expires = issued.saturating_add(seconds).min(claims.exp);
         Ok(self.sign(self.signing_key()?, id, jti, issued..expires, passed_on)?.token)
+    }
+
+    /// Who asks for another token, and what that one is to say too.
+    fn bearer(&self, authorization: Option<&str>, now: Millis) -> Result<Bearer, Problem> {
+        let token = self.signed_claims(self.bearer_token(authorization)?)?;
+        let mut passed_on: Custom = token.custom.clone();
+        passed_on.retain(|name, _| !OWN.contains(&name.as_str()));
+        let claims = in_time(self.read(token)?, now)?.claims;
+        let id = parse_id(&claims.sub)
+            .ok_or_else(|| Problem::internal("a verified subject is not a UUID"))?;
+        Ok(Bearer { claims, id, passed_on })
     }
 }
 

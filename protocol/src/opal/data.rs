@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::topics;
+use crate::update::default_topics;
 use crate::{DataPath, Entry, Problem, SaveMethod, topic};
 
 /// An entry on the wire to an OPAL client.
@@ -77,25 +78,14 @@ pub fn reference_path(scope: &str, seq: crate::Seq, place: u32) -> String {
     }
 }
 
-/// A base source: what a client fetches whenever it connects.
+/// A base source: what a client fetches whenever it connects, with OPAL's members and defaults.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Source {
-    /// What, from where, for whom, and where to.
-    #[serde(flatten)]
-    pub entry: SourceEntry,
-    /// Seconds between two fetches; none for one fetch a connection.
-    #[serde(default)]
-    pub periodic_update_interval: Option<f64>,
-}
-
-/// An entry of the base sources, with OPAL's members and defaults.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SourceEntry {
     /// Where the client fetches.
     pub url: String,
     /// The fetcher's settings.
     #[serde(default)]
-    pub config: Option<serde_json::Value>,
+    pub config: Option<Box<RawValue>>,
     /// Who applies it.
     #[serde(default = "default_topics")]
     pub topics: Vec<String>,
@@ -107,11 +97,10 @@ pub struct SourceEntry {
     pub save_method: SaveMethod,
     /// The data itself; fetched from `url` if null.
     #[serde(default)]
-    pub data: Option<serde_json::Value>,
-}
-
-fn default_topics() -> Vec<String> {
-    vec!["policy_data".to_owned()]
+    pub data: Option<Box<RawValue>>,
+    /// Seconds between two fetches; none for one fetch a connection.
+    #[serde(default)]
+    pub periodic_update_interval: Option<f64>,
 }
 
 /// Base sources in a list: `{"entries": […]}`.
@@ -172,7 +161,7 @@ impl SourceList {
 
 impl Source {
     fn check(&self) -> Result<(), Problem> {
-        let SourceEntry { url, topics, data, .. } = &self.entry;
+        let Self { url, topics, data, .. } = self;
         if self.periodic_update_interval.is_some_and(|seconds| seconds.is_nan() || seconds <= 0.0) {
             return Err(Problem::invalid(
                 "periodic_update_interval: give a number of seconds above 0",
@@ -192,16 +181,15 @@ impl Source {
     /// Adds every name that its topics have in `scope`, so that a client of it takes it.
     pub fn name_topics(&mut self, scope: &str) {
         let named: BTreeSet<String> = self
-            .entry
             .topics
             .iter()
             .flat_map(|topic| topics::names(scope, topics::internal(scope, topic)))
             .map(Cow::into_owned)
             .collect();
         // The first names as they were written, then the others.
-        let others = named.into_iter().filter(|name| !self.entry.topics.contains(name));
+        let others = named.into_iter().filter(|name| !self.topics.contains(name));
         let others: Vec<String> = others.collect();
-        self.entry.topics.extend(others);
+        self.topics.extend(others);
     }
 }
 
@@ -260,8 +248,8 @@ mod tests {
             let text = format!(r#"{{"url":"http://h","topics":["{topic}"]}}"#);
             let mut source: Source = serde_json::from_str(&text).unwrap();
             source.name_topics("s1");
-            assert_eq!(source.entry.topics.len(), 3, "{topic}");
-            assert!(source.entry.topics.iter().any(|it| it == "s1:data:users"), "{topic}");
+            assert_eq!(source.topics.len(), 3, "{topic}");
+            assert!(source.topics.iter().any(|it| it == "s1:data:users"), "{topic}");
         }
     }
 }

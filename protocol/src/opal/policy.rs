@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Problem, limits};
+use crate::{Problem, hex, limits};
 
 /// The hash of the revision before the first: no files.
 pub const NOTHING: &str = "0000000000000000000000000000000000000000";
@@ -104,13 +104,13 @@ impl Revision {
     #[must_use]
     pub fn of(files: &Files) -> Self {
         let digests: BTreeMap<String, String> =
-            files.iter().map(|(path, text)| (path.clone(), hex(text.as_bytes()))).collect();
+            files.iter().map(|(path, text)| (path.clone(), digest(text))).collect();
         let mut all = String::new();
         for (path, digest) in &digests {
             // Writing to a String cannot fail. No path holds a line end.
             let _ = writeln!(all, "{digest} {path}");
         }
-        let mut hash = hex(all.as_bytes());
+        let mut hash = digest(&all);
         hash.truncate(NOTHING.len());
         Self { hash, digests }
     }
@@ -143,12 +143,8 @@ fn folders_above(path: &str) -> impl Iterator<Item = &str> {
     std::iter::once(".").chain(inner.filter_map(|(at, _)| path.get(..at)))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+fn digest(text: &str) -> String {
+    hex(&Sha256::digest(text))
 }
 
 /// Bytes of a file in the list of a revision, besides its path.

@@ -3,7 +3,7 @@
 
 use protocol::Millis;
 use protocol::limits::MAX_FRAME_BYTES;
-use protocol::opal::data::{WireEntry, reference_path};
+use protocol::opal::data::WireEntry;
 use protocol::opal::policy::PolicyUpdateMessage;
 use protocol::opal::rpc::{self, Notify, QUIET_CALL, SIGN_CALL};
 use protocol::opal::topics::internal;
@@ -14,7 +14,6 @@ use serde_json::value::RawValue;
 use super::{Effect, Machine, SocketId, attach};
 use crate::log::{Log, Record};
 use crate::reference;
-use crate::refusal::Refusal;
 use crate::sockets::{Audience, OpalAudience};
 
 /// What a reference takes of a frame, roughly, besides the address that it leads to.
@@ -61,11 +60,6 @@ pub(super) fn frame(
     if frame.bytes() <= MAX_FRAME_BYTES {
         return Some(frame);
     }
-    let refer = |entry: &mut WireEntry<'_>, place: u32| {
-        let path = reference_path(&names.scope, record.seq, place);
-        let key = reference::key_for(log, record.seq, place);
-        entry.refer(format!("{}{path}", names.origin), &key);
-    };
     // The largest first, until the rest fits.
     let mut left = frame.bytes();
     let mut by_size: Vec<_> = update.entries.iter_mut().zip(places).collect();
@@ -75,7 +69,7 @@ pub(super) fn frame(
         if left <= MAX_FRAME_BYTES || freed == 0 {
             break;
         }
-        refer(entry, place);
+        reference::refer(log, &names.scope, &names.origin, (record.seq, place), entry);
         left = left.saturating_sub(freed) + REFERENCE_BYTES + names.origin.len();
     }
     Some(rpc::notify(topic, &update, &name))
@@ -92,15 +86,8 @@ impl Machine {
     ) -> Vec<Effect> {
         let (live, lagging): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|socket| self.sockets.is_live(*socket));
-        // An earlier frame of the same step filled its window.
-        lagging.into_iter().for_each(|socket| self.sockets.not_pushed(socket));
-        let (late, to): (Vec<_>, Vec<_>) = live.into_iter().partition(|socket| {
-            self.sockets.get(*socket).is_none_or(|it| it.session.is_expired(now))
-        });
-        let mut effects = vec![];
-        for socket in late {
-            effects.extend(self.refuse(socket, Refusal::expired()));
-        }
+        lagging.into_iter().for_each(|socket| self.sockets.misses(socket));
+        let (to, mut effects) = self.in_time(now, live);
         if to.is_empty() {
             return effects;
         }
@@ -141,8 +128,6 @@ impl Machine {
                 frames.push((members.collect::<Vec<_>>(), frame));
             }
         }
-        self.sockets
-            .missed_by_lagging(|audience| audience.topic_among(topics.iter().copied()).is_some());
         let frames = frames.into_iter();
         frames.flat_map(|(members, frame)| self.push_opal(now, members, &frame)).collect()
     }

@@ -9,11 +9,13 @@ use protocol::opal::rpc::{
     STATISTICS_ADD, STATISTICS_REMOVE, Statistics, Topics,
 };
 use protocol::opal::topics::internal;
+use protocol::socket::close;
 use protocol::topic::TopicSet;
 use protocol::{Claims, Millis, PeerType, Problem, Update, limits};
 
 use super::publishing::Batch;
-use super::{Effect, Machine, REFUSED_FOR, SocketId, attach, reason};
+use super::reading;
+use super::{Effect, Machine, REFUSED_FOR, SocketId, attach};
 use crate::log::Log;
 use crate::refusal::Refusal;
 use crate::sockets::Life;
@@ -204,9 +206,9 @@ impl Machine {
         socket: SocketId,
         refusal: Refusal,
     ) -> Vec<Effect> {
-        let Refusal { close, message, .. } = refusal;
+        let Refusal { close: code, message, .. } = refusal;
         let at = now.plus(REFUSED_FOR);
-        let attachment = self.sockets.refuse(socket, at, close, reason(message));
+        let attachment = self.sockets.refuse(socket, at, code, close::reason(message));
         attachment.map(|it| attach(socket, it)).into_iter().collect()
     }
 }
@@ -227,13 +229,9 @@ fn require_topics(claims: &Claims, scope: &str, topics: &[String]) -> Result<(),
             "topic `{topic}` is the server's own"
         ))));
     }
-    topics.iter().try_for_each(|topic| require_topic(claims, scope, topic).map_err(forbidden))
-}
-
-fn require_topic(claims: &Claims, scope: &str, topic: &str) -> Result<(), Problem> {
-    let as_written = claims.require_topics([topic]);
-    as_written
-        .or_else(|refused| claims.require_topics([internal(scope, topic)]).map_err(|_| refused))
+    topics.iter().try_for_each(|topic| {
+        reading::require_topic(claims, topic, internal(scope, topic)).map_err(forbidden)
+    })
 }
 
 fn is_update(text: &str) -> bool {
@@ -249,7 +247,7 @@ fn is_update(text: &str) -> bool {
 fn accept(claims: &Claims, scope: &str, text: &str, id: String) -> Result<Update, Problem> {
     let mut update = Update::parse(text.as_bytes())?;
     for topic in update.entries.iter_mut().flat_map(|entry| &mut entry.topics) {
-        require_topic(claims, scope, topic)?;
+        reading::require_topic(claims, topic, internal(scope, topic))?;
         *topic = internal(scope, topic).to_owned();
     }
     update.id.get_or_insert(id);

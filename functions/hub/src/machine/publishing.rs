@@ -16,7 +16,6 @@ use super::{
 use crate::compaction::{self, Position};
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
 use crate::refusal::Refusal;
-use crate::sockets::Audience;
 
 /// What the updates of one step leave to be done at its end.
 #[derive(Default)]
@@ -118,11 +117,6 @@ impl Machine {
                 frames.push((group.members.clone(), frame));
             }
         }
-        let is_for = |audience: &Audience| {
-            let topics = audience.log_topics();
-            appended.iter().any(|(record, _)| !record.entries_for(Some(&topics)).0.is_empty())
-        };
-        self.sockets.missed_by_lagging(is_for);
         let mut effects = vec![];
         for (members, updates) in frames {
             effects.extend(self.push(now, members, updates));
@@ -134,6 +128,20 @@ impl Machine {
         effects
     }
 
+    /// Those whose tokens have not ended; the others are refused.
+    pub(super) fn in_time(
+        &mut self,
+        now: Millis,
+        sockets: Vec<SocketId>,
+    ) -> (Vec<SocketId>, Vec<Effect>) {
+        let (late, in_time): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|socket| {
+            self.sockets.get(*socket).is_none_or(|it| it.session.is_expired(now))
+        });
+        let refused = late.into_iter().flat_map(|it| self.refuse(it, Refusal::expired()));
+        let refused = refused.collect();
+        (in_time, refused)
+    }
+
     /// Sends one frame of updates to those that are still live.
     fn push(
         &mut self,
@@ -141,14 +149,8 @@ impl Machine {
         members: BTreeSet<SocketId>,
         updates: Vec<Delivery<&Entry>>,
     ) -> Vec<Effect> {
-        let mut effects = vec![];
-        let live = members.into_iter().filter(|socket| self.sockets.is_live(*socket));
-        let (late, to): (Vec<_>, Vec<_>) = live.partition(|socket| {
-            self.sockets.get(*socket).is_none_or(|it| it.session.is_expired(now))
-        });
-        for socket in late {
-            effects.extend(self.refuse(socket, Refusal::expired()));
-        }
+        let live = members.into_iter().filter(|socket| self.sockets.is_live(*socket)).collect();
+        let (to, mut effects) = self.in_time(now, live);
         let Some(seq) = updates.last().map(|it| it.seq).filter(|_| !to.is_empty()) else {
             return effects;
         };

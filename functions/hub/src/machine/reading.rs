@@ -49,9 +49,7 @@ pub(super) fn visible(
     match (topics, &claims.permitted_topics) {
         (Some(topics), _) => {
             for topic in topics.iter() {
-                claims.require_topics([topic]).or_else(|refused| {
-                    claims.require_topics([named(topic)]).map_err(|_| refused)
-                })?;
+                require_topic(claims, topic, named(topic))?;
             }
             TopicSet::of_any(topics.iter().map(|topic| named(topic).to_owned())).map(Some)
         }
@@ -61,6 +59,12 @@ pub(super) fn visible(
         }
         (None, None) => Ok(None),
     }
+}
+
+/// Checks that the bearer may use a topic, as it is written or as the hub calls it.
+pub(super) fn require_topic(claims: &Claims, topic: &str, named: &str) -> Result<(), Problem> {
+    let as_written = claims.require_topics([topic]);
+    as_written.or_else(|refused| claims.require_topics([named]).map_err(|_| refused))
 }
 
 impl Machine {

@@ -2,7 +2,7 @@
 //! left of the log, in order, whenever it connects (`spec/opal-protocol.md` §0.1 item 11).
 
 use protocol::internal::Snapshot;
-use protocol::opal::data::{WireEntry, reference_path};
+use protocol::opal::data::WireEntry;
 use protocol::opal::topics::internal;
 use protocol::topic::TopicSet;
 use protocol::{Claims, Problem, Seq};
@@ -47,9 +47,7 @@ pub(super) fn take(
             let mut entry = WireEntry::new(scope, entry);
             let bytes = entry.inline_bytes();
             if bytes > 0 && inline_bytes.saturating_add(bytes) > budget {
-                let path = reference_path(scope, record.seq, place);
-                let key = reference::key_for(log, record.seq, place);
-                entry.refer(format!("{origin}{path}"), &key);
+                reference::refer(log, scope, &origin, (record.seq, place), &mut entry);
             } else {
                 inline_bytes = inline_bytes.saturating_add(bytes);
             }

@@ -2,7 +2,7 @@
 
 use protocol::Entry;
 use protocol::internal::Session;
-use protocol::opal::topics::{internal, names};
+use protocol::opal::topics::internal;
 use protocol::topic::{TopicSet, expand};
 
 /// What live subscribers have in common.
@@ -59,10 +59,8 @@ impl Audience {
         topics: impl IntoIterator<Item = &'t str>,
     ) -> Option<&str> {
         let scope = self.opal.as_ref().map(|it| it.scope.as_str()).unwrap_or_default();
-        topics.into_iter().find_map(|topic| {
-            let own = || std::iter::once(format!("{scope}:{topic}").into());
-            let mut written = names(scope, topic).chain(own());
-            written.find_map(|name| self.topics.iter().find(|topic| *topic == name))
-        })
+        let mut topics = topics.into_iter();
+        topics
+            .find_map(|topic| self.topics.iter().find(|written| internal(scope, written) == topic))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::Seq;
 use serde::Deserialize;
 
-use super::{SqlLog, Text, range_of};
+use super::{SqlLog, Text};
 use crate::log::LogError;
 use crate::reference;
 
@@ -36,6 +36,15 @@ impl SqlLog {
         Ok(found.into_iter().map(|it| (it.name, it.body)).collect())
     }
 
+    pub(super) fn read_names(&self, prefix: &str) -> Result<Vec<String>, LogError> {
+        let (from, to) = range_of(prefix);
+        let found = self.rows::<Text>(
+            "SELECT name AS value FROM document WHERE name >= ? AND name < ?",
+            vec![from.into(), to.into()],
+        )?;
+        Ok(found.into_iter().map(|row| row.value).collect())
+    }
+
     pub(super) fn write_document(&self, name: &str, text: Option<&str>) -> Result<(), LogError> {
         match text {
             Some(text) => self.run(
@@ -61,4 +70,9 @@ impl SqlLog {
         (self.bytes, self.has_patches) = (0, false);
         Ok(())
     }
+}
+
+/// Every name that begins with `prefix`, as a range.
+fn range_of(prefix: &str) -> (&str, String) {
+    (prefix, format!("{prefix}{}", char::MAX))
 }

@@ -1,7 +1,6 @@
 //! Updates come in, base sources and what is left of the log go out.
 
-use protocol::opal::data::{Source, SourceList, Sources};
-use protocol::topic::TopicSet;
+use protocol::opal::data::{SourceList, Sources};
 use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, Seq, json, limits};
 use publish::Published;
 use publish::scopes::{name_topics, named_by_topics};
@@ -23,13 +22,15 @@ const INLINE_BYTES: usize = 4 << 20;
 /// Seconds for which the token lives that a client takes along to an external source.
 const REDIRECT_SECONDS: u64 = 60;
 
-/// Takes an update for a scope.
-pub(super) async fn publish(asked: Asked<'_>, mut scope: String) -> Result<Response, Problem> {
+/// Takes an update.
+pub(super) async fn publish(asked: Asked<'_>) -> Result<Response, Problem> {
+    let mut scope = asked.path_scope()?;
     let claims = asked.authenticate()?;
     let limit = limits::MAX_UPDATE_BYTES;
     let body = body(asked.request, limit, Problem::update_too_large).await?;
     let (id, mut update) = publish::accept(&claims, &body)?;
-    if let Some(named) = named_by_topics(&update).filter(|_| scope == DEFAULT_SCOPE)
+    if scope == DEFAULT_SCOPE
+        && let Some(named) = named_by_topics(&update)
         && is_scope(asked.caller.env, named).await?
     {
         named.clone_into(&mut scope);
@@ -88,18 +89,13 @@ pub(super) async fn list(
     let env = asked.caller.env;
     let topics = publish::query::topics(&asked.query())?;
     let mut entries: Vec<Box<RawValue>> = vec![];
-    let permitted = claims.permitted_topics.clone();
-    let permitted =
-        permitted.map(|topics| TopicSet::of_any(topics.into_iter().take(limits::MAX_TOPICS)));
-    let limits = [topics.clone(), permitted.transpose()?];
-    let is_for_it = |source: &&Source| {
-        let topics = || source.entry.topics.iter();
-        limits.iter().flatten().all(|limit| limit.matches(topics()))
-    };
-    for source in base.entries.iter().filter(is_for_it) {
+    for source in &base.entries {
         let mut source = source.clone();
         source.name_topics(scope);
-        entries.push(encode(&source)?);
+        let is_wanted = topics.as_ref().is_none_or(|wanted| wanted.matches(&source.topics));
+        if is_wanted && claims.permits_any(&source.topics) {
+            entries.push(encode(&source)?);
+        }
     }
     let (mut after, mut budget) = (Seq::ZERO, INLINE_BYTES);
     loop {
@@ -146,7 +142,8 @@ pub(super) async fn unset_sources(asked: Asked<'_>) -> Result<Response, Problem>
 
 /// The inline data of an entry that was too large for its frame. The bearer's token is the key
 /// that came with its address, and the hub knows it.
-pub(super) async fn fetch(asked: Asked<'_>, scope: &str) -> Result<Response, Problem> {
+pub(super) async fn fetch(asked: Asked<'_>) -> Result<Response, Problem> {
+    let scope = asked.path_scope()?;
     let mut numbers = asked.named.iter().rev();
     let place = numbers.next().and_then(|text| text.parse().ok());
     let seq = numbers.next().and_then(|text| text.parse().ok());
@@ -157,10 +154,10 @@ pub(super) async fn fetch(asked: Asked<'_>, scope: &str) -> Result<Response, Pro
     let key = authorization.split_once(' ').map(|(_, key)| key.trim().to_owned());
     let key = key.filter(|key| key.len() == 64).unwrap_or_default();
     // The hub of a scope that is not there must not come to be.
-    if scope != DEFAULT_SCOPE && !is_scope(asked.caller.env, scope).await? {
-        return Err(no_such(scope));
+    if scope != DEFAULT_SCOPE && !is_scope(asked.caller.env, &scope).await? {
+        return Err(no_such(&scope));
     }
-    let data = ask::fetch(asked.caller.env, scope, (seq, place), key).await?;
+    let data = ask::fetch(asked.caller.env, &scope, (seq, place), key).await?;
     answer::ok(&data)
 }
 

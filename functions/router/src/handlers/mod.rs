@@ -75,17 +75,17 @@ pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Re
             let closed = scopes::revoke_everywhere(env, &revoked).await?;
             answer::ok(&json!({ "status": "ok", "revoked": revoked, "closed_sockets": closed }))
         }
-        Action::Publish => data::publish(asked, DEFAULT_SCOPE.to_owned()).await,
+        Action::Publish => data::publish(asked).await,
         Action::Sources => data::sources(asked).await,
         Action::SetSources => data::set_sources(asked).await,
         Action::UnsetSources => data::unset_sources(asked).await,
         Action::Placeholder => answer::ok(&json!({})),
         Action::Report => data::report(asked).await,
-        Action::FetchData => data::fetch(asked, DEFAULT_SCOPE).await,
-        Action::ReadLog => asked.log(DEFAULT_SCOPE).await,
+        Action::FetchData => data::fetch(asked).await,
+        Action::ReadLog => asked.log().await,
         Action::Subscribe => socket::open(asked).await,
         Action::Policy => policy::get(asked, DEFAULT_SCOPE).await,
-        Action::SetPolicy => policy::set(asked, DEFAULT_SCOPE).await,
+        Action::SetPolicy => policy::set(asked).await,
         Action::Clients => {
             let claims = asked.authenticate()?;
             let peers = ask::peers(env, &asked.scope(&claims)?, claims).await?;
@@ -104,23 +104,7 @@ pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Re
         }
         Action::RefreshScope => scopes::refresh(asked).await,
         Action::ScopePolicy => scopes::policy(asked).await,
-        Action::SetScopePolicy => {
-            let scope = asked.named_scope()?;
-            policy::set(asked, &scope).await
-        }
         Action::ScopeData => scopes::data(asked).await,
-        Action::PublishToScope => {
-            let scope = asked.named_scope()?;
-            data::publish(asked, scope).await
-        }
-        Action::FetchScopeData => {
-            let scope = asked.named_scope()?;
-            data::fetch(asked, &scope).await
-        }
-        Action::ScopeLog => {
-            let scope = asked.named_scope()?;
-            asked.log(&scope).await
-        }
     }
 }
 
@@ -144,21 +128,34 @@ impl Asked<'_> {
         Ok(scope)
     }
 
+    /// The scope that the path names; the default one for a path without any.
+    fn path_scope(&self) -> Result<String, Problem> {
+        if self.request.path().starts_with("/scopes/") {
+            self.named_scope()
+        } else {
+            Ok(DEFAULT_SCOPE.to_owned())
+        }
+    }
+
+    /// The scope that the query names.
+    fn query_scope(&self) -> Option<String> {
+        publish::query::last(&self.query(), "scope")
+    }
+
     /// The scope that the query names, if the bearer may read it; else the default one.
     fn scope(&self, claims: &Claims) -> Result<String, Problem> {
-        let Some(scope) = publish::query::last(&self.query(), "scope") else {
-            return Ok(DEFAULT_SCOPE.to_owned());
-        };
+        let Some(scope) = self.query_scope() else { return Ok(DEFAULT_SCOPE.to_owned()) };
         publish::scopes::check_name(&scope)?;
-        publish::scopes::require(claims, &scope)?;
+        claims.require_scope(&scope)?;
         Ok(scope)
     }
 
-    async fn log(&self, scope: &str) -> Result<Response, Problem> {
+    async fn log(&self) -> Result<Response, Problem> {
+        let scope = self.path_scope()?;
         let claims = self.authenticate()?;
-        publish::scopes::require(&claims, scope)?;
+        claims.require_scope(&scope)?;
         let wanted = publish::query::log(&self.query())?;
-        let mut page = ask::read_log(self.caller.env, scope, claims, wanted).await?;
+        let mut page = ask::read_log(self.caller.env, &scope, claims, wanted).await?;
         publish::inspection::hide_credentials(&mut page);
         answer::ok(&page)
     }

@@ -32,17 +32,18 @@ pub(super) async fn answer_bundle(
 }
 
 /// Makes what is sent the policy.
-pub(super) async fn set(mut asked: Asked<'_>, scope: &str) -> Result<Response, Problem> {
+pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Body {
         files: Files,
     }
+    let scope = asked.path_scope()?;
     let claims = asked.authenticate_as(PeerType::Datasource)?;
-    claims.require_change(scope)?;
+    claims.require_change(&scope)?;
     let body = asked.body_of_at_most(limits::MAX_POLICY_BYTES).await?;
     let Body { files } = json::parse(&body)?;
     policy::check(&files)?;
-    let (hash, changed) = ask::set_policy(asked.caller.env, scope, claims, files).await?;
+    let (hash, changed) = ask::set_policy(asked.caller.env, &scope, claims, files).await?;
     answer::ok(&json!({ "status": "ok", "hash": hash, "changed": changed }))
 }

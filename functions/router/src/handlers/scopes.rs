@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use protocol::internal::{Revocation, SCOPE_DOCUMENT};
 use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, limits};
-use publish::scopes::{Scope, require};
+use publish::scopes::Scope;
 use serde_json::value::{RawValue, to_raw_value};
 use worker::{Env, Response};
 
@@ -25,8 +25,7 @@ pub(super) async fn make(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let text = to_raw_value(&scope).map_err(|error| Problem::internal(error.to_string()))?;
     let env = asked.caller.env;
     // In the list first: from then on a revocation reaches its hub, which gets the earlier ones.
-    let listed = format!("{LIST}{id}");
-    ask::keep(env, DEFAULT_SCOPE, claims.clone(), &listed, Some(text.clone())).await?;
+    ask::keep(env, DEFAULT_SCOPE, claims.clone(), &listed(&id), Some(text.clone())).await?;
     let revocations = ask::revocations(env, DEFAULT_SCOPE).await?;
     ask::inherit(env, &id, revocations).await?;
     ask::keep(env, &id, claims, SCOPE_DOCUMENT, Some(text)).await?;
@@ -57,7 +56,7 @@ pub(super) async fn delete(asked: Asked<'_>) -> Result<Response, Problem> {
         let env = asked.caller.env;
         // Out of the list last: who is told that it failed can do it again.
         ask::clear(env, &id, claims.clone()).await?;
-        ask::keep(env, DEFAULT_SCOPE, claims, &format!("{LIST}{id}"), None).await?;
+        ask::keep(env, DEFAULT_SCOPE, claims, &listed(&id), None).await?;
     }
     answer::empty(204)
 }
@@ -116,15 +115,20 @@ impl Asked<'_> {
     fn to_read_scope(&self) -> Result<(Claims, String), Problem> {
         let claims = self.authenticate()?;
         let id = self.named_scope()?;
-        require(&claims, &id)?;
+        claims.require_scope(&id)?;
         Ok((claims, id))
     }
 
     async fn find_scope(&self, id: &str, claims: Claims) -> Result<Option<Scope>, Problem> {
-        let name = format!("{LIST}{id}");
-        let found = ask::document(self.caller.env, DEFAULT_SCOPE, Some(claims), &name).await?;
+        let env = self.caller.env;
+        let found = ask::document(env, DEFAULT_SCOPE, Some(claims), &listed(id)).await?;
         found.as_deref().map(read).transpose()
     }
+}
+
+/// The name under which the default scope's hub keeps a scope.
+fn listed(id: &str) -> String {
+    format!("{LIST}{id}")
 }
 
 fn read(text: &RawValue) -> Result<Scope, Problem> {
@@ -134,7 +138,7 @@ fn read(text: &RawValue) -> Result<Scope, Problem> {
 
 /// True if there is such a scope.
 pub(super) async fn is_scope(env: &Env, id: &str) -> Result<bool, Problem> {
-    let found = ask::document(env, DEFAULT_SCOPE, None, &format!("{LIST}{id}")).await?;
+    let found = ask::document(env, DEFAULT_SCOPE, None, &listed(id)).await?;
     Ok(found.is_some())
 }
 

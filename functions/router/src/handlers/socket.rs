@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::internal::{OpalPeer, Session};
 use protocol::socket::{SUBPROTOCOL, close};
-use protocol::{Claims, DEFAULT_SCOPE, Problem};
+use protocol::{Claims, Problem};
 use worker::{Response, WebSocketPair};
 
 use super::{Asked, now};
@@ -17,8 +17,6 @@ const SECRETS: [&str; 2] = ["token", "access_token"];
 const MAX_PARAMETERS: usize = 8;
 /// Bytes of such a parameter's name, and of its value. The platform keeps 16 KiB for a socket.
 const MAX_PARAMETER_BYTES: usize = 128;
-/// Bytes of a close frame's reason (RFC 6455 §5.5).
-const MAX_REASON_BYTES: usize = 123;
 
 /// Opens a socket to a hub.
 pub(super) async fn open(asked: Asked<'_>) -> Result<Response, Problem> {
@@ -62,13 +60,12 @@ fn opal_session(asked: &Asked<'_>) -> Result<Session, Problem> {
 /// The scope of an OPAL client, which cannot name one in its address unless it is told to, and
 /// names it only in its topics: the query's, or that of a token which is for one scope.
 fn opal_scope(asked: &Asked<'_>, claims: &Claims) -> Result<String, Problem> {
-    let named = asked.scope(claims)?;
-    match claims.allowed_scopes.as_deref() {
-        Some([only]) if publish::query::last(&asked.query(), "scope").is_none() => {
+    match (asked.query_scope(), claims.allowed_scopes.as_deref()) {
+        (None, Some([only])) => {
             publish::scopes::check_name(only)?;
             Ok(only.clone())
         }
-        _ => Ok(if named.is_empty() { DEFAULT_SCOPE.to_owned() } else { named }),
+        _ => asked.scope(claims),
     }
 }
 
@@ -91,10 +88,7 @@ fn parameters(query: &str) -> BTreeMap<String, String> {
 fn refuse(problem: &Problem) -> Result<Response, Problem> {
     let WebSocketPair { client, server } = WebSocketPair::new().map_err(platform)?;
     server.accept().map_err(platform)?;
-    let mut reason = problem.detail.clone();
-    while reason.len() > MAX_REASON_BYTES {
-        reason.pop();
-    }
+    let reason = close::reason(problem.detail.clone());
     server.close(Some(close::POLICY), Some(reason)).map_err(platform)?;
     Response::from_websocket(client).map_err(platform)
 }
