@@ -121,8 +121,12 @@ pub enum HubRequest {
     },
     /// Replaces the policy, and tells its subscribers.
     SetPolicy {
-        /// Who asks.
-        claims: Claims,
+        /// Who asks; none where the Worker asks on its own account.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claims: Option<Claims>,
+        /// What the revision is called, such as a commit's hash; a hash of the files if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<String>,
         /// Every file.
         files: Files,
     },

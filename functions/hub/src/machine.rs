@@ -269,9 +269,9 @@ impl Machine {
                 require_good(log, &claims)?;
                 HubAnswer::Peers(self.peers())
             }
-            HubRequest::SetPolicy { claims, files } => {
-                require_good(log, &claims)?;
-                let (hash, changed) = policy::set(log, &files)?;
+            HubRequest::SetPolicy { claims, revision, files } => {
+                claims.map_or(Ok(()), |claims| require_good(log, &claims))?;
+                let (hash, changed) = policy::set(log, &files, revision)?;
                 *then = changed.as_ref().map_or_else(Vec::new, |it| self.tell_policy(now, it));
                 HubAnswer::PolicySet { hash, changed: changed.is_some() }
             }

@@ -246,7 +246,7 @@ pub(crate) async fn set_policy(
     claims: Claims,
     files: Files,
 ) -> Result<(String, bool), Problem> {
-    let request = HubRequest::SetPolicy { claims, files };
+    let request = HubRequest::SetPolicy { claims: Some(claims), revision: None, files };
     match call(env, scope, &request, || "push again, which does no harm").await? {
         HubAnswer::PolicySet { hash, changed } => Ok((hash, changed)),
         other => Err(unexpected("a policy", &other)),

@@ -27,8 +27,12 @@ const MAX_BEFORE: usize = 32;
 pub(super) fn set(
     log: &mut dyn Log,
     files: &Files,
+    name: Option<String>,
 ) -> Result<(String, Option<PolicyUpdateMessage>), Problem> {
-    let new = Revision::of(files);
+    let mut new = Revision::of(files);
+    if let Some(name) = name {
+        new.hash = name;
+    }
     let old: Option<Revision> = get(log, HEAD)?;
     let Some(change) = new.change_from(old.as_ref()) else { return Ok((new.hash, None)) };
     let known: BTreeSet<&String> = old.iter().flat_map(|old| old.digests.values()).collect();

@@ -1,0 +1,1 @@
+//! What Rego files are to everybody who compiles them.
