@@ -11,6 +11,13 @@ const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
     -----END PRIVATE KEY-----";
 
+/// What Node 20 lacks, and asking a hub needs.
+const WITH_RESOLVERS: &str = "Promise.withResolvers ??= () => {
+    const it = {};
+    it.promise = new Promise((resolve) => { it.resolve = resolve; });
+    return it;
+};";
+
 pub(crate) fn env() -> Env {
     let env = Object::new();
     // workerd gives null for a variable that is not set; OPAL's name is the second choice.
@@ -27,7 +34,8 @@ pub(crate) fn env() -> Env {
 /// An environment whose hub's `fetch`, a function of `request`, has this body.
 pub(crate) fn env_with_hub(fetch: &str) -> Env {
     let namespace = format!(
-        "return new (class DurableObjectNamespace {{
+        "{WITH_RESOLVERS}
+        return new (class DurableObjectNamespace {{
             getByName() {{ return {{ fetch: async (request) => {{ {fetch} }} }}; }}
         }})()"
     );

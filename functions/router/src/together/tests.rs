@@ -11,13 +11,7 @@ use crate::in_node::{context, env_with_hub};
 /// A hub that notes in `exchanges` how many requests each exchange has, and answers each with
 /// the number it begins with. `instead` is what else it does.
 fn hub(instead: &str) -> Env {
-    // Node 20 does not have it yet.
-    let polyfill = "Promise.withResolvers ??= () => {
-        const it = {};
-        it.promise = new Promise((resolve) => { it.resolve = resolve; });
-        return it;
-    }; globalThis.exchanges = []";
-    Function::new_no_args(polyfill).call0(&JsValue::NULL).unwrap();
+    Function::new_no_args("globalThis.exchanges = []").call0(&JsValue::NULL).unwrap();
     env_with_hub(&format!(
         "const asked = await request.json();
         exchanges.push(asked.length);
