@@ -39,7 +39,7 @@ pub use agent::{Agent, AgentBuilder, Engine};
 pub use api::Api;
 pub use functions::{Functions, FunctionsBuilder};
 pub use git::{GitServer, Repository};
-pub use http::{Answer, http_client, http_client_within};
+pub use http::{Answer, http_client, http_client_builder, http_client_within};
 pub use keys::{Keys, load_or_create_secret, write_private};
 pub use opa::Opa;
 pub use opal::{

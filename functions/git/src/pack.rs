@@ -173,7 +173,8 @@ impl PackReader {
             State::Checksum => {
                 let taken = self.begin(bytes, CHECKSUM_BYTES);
                 if self.begun.len() == CHECKSUM_BYTES {
-                    if self.hash.clone().finalize().as_slice() != self.begun {
+                    let made: [u8; CHECKSUM_BYTES] = self.hash.clone().finalize().into();
+                    if made.as_slice() != self.begun {
                         let reason = "does not have the checksum that it says: it was damaged on \
                                       its way; it will be fetched again";
                         return Err(GitError::Pack(reason.to_owned()));
