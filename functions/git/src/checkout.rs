@@ -147,7 +147,7 @@ impl Walk<'_> {
         })?;
         if blob.kind != Kind::Blob {
             let found = format!("is a {}, and `{path}` needs a blob", blob.kind.name());
-            return Err(GitError::object(entry.id, found));
+            return Err(GitError::object(&entry.id, found));
         }
         if blob.data.len() > limit {
             let bytes = blob.data.len();

@@ -11,11 +11,11 @@
 //! declared. Every error names the object, by its place in the pack: its id is not known until it
 //! has been read.
 //!
-//! gitoxide's crates were tried first. `gix-packetline` 0.24 and `gix-object` 0.66 build for
-//! WebAssembly, but bring some thirty packages (calendars and time zones among them) for what are
-//! two functions of a few lines in here. `gix-pack` 0.77 reads a pack from a blocking reader into
-//! a file with an index, or from a whole pack in memory; here bytes are pushed in as they come,
-//! there is no file, and memory is small.
+//! gitoxide's crates were tried first; all of them build for WebAssembly. `gix-packetline` 0.24
+//! and `gix-object` 0.66 bring 35 packages, a calendar with time zones among them, and 28 KB
+//! gzipped, for two short parsers; the whole of this crate is about as large as that. `gix-pack`
+//! 0.77 pulls from a blocking reader and keeps an index in a file or the pack in memory; here
+//! bytes are pushed in as they come, there is no file, and memory is bounded.
 //!
 //! | question | file |
 //! |---|---|

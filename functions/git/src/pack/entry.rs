@@ -81,7 +81,7 @@ const UNENDING: &str = "its size does not end";
 
 /// An error of the object that begins here.
 pub(super) fn wrong_at(start: u64, reason: impl Into<String>) -> GitError {
-    GitError::object(format_args!("at byte {start} of the pack"), reason)
+    GitError::object(&format_args!("at byte {start} of the pack"), reason)
 }
 
 enum Distance {
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(parse(&[0xb5]), None);
         assert_eq!(parse(&[0xb5, 0x01]), Some(whole(21)));
         let change =
-            |back| Entry { start: 500, size: 5, content: Content::ChangeOfPlace(500 - back) };
+            |back: u64| Entry { start: 500, size: 5, content: Content::ChangeOfPlace(500 - back) };
         assert_eq!(parse(&[0x65, 0x7f]), Some(change(127)));
         assert_eq!(parse(&[0x65, 0x80, 0x00]), Some(change(128)));
         assert_eq!(parse(&[0x65, 0x80]), None);
