@@ -11,6 +11,10 @@ const SECRET: &str = "s3cret-of-the-fuzzer";
 pub fn look(data: &[u8]) {
     let mut choices = Choices(data);
     let Some(first) = choices.byte() else { return };
+    if data.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()) {
+        // libFuzzer has found it by the comparisons below; a server may say what it likes.
+        return;
+    }
     let remote = Remote::new("https://h/x", Auth::Bearer(Secret::new(SECRET))).unwrap();
     let known = (first & 1 == 1).then(|| ObjectId::from_bytes([7; 20]));
     let mut look = Look::new(remote, "main", known, LIMITS).unwrap();
