@@ -20,6 +20,8 @@ const BEFORE: &str = "policy/before";
 const REVISION: &str = "policy/revision/";
 /// A file's text, by its digest.
 const TEXT: &str = "policy/text/";
+/// So many digits of a hash name a revision at least.
+const MIN_ABBREVIATION: usize = 4;
 /// So many revisions are known besides the policy itself.
 const MAX_BEFORE: usize = 32;
 
@@ -71,11 +73,30 @@ pub(super) fn read(log: &dyn Log, base: Option<&str>) -> Result<Option<Policy>, 
         files.insert(path.clone(), text);
     }
     let base = match base {
-        Some(hash) if hash == revision.hash => Some(revision.clone()),
-        Some(hash) => get(log, &format!("{REVISION}{hash}"))?,
+        Some(asked) => match full_name(log, &revision, asked)? {
+            Some(hash) if hash == revision.hash => Some(revision.clone()),
+            Some(hash) => get(log, &format!("{REVISION}{hash}"))?,
+            None => None,
+        },
         None => None,
     };
     Ok(Some(Policy { revision, files, base }))
+}
+
+/// The name of the revision that is asked for, or of the one that begins so, as git has it.
+fn full_name(log: &dyn Log, head: &Revision, asked: &str) -> Result<Option<String>, Problem> {
+    let mut known: Vec<String> = get(log, BEFORE)?.unwrap_or_default();
+    known.push(head.hash.clone());
+    if known.iter().any(|name| name == asked) {
+        return Ok(Some(asked.to_owned()));
+    }
+    let begins = |name: &String| {
+        let begin = name.get(..asked.len());
+        asked.len() >= MIN_ABBREVIATION && begin.is_some_and(|it| it.eq_ignore_ascii_case(asked))
+    };
+    let mut fitting = known.into_iter().filter(begins);
+    let first = fitting.next();
+    Ok(first.filter(|_| fitting.next().is_none()))
 }
 
 fn get<T: DeserializeOwned>(log: &dyn Log, name: &str) -> Result<Option<T>, Problem> {
