@@ -1,0 +1,1 @@
+//! How lines are framed on the wire.
