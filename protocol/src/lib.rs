@@ -15,6 +15,7 @@
 //! | What may the bearer of a token do? | [`claims`] |
 //! | What does OPAL call these things? | [`opal`] |
 //! | How do the functions call the hub? | [`internal`] |
+//! | How do they have a policy followed? | [`repository`] |
 //! | What does a refusal look like? | [`problem`] |
 //! | Which bugs does the simulation plant? | [`planted`] |
 
@@ -28,6 +29,7 @@ pub mod opal;
 pub mod path;
 pub mod planted;
 pub mod problem;
+pub mod repository;
 pub mod seq;
 pub mod socket;
 pub mod topic;

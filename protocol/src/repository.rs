@@ -36,10 +36,37 @@ pub struct Source {
     /// How to get in there.
     pub access: Access,
     /// Which files are wanted.
-    pub filter: Filter,
+    #[serde(default)]
+    pub wanted: Wanted,
     /// Milliseconds between two looks; none if nobody looks without being asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_ms: Option<u64>,
+}
+
+/// Which files of it are wanted, as [`Filter`] takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    /// Endings of files.
+    pub extensions: Vec<String>,
+    /// Patterns of what is left out.
+    pub ignore: Vec<String>,
+    /// Folders.
+    pub directories: Vec<String>,
+    /// Where the manifest is.
+    pub manifest: String,
+}
+
+impl Wanted {
+    /// What takes these files.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        Filter::default()
+            .extensions(&self.extensions)
+            .ignore(&self.ignore)
+            .directories(&self.directories)
+            .manifest(&self.manifest)
+    }
 }
 
 /// Where a policy is. Addresses are of `http` or `https`, and have no userinfo.
