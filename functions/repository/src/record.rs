@@ -7,7 +7,7 @@
 //! | there is a hint (webhook, changed source) | always |
 //! | somebody asks for a refresh | always, and all is checked and published again |
 
-use protocol::repository::{Looked, Place, RepositoryState, Source, Wanted, Why};
+use protocol::repository::{Looked, RepositoryState, Source, Wanted, Why};
 use protocol::{Millis, Problem};
 use serde::{Deserialize, Serialize};
 
@@ -212,7 +212,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use protocol::repository::Access;
+    use protocol::repository::{Access, Place};
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use futures::StreamExt as _;
 use git::{
-    Auth, GitError, Limits, Look, Next, ObjectId, Objects as _, Outcome, Remote, Selection,
+    Auth, GitError, Limits, Look, Next, ObjectId, Outcome, Remote, Selection,
     StoreError, checkout, reachable,
 };
 use platform::{Object, setting};
