@@ -99,8 +99,9 @@ pub enum HubRequest {
     },
     /// Reads everything that the hub keeps under names that begin so.
     Documents {
-        /// Who asks.
-        claims: Claims,
+        /// Who asks; none where the router asks on its own account.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claims: Option<Claims>,
         /// How the names begin.
         prefix: String,
     },

@@ -113,6 +113,9 @@ impl Place {
     }
 }
 
+/// The user's name that goes with a token: GitHub wants this one, others take any.
+pub const TOKEN_USER: &str = "x-access-token";
+
 /// How to get in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -250,8 +250,9 @@ impl Shared {
     fn with<T>(&self, act: impl FnOnce(&mut Record) -> T) -> std::result::Result<T, Problem> {
         let store = self.store()?;
         let before = match store.read(RECORD).map_err(unstored)? {
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|error| Problem::internal(format!("the record cannot be read: {error}")))?,
+            Some(text) => serde_json::from_str(&text).map_err(|error| {
+                Problem::internal(format!("the record cannot be read: {error}"))
+            })?,
             None => Record::default(),
         };
         let mut record = before.clone();

@@ -79,7 +79,8 @@ mod tests {
         assert!(matches!(&down, Failure::Passing(it) if it.status == 503), "{down:?}");
         let path = GitError::Path { path: "a".to_owned(), reason: "a symlink".to_owned() };
         assert!(matches!(Failure::from(path), Failure::Refused(it) if it.status == 422));
-        for (status, passes) in [(401, false), (404, false), (429, true), (500, true), (418, false)] {
+        for (status, passes) in [(401, false), (404, false), (429, true), (500, true), (418, false)]
+        {
             let failure = Failure::status("the server", status);
             assert_eq!(matches!(failure, Failure::Passing(_)), passes, "{status}");
         }

@@ -23,16 +23,13 @@
 use git::{Auth, Remote};
 use protocol::Problem;
 use protocol::opal::filter::list;
-use protocol::repository::{Access, Place, Secret, Source, Wanted};
+use protocol::repository::{Access, Place, Secret, Source, TOKEN_USER, Wanted};
 use rego::gate::Options;
 
 use crate::bundle;
 
 /// Reads a setting by its name without prefix; none if it is not set.
 pub type Read<'r> = &'r dyn Fn(&str) -> Option<String>;
-
-/// The name that GitHub wants with a token, and others ignore.
-pub const TOKEN_USER: &str = "x-access-token";
 
 /// What the default scope follows; none if nothing is.
 ///
@@ -85,9 +82,7 @@ fn bundle_server(read: Read<'_>) -> Result<Option<(Place, Access)>, Problem> {
             (Place::S3 { url, region }, Access::Key { id, secret })
         }
         _ => {
-            return Err(Problem::unavailable(
-                "POLICY_BUNDLE_SERVER_TYPE: give `HTTP` or `AWS-S3`",
-            ));
+            return Err(Problem::unavailable("POLICY_BUNDLE_SERVER_TYPE: give `HTTP` or `AWS-S3`"));
         }
     }))
 }

@@ -4,8 +4,8 @@ use std::pin::pin;
 
 use futures::StreamExt as _;
 use git::{
-    Auth, GitError, Limits, Look, Next, ObjectId, Outcome, Remote, Selection,
-    StoreError, checkout, reachable,
+    Auth, GitError, Limits, Look, Next, ObjectId, Outcome, Remote, Selection, StoreError, checkout,
+    reachable,
 };
 use platform::{Object, setting};
 use protocol::internal::{HubAnswer, HubAnswers, HubRequest};
@@ -117,10 +117,8 @@ impl Shared {
 
     fn files_of(&self, store: &Store, source: &Source, head: &ObjectId) -> Result<Files, Failure> {
         let filter = source.wanted.filter();
-        let selection = Selection {
-            wants: &|path| filter.wants(path),
-            ignores: &|path| filter.ignores(path),
-        };
+        let selection =
+            Selection { wants: &|path| filter.wants(path), ignores: &|path| filter.ignores(path) };
         let files = checkout(store, head, selection, &Limits::default());
         Ok(filter.settle(files.map_err(|error| self.of_git(store, error))?))
     }
@@ -198,9 +196,7 @@ impl Shared {
                 Ok(Looked { hash, changed, seq: None })
             }
             Some(Err(problem)) => Err(Failure::of(problem)),
-            other => {
-                Err(Failure::of(Problem::internal(format!("the hub answered {other:?}"))))
-            }
+            other => Err(Failure::of(Problem::internal(format!("the hub answered {other:?}")))),
         }
     }
 }

@@ -129,12 +129,7 @@ impl Objects for Store {
             let place = i64::try_from(place).map_err(|error| StoreError(error.to_string()))?;
             self.run(
                 "INSERT OR IGNORE INTO object (id, part, kind, data) VALUES (?, ?, ?, ?)",
-                vec![
-                    name.as_str().into(),
-                    place.into(),
-                    kind.name().into(),
-                    part.to_vec().into(),
-                ],
+                vec![name.as_str().into(), place.into(), kind.name().into(), part.to_vec().into()],
             )?;
         }
         Ok(())

@@ -1,33 +1,34 @@
 //! Policies: who pushes them, who fetches them.
 
 use protocol::opal::policy::{self, Files};
-use protocol::{PeerType, Problem, json, limits};
+use protocol::{DEFAULT_SCOPE, PeerType, Problem, json, limits};
+use publish::scopes::Scope;
 use serde::Deserialize;
 use serde_json::json;
 use worker::Response;
 
-use super::Asked;
+use super::{Asked, repository};
 use crate::{answer, ask};
 
 /// The bundle of the folders that the query names.
-pub(super) async fn get(asked: Asked<'_>, scope: &str) -> Result<Response, Problem> {
+pub(super) async fn get(asked: Asked<'_>) -> Result<Response, Problem> {
     let folders = publish::query::all(&asked.query(), "path");
-    answer_bundle(&asked, scope, &folders).await
+    answer_bundle(&asked, None, &folders).await
 }
 
-/// The bundle of these folders.
+/// The bundle of these folders of a scope's policy, the default one's if there is none.
 pub(super) async fn answer_bundle(
     asked: &Asked<'_>,
-    scope: &str,
+    scope: Option<&Scope>,
     folders: &[String],
 ) -> Result<Response, Problem> {
+    let env = asked.caller.env;
+    let id = scope.map_or(DEFAULT_SCOPE, |scope| &scope.scope_id);
     let claims = asked.authenticate()?;
     let base = publish::query::last(&asked.query(), "base_hash").filter(|hash| !hash.is_empty());
-    match ask::policy(asked.caller.env, scope, claims, base).await? {
+    match ask::policy(env, id, claims, base).await? {
         Some(policy) => answer::ok(&publish::policy::bundle(&policy, folders)?),
-        None => Err(Problem::unavailable(
-            "policy repo was not found; give a policy with `edge-agent policy push DIR`",
-        )),
+        None => answer::later(&repository::not_there(env, scope).await, 5),
     }
 }
 
@@ -41,6 +42,7 @@ pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let scope = asked.path_scope()?;
     let claims = asked.authenticate_as(PeerType::Datasource)?;
     claims.require_change(&scope)?;
+    repository::refuse_push(&asked, &scope, &claims).await?;
     let body = asked.body_of_at_most(limits::MAX_POLICY_BYTES).await?;
     let Body { files } = json::parse(&body)?;
     policy::check(&files)?;
