@@ -47,5 +47,7 @@ pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let Body { files } = json::parse(&body)?;
     policy::check(&files)?;
     let (hash, changed) = ask::set_policy(asked.caller.env, &scope, claims, files).await?;
+    // If something was followed before, it is not what the policy is any more.
+    ask::forget(asked.caller.env, &scope).await?;
     answer::ok(&json!({ "status": "ok", "hash": hash, "changed": changed }))
 }
