@@ -120,7 +120,7 @@ impl GitError {
         }
     }
 
-    pub(crate) fn object(object: impl ToString, reason: impl Into<String>) -> Self {
+    pub(crate) fn object(object: &impl ToString, reason: impl Into<String>) -> Self {
         Self::Object { object: object.to_string(), reason: reason.into() }
     }
 

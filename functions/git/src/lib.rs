@@ -17,7 +17,7 @@
 //! | How much may a repository be? | [`limits`] |
 //! | What can go wrong, and what is to be done? | [`error`] |
 
-pub mod checkout;
+mod checkout;
 pub mod error;
 pub mod limits;
 pub mod look;
