@@ -3,7 +3,6 @@
 use protocol::opal::policy::{self, Files};
 use protocol::{PeerType, Problem, json, limits};
 use serde::Deserialize;
-use serde_json::json;
 use worker::Response;
 
 use super::Asked;
@@ -44,6 +43,6 @@ pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let body = asked.body_of_at_most(limits::MAX_POLICY_BYTES).await?;
     let Body { files } = json::parse(&body)?;
     policy::check(&files)?;
-    let (hash, changed) = ask::set_policy(asked.caller.env, &scope, claims, files).await?;
-    answer::ok(&json!({ "status": "ok", "hash": hash, "changed": changed }))
+    let wait = publish::query::wait(&asked.query())?;
+    answer::ok(&ask::set_policy(asked.caller.env, &scope, claims, files, wait).await?)
 }
