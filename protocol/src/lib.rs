@@ -10,6 +10,7 @@
 //! | What may a publisher send, and what is refused? | [`update`] |
 //! | Which subscriber gets which entry? | [`topic`] |
 //! | Which entries touch the same data? | [`path`] |
+//! | How is policy in the log? | [`commit`] |
 //! | What travels between hub and agent? | [`socket`] |
 //! | How do hub and agent find out that they have seen the same? | [`digest`] |
 //! | What may the bearer of a token do? | [`claims`] |
@@ -20,6 +21,7 @@
 //! | Which bugs does the simulation plant? | [`planted`] |
 
 pub mod claims;
+pub mod commit;
 pub mod digest;
 mod hex;
 pub mod internal;

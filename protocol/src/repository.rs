@@ -196,9 +196,8 @@ pub struct Looked {
     pub hash: String,
     /// True if it is another policy than before.
     pub changed: bool,
-    /// The number in the scope's log of the last of what tells of the change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seq: Option<Seq>,
+    /// The number in the scope's log of the update that completes it.
+    pub seq: Seq,
 }
 
 /// How a policy that is followed stands.

@@ -8,7 +8,7 @@
 //! | somebody asks for a refresh | always, and all is checked and published again |
 
 use protocol::repository::{Looked, RepositoryState, Source, Wanted, Why};
-use protocol::{Millis, Problem};
+use protocol::{Millis, Problem, Seq};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -36,6 +36,8 @@ pub struct Record {
     settled: Option<Settled>,
     /// The revision that was published last, as the hub calls it.
     revision: Option<String>,
+    /// The number in the log of the update that completes it.
+    seq: Seq,
     /// When the look began that is under way.
     begun: Option<Millis>,
     last_look: Option<Millis>,
@@ -121,7 +123,7 @@ impl Record {
             Some(refused) => Err(refused),
             None => {
                 let hash = self.revision.clone().unwrap_or_default();
-                Ok(Looked { hash, changed: false, seq: None })
+                Ok(Looked { hash, changed: false, seq: self.seq })
             }
         })
     }
@@ -135,7 +137,7 @@ impl Record {
     pub fn published(&mut self, now: Millis, looked: Looked) -> Looked {
         self.settle(None);
         self.begun = None;
-        self.revision = Some(looked.hash.clone());
+        (self.revision, self.seq) = (Some(looked.hash.clone()), looked.seq);
         self.last_success = Some(now);
         (self.error, self.is_temporary, self.failures) = (None, false, 0);
         looked
@@ -234,7 +236,7 @@ mod tests {
     }
 
     fn looked(hash: &str) -> Looked {
-        Looked { hash: hash.to_owned(), changed: true, seq: None }
+        Looked { hash: hash.to_owned(), changed: true, seq: Seq(7) }
     }
 
     #[test]
@@ -303,7 +305,7 @@ mod tests {
         assert_eq!(record.found("c1", false), Todo::Publish);
         assert_eq!(record.settled_head(false), None, "it may not be published yet");
         record.published(NOW, looked("c1"));
-        let same = Looked { hash: "c1".to_owned(), changed: false, seq: None };
+        let same = Looked { hash: "c1".to_owned(), changed: false, seq: Seq(7) };
         assert_eq!(record.found("c1", false), Todo::Nothing(Ok(same)));
         assert_eq!(record.settled_head(false), Some("c1"));
         assert_eq!(record.found("c1", true), Todo::Publish);

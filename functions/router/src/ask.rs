@@ -16,6 +16,7 @@ use protocol::repository::{
 use protocol::topic::TopicSet;
 use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update};
 use publish::query::LogQuery;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use worker::{Env, RequestInit, Response};
 
@@ -241,7 +242,23 @@ pub(crate) async fn keep(
     done(env, scope, HubRequest::Keep { claims, name: name.to_owned(), body }).await
 }
 
-/// Makes these files a scope's policy; its hash, and whether it is another one than before.
+/// What became of a policy that was given.
+#[derive(Serialize)]
+pub(crate) struct PolicySet {
+    /// `ok`, as for an update.
+    status: &'static str,
+    /// Its revision.
+    hash: String,
+    /// False if it had these files before.
+    changed: bool,
+    /// The number of the update that completes it in the log.
+    seq: Seq,
+    /// What agents said of it, if that was waited for.
+    #[serde(flatten)]
+    receipts: Option<Receipts>,
+}
+
+/// Makes these files a scope's policy, and waits for the agents as far as that is wanted.
 ///
 /// # Errors
 /// As [`check`].
@@ -250,10 +267,13 @@ pub(crate) async fn set_policy(
     scope: &str,
     claims: Claims,
     files: Files,
-) -> Result<(String, bool), Problem> {
-    let request = HubRequest::SetPolicy { claims: Some(claims), revision: None, files };
+    wait: Option<Wait>,
+) -> Result<PolicySet, Problem> {
+    let request = HubRequest::SetPolicy { claims: Some(claims), revision: None, files, wait };
     match call(env, scope, &request, || "push again, which does no harm").await? {
-        HubAnswer::PolicySet { hash, changed } => Ok((hash, changed)),
+        HubAnswer::PolicySet { hash, changed, seq, receipts } => {
+            Ok(PolicySet { status: "ok", hash, changed, seq, receipts })
+        }
         other => Err(unexpected("a policy", &other)),
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Problem, hex, limits};
+use crate::{Problem, commit, hex, limits};
 
 /// The hash of the revision before the first: no files.
 pub const NOTHING: &str = "0000000000000000000000000000000000000000";
@@ -138,7 +138,7 @@ pub fn folder_of(path: &str) -> &str {
 }
 
 /// Every folder above a file, the root (`.`) included.
-fn folders_above(path: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn folders_above(path: &str) -> impl Iterator<Item = &str> {
     let inner = path.char_indices().filter(|(_, character)| *character == '/');
     std::iter::once(".").chain(inner.filter_map(|(at, _)| path.get(..at)))
 }
@@ -153,8 +153,8 @@ const LISTED_BYTES: usize = 80;
 /// Checks a set of files that somebody wants to be the policy.
 ///
 /// # Errors
-/// 422 for no files, a path that leads out of the set or is not written plainly, and anything
-/// over a limit.
+/// 422 for no files, a path that leads out of the set or is not written plainly, a `data.json`
+/// that is no object, and anything over a limit; 413 for a file that is too large.
 pub fn check(files: &Files) -> Result<(), Problem> {
     if files.is_empty() {
         return Err(Problem::invalid("files: give at least one"));
@@ -186,6 +186,7 @@ pub fn check(files: &Files) -> Result<(), Problem> {
                 "files: `{path}` has {bytes} bytes, the limit of one file is {limit}"
             )));
         }
+        commit::check_file(path, text)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use git::{
 };
 use platform::{Object, setting};
 use protocol::internal::{HubAnswer, HubAnswers, HubRequest};
-use protocol::opal::policy::Files;
+use protocol::opal::policy::{Files, Revision};
 use protocol::repository::{Access, Looked, Place, Source};
 use protocol::{Millis, Problem};
 
@@ -185,15 +185,28 @@ impl Shared {
     async fn publish(&self, files: Files, revision: Option<String>) -> Result<Looked, Failure> {
         let options = settings::gate(&|name| setting(&self.env, name)).map_err(Failure::of)?;
         let files = gate::pass(files, &options).map_err(Failure::Refused)?;
+        let set = self.set_policy(revision.clone(), files.clone()).await;
+        match (set, revision) {
+            // Other files of the same commit are wanted than before.
+            (Err(Failure::Lasting(problem)), Some(commit)) if problem.status == 409 => {
+                let digest = Revision::of(&files).hash;
+                let name = format!("{commit}+{}", digest.get(..8).unwrap_or_default());
+                self.set_policy(Some(name), files).await
+            }
+            (set, _) => set,
+        }
+    }
+
+    async fn set_policy(&self, revision: Option<String>, files: Files) -> Result<Looked, Failure> {
         let scope = self.scope().map_err(Failure::of)?;
-        let asked = [HubRequest::SetPolicy { claims: None, revision, files }];
-        let answers: HubAnswers =
-            platform::ask(&self.env, Object::Hub, &scope, &asked).await.map_err(|_| {
-                Failure::Passing(Problem::unavailable("the hub did not answer; ask again"))
-            })?;
-        match answers.map_err(Failure::of)?.pop() {
-            Some(Ok(HubAnswer::PolicySet { hash, changed })) => {
-                Ok(Looked { hash, changed, seq: None })
+        let asked = [HubRequest::SetPolicy { claims: None, revision, files, wait: None }];
+        let answers = platform::ask::<HubAnswers>(&self.env, Object::Hub, &scope, &asked).await;
+        let answers = answers.map_err(|_| {
+            Failure::Passing(Problem::unavailable("the hub did not answer; it is asked again"))
+        });
+        match answers?.map_err(Failure::of)?.pop() {
+            Some(Ok(HubAnswer::PolicySet { hash, changed, seq, .. })) => {
+                Ok(Looked { hash, changed, seq })
             }
             Some(Err(problem)) => Err(Failure::of(problem)),
             other => Err(Failure::of(Problem::internal(format!("the hub answered {other:?}")))),

@@ -4,7 +4,6 @@ use protocol::opal::policy::{self, Files};
 use protocol::{DEFAULT_SCOPE, PeerType, Problem, json, limits};
 use publish::scopes::Scope;
 use serde::Deserialize;
-use serde_json::json;
 use worker::Response;
 
 use super::{Asked, repository};
@@ -46,8 +45,10 @@ pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let body = asked.body_of_at_most(limits::MAX_POLICY_BYTES).await?;
     let Body { files } = json::parse(&body)?;
     policy::check(&files)?;
-    let (hash, changed) = ask::set_policy(asked.caller.env, &scope, claims, files).await?;
+    let wait = publish::query::wait(&asked.query())?;
+    let env = asked.caller.env;
+    let set = ask::set_policy(env, &scope, claims, files, wait).await?;
     // If something was followed before, it is not what the policy is any more.
-    ask::forget(asked.caller.env, &scope).await?;
-    answer::ok(&json!({ "status": "ok", "hash": hash, "changed": changed }))
+    ask::forget(env, &scope).await?;
+    answer::ok(&set)
 }

@@ -165,11 +165,7 @@ pub(super) async fn refresh(asked: Asked<'_>) -> Result<Response, Problem> {
     let looked = ask::look(env, &id, source, Why::Refresh, true).await?;
     let Looked { hash, changed, seq } =
         looked.ok_or_else(|| Problem::internal("a look had no outcome"))?;
-    let mut answered = json!({ "status": "ok", "hash": hash, "changed": changed });
-    if let (Some(seq), Some(answered)) = (seq, answered.as_object_mut()) {
-        answered.insert("seq".to_owned(), seq.0.into());
-    }
-    answer::ok(&answered)
+    answer::ok(&json!({ "status": "ok", "hash": hash, "changed": changed, "seq": seq }))
 }
 
 /// How the policy stands that is followed.
