@@ -9,6 +9,9 @@
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
+//! | a policy that is followed: commits, force pushes, refusals, scopes | `repository.rs`, `following.rs` |
+//! | who is heard when somebody has pushed | `webhook.rs` |
+//! | a policy from a bundle server, or from S3-compatible storage | `bundle_source.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
@@ -21,13 +24,17 @@
     reason = "a test fails by panicking"
 )]
 
+mod bundle_source;
 mod commands;
+mod following;
 mod main_job;
 mod opa;
 mod promises;
+mod repository;
 mod socket;
 mod sources;
 mod support;
 mod together;
 mod tokens;
 mod updates;
+mod webhook;
