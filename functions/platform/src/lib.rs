@@ -155,3 +155,36 @@ fn lost(object: Object, cause: impl Display) -> Lost {
     console_error!("the answer of {object:?} was lost: {cause}");
     Lost
 }
+
+#[cfg(all(test, target_arch = "wasm32"))]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+    use worker::js_sys::Object;
+    use worker::wasm_bindgen::{JsCast as _, JsValue};
+
+    use super::*;
+
+    #[wasm_bindgen_test]
+    fn a_refusal_travels_with_its_status() {
+        let response = answer(&Err::<(), _>(Problem::conflict("taken"))).unwrap();
+        assert_eq!(response.status_code(), 409);
+    }
+
+    #[wasm_bindgen_test]
+    fn our_name_of_a_setting_goes_before_opals_and_null_is_no_value() {
+        let env = Object::new();
+        for (name, value) in [
+            ("GIRASOL_A", JsValue::NULL),
+            ("OPAL_A", "opals".into()),
+            ("GIRASOL_B", "ours".into()),
+            ("OPAL_B", "opals".into()),
+            ("GIRASOL_C", " ".into()),
+        ] {
+            Reflect::set(&env, &name.into(), &value).unwrap();
+        }
+        let env: Env = env.unchecked_into();
+        assert_eq!(setting(&env, "A").as_deref(), Some("opals"));
+        assert_eq!(setting(&env, "B").as_deref(), Some("ours"));
+        assert_eq!((setting(&env, "C"), setting(&env, "D")), (None, None));
+    }
+}

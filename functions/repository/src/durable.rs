@@ -15,7 +15,7 @@ mod http;
 mod looking;
 mod store;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use futures::channel::oneshot;
@@ -49,6 +49,8 @@ pub struct Repository {
 struct Shared {
     state: State,
     env: Env,
+    /// Empty until it has opened once.
+    store: OnceCell<Store>,
     turns: RefCell<Turns<oneshot::Sender<Outcome>>>,
     /// What the git server can do, and since when that is known.
     server: RefCell<Option<(Millis, Server)>>,
@@ -60,8 +62,16 @@ type Outcome = std::result::Result<Looked, Problem>;
 
 impl DurableObject for Repository {
     fn new(state: State, env: Env) -> Self {
-        let (turns, server) = (RefCell::default(), RefCell::default());
-        Self { shared: Rc::new(Shared { state, env, turns, server, alarm: Cell::new(None) }) }
+        Self {
+            shared: Rc::new(Shared {
+                state,
+                env,
+                store: OnceCell::new(),
+                turns: RefCell::default(),
+                server: RefCell::default(),
+                alarm: Cell::new(None),
+            }),
+        }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -122,15 +132,12 @@ impl Shared {
                     Some(source) => self.follow(Some(*source))?,
                     None => self.follow_settings(scope)?,
                 }
-                let answer = self.look_because(why, wait)?;
-                match answer {
-                    Some(answer) => match answer.await {
-                        Ok(outcome) => outcome.map(RepositoryAnswer::Looked),
-                        // Dropped only with the object itself.
-                        Err(_) => Err(Problem::unavailable("the look was interrupted; ask again")),
-                    },
-                    None => Ok(RepositoryAnswer::Noted),
-                }
+                let Some(answer) = self.look_because(why, wait)? else {
+                    return Ok(RepositoryAnswer::Noted);
+                };
+                // Dropped only with the object itself.
+                let lost = |_| Problem::unavailable("the look was interrupted; ask again");
+                answer.await.map_err(lost)?.map(RepositoryAnswer::Looked)
             }
         }
     }
@@ -172,17 +179,14 @@ impl Shared {
         self.state.wait_until(async move {
             loop {
                 let Some(is_thorough) = shared.turns.borrow_mut().begin() else { return };
-                let outcome = shared.look(is_thorough).await;
-                let waiting = match &outcome {
-                    Some(_) => shared.turns.borrow_mut().end(),
-                    None => {
-                        shared.turns.borrow_mut().again();
-                        vec![]
-                    }
+                let Some(outcome) = shared.look(is_thorough).await else {
+                    shared.turns.borrow_mut().again();
+                    continue;
                 };
-                for (asker, outcome) in waiting.into_iter().zip(std::iter::repeat(outcome)) {
+                let answered = shared.turns.borrow_mut().end();
+                for asker in answered {
                     // Who asked may have gone away.
-                    let _ = outcome.map(|outcome| asker.send(outcome));
+                    let _ = asker.send(outcome.clone());
                 }
             }
         });
@@ -286,7 +290,11 @@ impl Shared {
     }
 
     fn store(&self) -> std::result::Result<Store, Problem> {
-        Store::open(self.state.storage().sql()).map_err(unstored)
+        if let Some(store) = self.store.get() {
+            return Ok(store.clone());
+        }
+        let store = Store::open(self.state.storage().sql()).map_err(unstored)?;
+        Ok(self.store.get_or_init(|| store).clone())
     }
 
     /// Of which scope this is, as it was told.

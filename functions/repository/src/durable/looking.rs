@@ -25,6 +25,23 @@ const SERVER_MS: u64 = 3_600_000;
 const GIT: &str = "the git server";
 const BUNDLE: &str = "the bundle server";
 
+/// What is there.
+enum Found {
+    /// A commit, whose objects are kept.
+    Commit(ObjectId),
+    /// A bundle; without bytes if it is the one that has been seen to.
+    Bundle { tag: String, body: Vec<u8> },
+}
+
+impl Found {
+    fn head(&self) -> String {
+        match self {
+            Self::Commit(id) => id.to_string(),
+            Self::Bundle { tag, .. } => tag.clone(),
+        }
+    }
+}
+
 impl Shared {
     /// Finds what is there and makes it the policy; none if something else is followed by now.
     pub(super) async fn find(
@@ -32,35 +49,32 @@ impl Shared {
         source: &Source,
         is_thorough: bool,
     ) -> Result<Option<Looked>, Failure> {
-        match &source.place {
+        let store = self.store().map_err(Failure::of)?;
+        let found = match &source.place {
             Place::Git { url, branch } => {
                 let remote = Remote::new(url, auth(&source.access))?;
-                let head = self.find_commit(remote, branch).await?;
-                match self.what_to_do(source, &head.to_string(), is_thorough)? {
-                    None => Ok(None),
-                    Some(Todo::Nothing(outcome)) => outcome.map(Some).map_err(Failure::Refused),
-                    Some(Todo::Publish) => {
-                        let store = self.store().map_err(Failure::of)?;
-                        let files = self.files_of(&store, source, &head)?;
-                        let looked = self.publish(files, Some(head.to_string())).await?;
-                        self.tidy(&store, &head);
-                        Ok(Some(looked))
-                    }
-                }
+                Found::Commit(self.find_commit(remote, branch).await?)
             }
             Place::Bundle { .. } | Place::S3 { .. } => {
-                let Some((tag, body)) = self.find_bundle(source, is_thorough).await? else {
-                    return Ok(None);
-                };
-                match self.what_to_do(source, &tag, is_thorough)? {
-                    None => Ok(None),
-                    Some(Todo::Nothing(outcome)) => outcome.map(Some).map_err(Failure::Refused),
-                    Some(Todo::Publish) => {
-                        let files = bundle::read(&body, &source.wanted.filter())?;
-                        self.publish(files, None).await.map(Some)
-                    }
-                }
+                let Some(known) = self.known_bundle(source, is_thorough)? else { return Ok(None) };
+                self.find_bundle(source, known).await?
             }
+        };
+        match self.what_to_do(source, &found.head(), is_thorough)? {
+            None => Ok(None),
+            Some(Todo::Nothing(outcome)) => outcome.map(Some).map_err(Failure::Refused),
+            Some(Todo::Publish) => match &found {
+                Found::Commit(commit) => {
+                    let files = self.files_of(&store, source, commit)?;
+                    let looked = self.publish(files, Some(commit.to_string())).await?;
+                    self.tidy(&store, commit);
+                    Ok(Some(looked))
+                }
+                Found::Bundle { body, .. } => {
+                    let files = bundle::read(body, &source.wanted.filter())?;
+                    self.publish(files, None).await.map(Some)
+                }
+            },
         }
     }
 
@@ -144,17 +158,21 @@ impl Shared {
         }
     }
 
-    /// The bundle with its tag; without bytes if it is the one that has been seen to.
-    async fn find_bundle(
+    /// The tag of the bundle that has been seen to, if there is one; none if something else is
+    /// followed by now.
+    fn known_bundle(
         &self,
         source: &Source,
         is_thorough: bool,
-    ) -> Result<Option<(String, Vec<u8>)>, Failure> {
+    ) -> Result<Option<Option<String>>, Failure> {
         let known = self.with(|record| {
             let is_followed = record.source() == Some(source);
             is_followed.then(|| record.settled_head(is_thorough).map(str::to_owned))
         });
-        let Some(known) = known.map_err(Failure::of)? else { return Ok(None) };
+        known.map_err(Failure::of)
+    }
+
+    async fn find_bundle(&self, source: &Source, known: Option<String>) -> Result<Found, Failure> {
         let Source { place, access, .. } = source;
         let mut request = bundle::Request::new(place, access, known.as_deref(), now())?;
         let answer = loop {
@@ -162,7 +180,10 @@ impl Shared {
             let answer = http::send(BUNDLE, "GET", url, &request.headers, &[]).await?;
             match request.head(answer.status(), answer.header("Location").as_deref())? {
                 Head::Bundle => break answer,
-                Head::Unchanged => return Ok(known.map(|tag| (tag, vec![]))),
+                Head::Unchanged => {
+                    let tag = known.unwrap_or_default();
+                    return Ok(Found::Bundle { tag, body: vec![] });
+                }
                 Head::Elsewhere(other) => request = *other,
             }
         };
@@ -178,7 +199,7 @@ impl Shared {
                 ))));
             }
         }
-        Ok(Some((bundle::tag(etag.as_deref(), &body), body)))
+        Ok(Found::Bundle { tag: bundle::tag(etag.as_deref(), &body), body })
     }
 
     /// Makes these files the policy, if they can be.
