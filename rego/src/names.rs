@@ -20,7 +20,7 @@ use crate::rules::{self, Names, RulePlace};
 use crate::walk::{Call, Written, names_in};
 
 /// Rules that may depend on each other in a row: the interpreter calls itself for each.
-pub(crate) const MAX_CHAIN: usize = 64;
+pub(crate) const MAX_CHAIN: usize = 40;
 
 /// What all modules name.
 #[derive(Default)]
@@ -86,6 +86,10 @@ pub(crate) fn check<'m>(
                         checked.doubtful.insert(path.clone());
                     }
                 }
+            }
+            for name in written.replaced.iter().map(|path| path.join(".")) {
+                let takes = builtins::arguments(&name).filter(|_| !builtins::is_embedded(&name));
+                checked.lacking.extend(takes.map(|takes| (name, takes)));
             }
             for call in &written.calls {
                 checked.call(call, &names, &tree, builtins, &mut needs);

@@ -326,4 +326,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn data_at_or_across_a_rules_path_collides_with_it() {
+        for (data, collision) in [
+            ("{}", false),
+            (r#"{"a":{}}"#, false),
+            (r#"{"a":{"c":1}}"#, false),
+            (r#"{"a":{"b":null}}"#, true),
+            (r#"{"a":{"b":{"c":1}}}"#, true),
+            (r#"{"a":5}"#, true),
+            (r#"{"a":[]}"#, true),
+        ] {
+            assert_eq!(collides(&Value::from_json_str(data).unwrap(), &["a".to_owned(), "b".to_owned()]), collision, "{data}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::rules;
 
 /// A call: `f(x)`.
 pub(crate) struct Call<'m> {
+    /// Where the function's name begins.
     pub(crate) span: &'m Span,
     pub(crate) function: Vec<String>,
     pub(crate) arguments: &'m [Ref<Expr>],
@@ -21,6 +22,8 @@ pub(crate) struct Written<'m> {
     pub(crate) calls: Vec<Call<'m>>,
     /// Each as far as it is fixed, and whether that is all of it.
     pub(crate) references: Vec<(Vec<String>, bool)>,
+    /// What `with` replaces.
+    pub(crate) replaced: Vec<Vec<String>>,
     /// Arguments, and what `some`, `every` and `:=` declare.
     pub(crate) declared: BTreeSet<&'m str>,
     /// True for a rule that is no function and has a value without a body.
@@ -68,7 +71,10 @@ impl<'m> Written<'m> {
         let mut queries = vec![query];
         while let Some(query) = queries.pop() {
             for statement in &query.stmts {
-                self.left.extend(statement.with_mods.iter().map(|with| with.r#as.as_ref()));
+                for with in &statement.with_mods {
+                    self.replaced.push(fixed_path(&with.refr).0);
+                    self.left.push(&with.r#as);
+                }
                 match &statement.literal {
                     Literal::SomeVars { vars, .. } => {
                         self.declared.extend(vars.iter().map(|name| name.text()));
@@ -124,9 +130,9 @@ impl<'m> Written<'m> {
                 self.references.push(fixed_path(expression));
                 self.indices(expression);
             }
-            Expr::Call { span, fcn, params, .. } => {
+            Expr::Call { fcn, params, .. } => {
                 let (function, _) = fixed_path(fcn);
-                self.calls.push(Call { span, function, arguments: params });
+                self.calls.push(Call { span: root(fcn).span(), function, arguments: params });
                 self.left.extend(params.iter().map(AsRef::as_ref));
             }
             Expr::Array { items, .. } | Expr::Set { items, .. } => {
@@ -166,18 +172,25 @@ impl<'m> Written<'m> {
     /// The indices of a reference, and what it begins with if that is no name.
     fn indices(&mut self, refr: &'m Expr) {
         let mut at = refr;
-        loop {
-            match at {
-                Expr::RefDot { refr, .. } => at = refr,
-                Expr::RefBrack { refr, index, .. } => {
-                    self.left.push(index);
-                    at = refr;
-                }
-                Expr::Var { .. } => return,
-                other => return self.left.push(other),
+        while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
+            if let Expr::RefBrack { index, .. } = at {
+                self.left.push(index);
             }
+            at = refr;
+        }
+        if !matches!(at, Expr::Var { .. }) {
+            self.left.push(at);
         }
     }
+}
+
+/// What a reference begins with.
+fn root(refr: &Expr) -> &Expr {
+    let mut at = refr;
+    while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = at {
+        at = refr;
+    }
+    at
 }
 
 /// The names in a pattern.
