@@ -61,6 +61,9 @@ const girasol :Workerd.Worker = (
     (name = "GIRASOL_ALLOWED_ORIGINS", fromEnvironment = "GIRASOL_ALLOWED_ORIGINS"),
     (name = "OPAL_ALLOWED_ORIGINS", fromEnvironment = "OPAL_ALLOWED_ORIGINS"),
     (name = "GIRASOL_PUBLIC_URL", fromEnvironment = "GIRASOL_PUBLIC_URL"),
+    # What a policy must be to get in.
+    (name = "GIRASOL_POLICY_RUN_TESTS", fromEnvironment = "GIRASOL_POLICY_RUN_TESTS"),
+    (name = "GIRASOL_REGO_V0", fromEnvironment = "GIRASOL_REGO_V0"),
     # How much of the log is kept.
     (name = "GIRASOL_LOG_MAX_BYTES", fromEnvironment = "GIRASOL_LOG_MAX_BYTES"),
     (name = "GIRASOL_LOG_MAX_AGE_SECONDS", fromEnvironment = "GIRASOL_LOG_MAX_AGE_SECONDS"),

@@ -245,7 +245,7 @@ mod tests {
             assert!(mistake.row >= 2 && mistake.reason.contains("100 levels"), "{mistake}");
         }
         let mistake = check("a.rego", &format!("package é\nxé := {}", "[0,".repeat(999)));
-        assert_eq!(mistake.unwrap_err().to_string().split(": ").next(), Some("a.rego:2:150"));
+        assert_eq!(mistake.unwrap_err().to_string().split(": ").next(), Some("a.rego:2:151"));
     }
 
     #[test]

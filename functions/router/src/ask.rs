@@ -236,7 +236,8 @@ pub(crate) async fn keep(
     done(env, scope, HubRequest::Keep { claims, name: name.to_owned(), body }).await
 }
 
-/// Makes these files a scope's policy; its hash, and whether it is another one than before.
+/// Makes these files a scope's policy, by a name if there is one; its hash, and whether it is
+/// another one than before.
 ///
 /// # Errors
 /// As [`check`].
@@ -245,8 +246,9 @@ pub(crate) async fn set_policy(
     scope: &str,
     claims: Claims,
     files: Files,
+    revision: Option<String>,
 ) -> Result<(String, bool), Problem> {
-    let request = HubRequest::SetPolicy { claims: Some(claims), revision: None, files };
+    let request = HubRequest::SetPolicy { claims: Some(claims), revision, files };
     match call(env, scope, &request, || "push again, which does no harm").await? {
         HubAnswer::PolicySet { hash, changed } => Ok((hash, changed)),
         other => Err(unexpected("a policy", &other)),

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use protocol::opal::data::{SourceList, Sources};
 use protocol::{Problem, json};
+use rego::gate::{Language, Options};
 use token::{Authority, Settings};
 use worker::js_sys::Reflect;
 use worker::{Env, console_error, console_warn};
@@ -40,8 +41,18 @@ pub(crate) const NO_STATISTICS: &str = "This OPAL server does not have statistic
 
 /// True if clients are asked who they are, and that is shown.
 pub(crate) fn statistics(env: &Env) -> bool {
+    is_on(env, "STATISTICS_ENABLED")
+}
+
+/// What a policy must be to get in.
+pub(crate) fn gate(env: &Env) -> Options {
+    let language = if is_on(env, "REGO_V0") { Language::V0 } else { Language::V1 };
+    Options { run_tests: is_on(env, "POLICY_RUN_TESTS"), language }
+}
+
+fn is_on(env: &Env, name: &str) -> bool {
     let on = |value: String| matches!(value.trim().to_ascii_lowercase().as_str(), "true" | "1");
-    read(env, "STATISTICS_ENABLED").is_some_and(on)
+    read(env, name).is_some_and(on)
 }
 
 /// Where clients fetch first; nowhere if that is not set.

@@ -4,10 +4,10 @@ use protocol::opal::policy::{self, Files};
 use protocol::{PeerType, Problem, json, limits};
 use serde::Deserialize;
 use serde_json::json;
-use worker::Response;
+use worker::{Env, Response, console_warn};
 
 use super::Asked;
-use crate::{answer, ask};
+use crate::{answer, ask, settings};
 
 /// The bundle of the folders that the query names.
 pub(super) async fn get(asked: Asked<'_>, scope: &str) -> Result<Response, Problem> {
@@ -31,19 +31,43 @@ pub(super) async fn answer_bundle(
     }
 }
 
-/// Makes what is sent the policy.
+/// Makes what is sent the policy, if it passes the gate.
 pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Body {
         files: Files,
+        revision: Option<String>,
     }
     let scope = asked.path_scope()?;
     let claims = asked.authenticate_as(PeerType::Datasource)?;
     claims.require_change(&scope)?;
     let body = asked.body_of_at_most(limits::MAX_POLICY_BYTES).await?;
-    let Body { files } = json::parse(&body)?;
+    let Body { files, revision } = json::parse(&body)?;
+    if let Some(revision) = &revision {
+        policy::check_revision(revision)?;
+    }
     policy::check(&files)?;
-    let (hash, changed) = ask::set_policy(asked.caller.env, &scope, claims, files).await?;
+    let env = asked.caller.env;
+    let files = pass_gate(env, &scope, files)?;
+    let (hash, changed) = ask::set_policy(env, &scope, claims, files, revision).await?;
     answer::ok(&json!({ "status": "ok", "hash": hash, "changed": changed }))
+}
+
+/// The files that may become a scope's policy: all of them without the tests.
+///
+/// It computes here and not in the scope's hub, which has others to answer meanwhile.
+///
+/// # Errors
+/// 422 with file, line and reason of each mistake, which the log has, too.
+fn pass_gate(env: &Env, scope: &str, mut files: Files) -> Result<Files, Problem> {
+    rego::gate::check(&files, &settings::gate(env)).map_err(|refused| {
+        console_warn!("the policy that was pushed to the scope {scope} is refused: {refused}");
+        Problem::from(refused)
+    })?;
+    files.retain(|path, _| !rego::is_test(path));
+    if files.is_empty() {
+        return Err(Problem::invalid("files: give at least one that is no test"));
+    }
+    Ok(files)
 }
