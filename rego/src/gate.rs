@@ -10,8 +10,8 @@
 
 use protocol::opal::policy::Files;
 
-pub use crate::{Language, Mistake, Refused, is_test};
 use crate::{Builtins, Policies, data, testing};
+pub use crate::{Language, Mistake, Refused, is_test};
 
 /// How strict the gate is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

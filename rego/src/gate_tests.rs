@@ -24,7 +24,12 @@ fn all_files_that_cannot_be_read_are_named() {
         ("d/other.json", "nothing"),
         (".manifest", "a.rego"),
     ]);
-    let begins = ["a.rego:2:", "c.rego:3:7: `if` keyword", "c/data.json:2:6: it is not JSON: ", "d/data.json:2: it is no JSON object"];
+    let begins = [
+        "a.rego:2:",
+        "c.rego:3:7: `if` keyword",
+        "c/data.json:2:6: it is not JSON: ",
+        "d/data.json:2: it is no JSON object",
+    ];
     let parts: Vec<&str> = said.split("; ").collect();
     assert_eq!(parts.len(), begins.len(), "{said}");
     for (part, begin) in parts.iter().zip(begins) {
@@ -194,7 +199,9 @@ fn what_is_as_deep_as_may_be_fits_on_a_stack() {
         format!("x := {}1{}", "[1, ".repeat(levels / 2), "]".repeat(levels / 2)),
         format!("x := {}0{}", "input[".repeat(levels / 2), "]".repeat(levels / 2)),
         format!("x if {{ {}y{} }}", "every y in [1] { ".repeat(12), "}".repeat(12)),
-        (0..35).map(|at| format!("r{at} if {{ every q in [1] {{ r{} }} }}\n", at + 1)).collect::<String>()
+        (0..35)
+            .map(|at| format!("r{at} if {{ every q in [1] {{ r{} }} }}\n", at + 1))
+            .collect::<String>()
             + "r35 := 1\nx if { r0 == 1 }",
     ] {
         let text = format!("package a\n{body}\ntest_x if {{ x with input as {{}} }}\n");

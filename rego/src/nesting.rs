@@ -271,7 +271,10 @@ mod tests {
             format!("package a\nx := \"\\\"{}\"", "[".repeat(10_000)),
             format!("package a\nx := `\n{}`", "[".repeat(10_000)),
             format!("package a\n# {}\nx := 1", "[".repeat(10_000)),
-            format!("package a\n{}", "allow if { input.x in [1]; input.y == 2 }\n\n".repeat(10_000)),
+            format!(
+                "package a\n{}",
+                "allow if { input.x in [1]; input.y == 2 }\n\n".repeat(10_000)
+            ),
             format!("package a\n{}", "index := inner\n".repeat(10_000)),
         ] {
             assert_eq!(check("a.rego", &text), Ok(()), "{}", text.get(..60).unwrap());

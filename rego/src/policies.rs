@@ -5,7 +5,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use regorus::{
-    Engine, PolicyLengthConfig, Value,
+    Engine,
+    PolicyLengthConfig,
+    Value,
     // Not promised to stay, and the only way to ask which rules a module has.
     unstable::{Module, Ref},
 };
@@ -263,6 +265,7 @@ mod tests {
     fn rego_of_every_kind_compiles() {
         for rego in [
             "package a",
+            "package a\n\ndefault allow = false\nx = true",
             "package a.b[\"c d\"]\nx := 1",
             "package a\nimport rego.v1\nimport data.other as o\nimport input.user\nallow if user in o.users",
             "package a\nallow if { data.a.x with data.a.x as 1 with input as {} }\nx := input.x",
@@ -338,7 +341,11 @@ mod tests {
             (r#"{"a":5}"#, true),
             (r#"{"a":[]}"#, true),
         ] {
-            assert_eq!(collides(&Value::from_json_str(data).unwrap(), &["a".to_owned(), "b".to_owned()]), collision, "{data}");
+            assert_eq!(
+                collides(&Value::from_json_str(data).unwrap(), &["a".to_owned(), "b".to_owned()]),
+                collision,
+                "{data}"
+            );
         }
     }
 }

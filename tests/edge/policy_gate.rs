@@ -117,7 +117,9 @@ async fn a_policy_as_deep_as_may_be_does_not_exhaust_the_workers_stack() {
     let functions = plan.start().await.unwrap();
     let token = functions.mint("datasource", json!({})).await.unwrap();
     let chain = |count: usize, body: &str| {
-        let rule = |at: usize| format!("r{at} if {{ {} }}\n", body.replace("NEXT", &format!("r{}", at + 1)));
+        let rule = |at: usize| {
+            format!("r{at} if {{ {} }}\n", body.replace("NEXT", &format!("r{}", at + 1)))
+        };
         (0..count).map(rule).collect::<String>() + &format!("r{count} := 1\nx if r0")
     };
     for body in [
