@@ -71,10 +71,9 @@ const girasol :Workerd.Worker = (
     (name = "GIRASOL_ALLOWED_ORIGINS", fromEnvironment = "GIRASOL_ALLOWED_ORIGINS"),
     (name = "OPAL_ALLOWED_ORIGINS", fromEnvironment = "OPAL_ALLOWED_ORIGINS"),
     (name = "GIRASOL_PUBLIC_URL", fromEnvironment = "GIRASOL_PUBLIC_URL"),
-    # Where the policy comes from, under our names or OPAL's; the first three are ours alone.
+    # Where the policy comes from, under our names or OPAL's; the first two are ours alone.
     (name = "GIRASOL_POLICY_REPO_TOKEN", fromEnvironment = "GIRASOL_POLICY_REPO_TOKEN"),
     (name = "GIRASOL_POLICY_REPO_USERNAME", fromEnvironment = "GIRASOL_POLICY_REPO_USERNAME"),
-    (name = "GIRASOL_POLICY_RUN_TESTS", fromEnvironment = "GIRASOL_POLICY_RUN_TESTS"),
     (name = "GIRASOL_POLICY_SOURCE_TYPE", fromEnvironment = "GIRASOL_POLICY_SOURCE_TYPE"),
     (name = "OPAL_POLICY_SOURCE_TYPE", fromEnvironment = "OPAL_POLICY_SOURCE_TYPE"),
     (name = "GIRASOL_POLICY_REPO_URL", fromEnvironment = "GIRASOL_POLICY_REPO_URL"),
@@ -107,6 +106,9 @@ const girasol :Workerd.Worker = (
     (name = "OPAL_BUNDLE_IGNORE", fromEnvironment = "OPAL_BUNDLE_IGNORE"),
     (name = "GIRASOL_POLICY_REPO_MANIFEST_PATH", fromEnvironment = "GIRASOL_POLICY_REPO_MANIFEST_PATH"),
     (name = "OPAL_POLICY_REPO_MANIFEST_PATH", fromEnvironment = "OPAL_POLICY_REPO_MANIFEST_PATH"),
+    # What a policy must be to get in.
+    (name = "GIRASOL_POLICY_RUN_TESTS", fromEnvironment = "GIRASOL_POLICY_RUN_TESTS"),
+    (name = "GIRASOL_REGO_V0", fromEnvironment = "GIRASOL_REGO_V0"),
     # How much of the log is kept.
     (name = "GIRASOL_LOG_MAX_BYTES", fromEnvironment = "GIRASOL_LOG_MAX_BYTES"),
     (name = "GIRASOL_LOG_MAX_AGE_SECONDS", fromEnvironment = "GIRASOL_LOG_MAX_AGE_SECONDS"),

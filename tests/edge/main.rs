@@ -5,6 +5,7 @@
 //! | mint, publish, fan out, fetch, apply, decide | `main_job.rs` |
 //! | who may do what; what a bad token is told | `tokens.rs` |
 //! | what a bad update is told, and that the log is unchanged | `updates.rs` |
+//! | which policy gets in | `policy_gate.rs` |
 //! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
@@ -29,6 +30,7 @@ mod commands;
 mod following;
 mod main_job;
 mod opa;
+mod policy_gate;
 mod promises;
 mod repository;
 mod socket;

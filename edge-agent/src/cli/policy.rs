@@ -30,8 +30,8 @@ enum Action {
 
 #[derive(clap::Args)]
 struct Push {
-    /// The folder: its files replace the policy as a whole; hidden files, and tests
-    /// (*_test.rego), are left out
+    /// The folder: its files replace the policy as a whole; hidden files are left out, and tests
+    /// (*_test.rego) are only run by a server that is set to
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// A token of type datasource [env: GIRASOL_TOKEN, OPAL_CLIENT_TOKEN]

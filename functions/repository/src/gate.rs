@@ -1,4 +1,4 @@
-//! When what was found may be the policy.
+//! When files may be the policy, whatever way they come in by.
 
 use protocol::Problem;
 use protocol::opal::policy::{self, Files};
@@ -13,7 +13,8 @@ pub fn pass(mut files: Files, options: &Options) -> Result<Files, Problem> {
     files.retain(|path, _| !is_test(path));
     if files.is_empty() {
         return Err(Problem::invalid(
-            "there are no policy files; check the branch, and the settings of which files count",
+            "files: there is none that is no test; give at least one, or check the settings of which \
+             files of a repository count",
         ));
     }
     policy::check(&files)?;
@@ -27,7 +28,7 @@ mod tests {
     #[test]
     fn tests_are_not_published_and_nothing_is_no_policy() {
         let files = |paths: &[&str]| {
-            let file = |path: &&str| ((*path).to_owned(), "package a\n".to_owned());
+            let file = |path: &&str| ((*path).to_owned(), "package a\n\nx := 1\n".to_owned());
             paths.iter().map(file).collect::<Files>()
         };
         let options = Options::default();

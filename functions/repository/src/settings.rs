@@ -18,13 +18,14 @@
 //! | `FILTER_FILE_EXTENSIONS` | `.rego,.json` | which files count |
 //! | `BUNDLE_IGNORE` | – | which do not, as globs |
 //! | `POLICY_REPO_MANIFEST_PATH` | – | where the manifest is |
-//! | `POLICY_RUN_TESTS` | `false` | the repository's tests must pass |
+//! | `POLICY_RUN_TESTS` | `false` | a policy's tests must pass, also where it is pushed |
+//! | `REGO_V0` | `false` | modules that do not say so are of Rego before OPA 1.0 |
 
 use git::{Auth, Remote};
 use protocol::Problem;
 use protocol::opal::filter::list;
 use protocol::repository::{Access, Place, Secret, Source, TOKEN_USER, Wanted};
-use rego::gate::Options;
+use rego::gate::{Language, Options};
 
 use crate::bundle;
 
@@ -120,7 +121,8 @@ pub fn scope_interval(read: Read<'_>) -> Result<Option<u64>, Problem> {
 /// # Errors
 /// 503 that names the setting.
 pub fn gate(read: Read<'_>) -> Result<Options, Problem> {
-    Ok(Options { run_tests: flag(read, "POLICY_RUN_TESTS")?, ..Options::default() })
+    let language = if flag(read, "REGO_V0")? { Language::V0 } else { Language::V1 };
+    Ok(Options { run_tests: flag(read, "POLICY_RUN_TESTS")?, language })
 }
 
 fn wanted(read: Read<'_>) -> Wanted {

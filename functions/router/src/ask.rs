@@ -258,7 +258,7 @@ pub(crate) struct PolicySet {
     receipts: Option<Receipts>,
 }
 
-/// Makes these files a scope's policy, and waits for the agents as far as that is wanted.
+/// Makes these files a scope's policy, by a name if there is one, and waits for the agents as far as that is wanted.
 ///
 /// # Errors
 /// As [`check`].
@@ -267,9 +267,10 @@ pub(crate) async fn set_policy(
     scope: &str,
     claims: Claims,
     files: Files,
+    revision: Option<String>,
     wait: Option<Wait>,
 ) -> Result<PolicySet, Problem> {
-    let request = HubRequest::SetPolicy { claims: Some(claims), revision: None, files, wait };
+    let request = HubRequest::SetPolicy { claims: Some(claims), revision, files, wait };
     match call(env, scope, &request, || "push again, which does no harm").await? {
         HubAnswer::PolicySet { hash, changed, seq, receipts } => {
             Ok(PolicySet { status: "ok", hash, changed, seq, receipts })

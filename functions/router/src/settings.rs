@@ -46,6 +46,14 @@ pub(crate) fn statistics(env: &Env) -> bool {
     read(env, "STATISTICS_ENABLED").is_some_and(on)
 }
 
+/// What a policy must be to get in.
+///
+/// # Errors
+/// 503 that names the setting.
+pub(crate) fn gate(env: &Env) -> Result<rego::gate::Options, Problem> {
+    repository::settings::gate(&|name| read(env, name))
+}
+
 /// Where clients fetch first; nowhere if that is not set.
 ///
 /// # Errors

@@ -191,6 +191,22 @@ pub fn check(files: &Files) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Checks the name that somebody gives a set of files, such as a commit's.
+///
+/// # Errors
+/// 422 for an empty or a long one, and one with other characters than letters, digits and
+/// `. _ / + -`.
+pub fn check_revision(name: &str) -> Result<(), Problem> {
+    let limit = limits::MAX_REVISION_BYTES;
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "._/+-".contains(it);
+    if name.is_empty() || name.len() > limit || !name.chars().all(is_plain) {
+        return Err(Problem::invalid(format!(
+            "revision: give 1 to {limit} letters, digits and `.`, `_`, `/`, `+`, `-`"
+        )));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +237,17 @@ mod tests {
             ["policy:.", "policy:app", "policy:app/sub"]
         );
         assert_eq!(old.change_from(None).unwrap().old_policy_hash, NOTHING);
+    }
+
+    #[test]
+    fn a_revisions_name_is_short_and_plain() {
+        for name in ["v1.2", "9f3c", "release/2026-11+a_b"] {
+            assert_eq!(check_revision(name), Ok(()));
+        }
+        for name in ["", "a b", "ä", "a\n", &"x".repeat(129)] {
+            let problem = check_revision(name).unwrap_err();
+            assert!(problem.status == 422 && problem.detail.starts_with("revision: "), "{name}");
+        }
     }
 
     #[test]

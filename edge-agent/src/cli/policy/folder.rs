@@ -43,7 +43,7 @@ impl<'a> Folder<'a> {
             return Err(Failure::run(format!(
                 "nothing to push: {dir} holds no file that ends in {endings}"
             ))
-            .hint("name another folder, or other endings with --extensions; hidden files and *_test.rego do not count"));
+            .hint("name another folder, or other endings with --extensions; hidden files do not count"));
         }
         Ok(self.files)
     }
@@ -86,9 +86,9 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    /// Tests are not loaded, as with the agent's `--policy-dir`.
+    /// Tests count: the server may run them before it takes the policy, and keeps none.
     fn counts(&self, name: &str) -> bool {
-        self.endings.iter().any(|ending| name.ends_with(ending)) && !name.ends_with("_test.rego")
+        self.endings.iter().any(|ending| name.ends_with(ending))
     }
 
     fn file(&mut self, path: &Path, id: String) -> Result<(), Failure> {
@@ -173,7 +173,7 @@ mod tests {
         ]);
         let files = read(dir.path()).unwrap();
         let paths: Vec<_> = files.keys().map(String::as_str).collect();
-        assert_eq!(paths, ["app/data.json", "app/sub/x.rego", "rbac.rego"]);
+        assert_eq!(paths, ["app/data.json", "app/sub/x.rego", "app/x_test.rego", "rbac.rego"]);
         assert_eq!(files["app/data.json"], "{\"a\":1}");
     }
 

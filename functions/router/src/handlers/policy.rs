@@ -4,10 +4,10 @@ use protocol::opal::policy::{self, Files};
 use protocol::{DEFAULT_SCOPE, PeerType, Problem, json, limits};
 use publish::scopes::Scope;
 use serde::Deserialize;
-use worker::Response;
+use worker::{Response, console_warn};
 
 use super::{Asked, repository};
-use crate::{answer, ask};
+use crate::{answer, ask, settings};
 
 /// The bundle of the folders that the query names.
 pub(super) async fn get(asked: Asked<'_>) -> Result<Response, Problem> {
@@ -31,23 +31,31 @@ pub(super) async fn answer_bundle(
     }
 }
 
-/// Makes what is sent the policy.
+/// Makes what is sent the policy, if it passes the gate.
 pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Body {
         files: Files,
+        revision: Option<String>,
     }
     let scope = asked.path_scope()?;
     let claims = asked.authenticate_as(PeerType::Datasource)?;
     claims.require_change(&scope)?;
     repository::refuse_push(&asked, &scope, &claims).await?;
     let body = asked.body_of_at_most(limits::MAX_POLICY_BYTES).await?;
-    let Body { files } = json::parse(&body)?;
+    let Body { files, revision } = json::parse(&body)?;
+    if let Some(revision) = &revision {
+        policy::check_revision(revision)?;
+    }
     policy::check(&files)?;
     let wait = publish::query::wait(&asked.query())?;
     let env = asked.caller.env;
-    let set = ask::set_policy(env, &scope, claims, files, wait).await?;
+    // It computes here and not in the scope's hub, which has others to answer meanwhile.
+    let files = ::repository::gate::pass(files, &settings::gate(env)?).inspect_err(|refused| {
+        console_warn!("scope {scope}: the policy that was pushed is refused: {refused}");
+    })?;
+    let set = ask::set_policy(env, &scope, claims, files, revision, wait).await?;
     // If something was followed before, it is not what the policy is any more.
     ask::forget(env, &scope).await?;
     answer::ok(&set)
