@@ -28,6 +28,14 @@ pub fn http_client() -> Result<reqwest::Client> {
 /// # Errors
 /// The client could not be built.
 pub fn http_client_within(timeout: Duration) -> Result<reqwest::Client> {
+    http_client_builder()?.timeout(timeout).build().context("building the HTTP client")
+}
+
+/// The same, for who wants more than another time.
+///
+/// # Errors
+/// TLS could not be set up.
+pub fn http_client_builder() -> Result<reqwest::ClientBuilder> {
     // Nothing here speaks TLS; an empty trust store spares reading the machine's certificates.
     let tls = rustls::ClientConfig::builder_with_provider(
         rustls::crypto::ring::default_provider().into(),
@@ -35,12 +43,7 @@ pub fn http_client_within(timeout: Duration) -> Result<reqwest::Client> {
     .with_safe_default_protocol_versions()?
     .with_root_certificates(rustls::RootCertStore::empty())
     .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .timeout(timeout)
-        .build()
-        .context("building the HTTP client")
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy())
 }
 
 // === impl Answer ===

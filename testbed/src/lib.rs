@@ -13,7 +13,8 @@
 //! | how is OPA run? | `opa.rs` |
 //! | how are the real opal-server and opal-client run, who speaks OPAL's socket? | `opal/` |
 //! | how are the functions or an opal-server asked? | `api.rs` |
-//! | where does data come from, how does a source fail? | `source.rs` |
+//! | where does data come from, how does a source fail? | `source.rs`, `server.rs` |
+//! | where does policy come from, how is git served over HTTP? | `git/` |
 //! | how does the network fail, how many bytes pass? | `proxy.rs` |
 //! | which binaries are used, and what if one is missing? | `parts.rs` |
 //! | which keys and secrets are used? | `keys.rs` |
@@ -23,6 +24,7 @@
 mod agent;
 mod api;
 mod functions;
+mod git;
 mod http;
 mod keys;
 mod opa;
@@ -30,17 +32,19 @@ mod opal;
 mod parts;
 mod process;
 mod proxy;
+mod server;
 mod source;
 
 pub use agent::{Agent, AgentBuilder, Engine};
 pub use api::Api;
 pub use functions::{Functions, FunctionsBuilder};
-pub use http::{Answer, http_client, http_client_within};
+pub use git::{GitServer, Repository};
+pub use http::{Answer, http_client, http_client_builder, http_client_within};
 pub use keys::{Keys, load_or_create_secret, write_private};
 pub use opa::Opa;
 pub use opal::{
-    Heard, OpalClient, OpalClientBuilder, OpalPeer, OpalServer, OpalServerBuilder, Repository,
-    Said, Upgrade, opal_program, said,
+    Heard, OpalClient, OpalClientBuilder, OpalPeer, OpalServer, OpalServerBuilder, Said, Upgrade,
+    opal_program, said,
 };
 pub use parts::{Part, checkout, require};
 pub use process::{Logs, Process, command, free_port};

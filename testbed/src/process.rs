@@ -60,6 +60,11 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A folder below the system's temporary one, for what a program writes beside itself.
+pub(crate) fn own_folder(name: &str) -> Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix(&format!("girasol-{name}-")).tempdir()?)
+}
+
 /// A port of 127.0.0.1 that nothing listens on at this moment, for what must come back on it.
 ///
 /// It is below the ports that the system gives to outgoing connections. One of those could

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,8 +12,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, Uri};
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
+
+use crate::server::Server;
 
 /// An HTTP server on 127.0.0.1 that answers every method on every path. Stopped when dropped.
 #[derive(Debug)]
@@ -57,14 +58,6 @@ struct Script {
 struct Replies {
     by_path: HashMap<String, Reply>,
     otherwise: Reply,
-}
-
-/// The server lives on a thread and runtime of its own: when that ends, every connection is cut,
-/// as when a machine goes away. `axum::serve` alone would leave open connections served.
-#[derive(Debug)]
-struct Server {
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
 }
 
 // === impl Source ===
@@ -126,8 +119,7 @@ impl Source {
     /// Goes away: the port refuses connections, and open ones are cut.
     pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {
-            let _ = server.stop.send(());
-            let _ = server.thread.join();
+            server.stop();
         }
     }
 
@@ -155,22 +147,7 @@ impl Drop for Source {
 }
 
 fn serve(listener: TcpListener, script: Arc<Script>) -> Result<Server> {
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (stop, stopped) = oneshot::channel();
-    let thread = thread::Builder::new().name("source".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            let app = Router::new().fallback(answer).with_state(script);
-            match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => tokio::select! {
-                    _ = axum::serve(listener, app) => (),
-                    _ = stopped => (),
-                },
-                Err(error) => eprintln!("source: {error}"),
-            }
-        });
-    })?;
-    Ok(Server { stop, thread })
+    Server::start("source", listener, Router::new().fallback(answer).with_state(script))
 }
 
 async fn answer(
@@ -220,10 +197,15 @@ impl Reply {
 
     /// 200 with `body`, said to be of `content_type`.
     pub fn text(content_type: &str, body: impl Into<String>) -> Self {
+        Self::bytes(content_type, body.into())
+    }
+
+    /// 200 with a body that need not be text, said to be of `content_type`.
+    pub fn bytes(content_type: &str, body: impl Into<Bytes>) -> Self {
         Self {
             status: 200,
             headers: vec![("content-type".to_owned(), content_type.to_owned())],
-            body: Bytes::from(body.into()),
+            body: body.into(),
             delay: Duration::ZERO,
         }
     }

@@ -54,7 +54,7 @@ enum Action {
 #[derive(clap::Args)]
 struct Push {
     /// The folder: its files replace the policy as a whole; hidden files are left out, but
-    /// .manifest
+    /// .manifest, and tests (*_test.rego) are only run by a server that is set to
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// What this revision is called, such as the commit that it is of [default: made from the

@@ -8,9 +8,11 @@
 //! | What is a policy, and what is told of a change of it? | [`policy`] |
 //! | Which files of a repository are its policy? | [`filter`] |
 //! | Which paths does a pattern leave out? | [`ignore`] |
+//! | What does a change of its `data.json` files write? | [`data_files`] |
 //! | What is a topic of a scope called there? | [`topics`] |
 
 pub mod data;
+pub mod data_files;
 pub mod filter;
 pub mod ignore;
 pub mod policy;

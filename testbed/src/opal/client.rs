@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::{opal_program, own_folder};
+use super::opal_program;
 use crate::http::{Answer, http_client};
-use crate::process::{Logs, Process, free_port};
+use crate::process::{Logs, Process, free_port, own_folder};
 
 const START_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(5);

@@ -5,12 +5,10 @@
 //! | how is `opal-server` run? | `server.rs` |
 //! | how is `opal-client` run, how do I wait for it? | `client.rs` |
 //! | how is one of their commands run? | here |
-//! | where does an opal-server have its policy from? | `repository.rs` |
 //! | how do I speak OPAL's socket frame by frame? | `peer.rs` |
 
 mod client;
 mod peer;
-mod repository;
 mod server;
 
 use std::path::PathBuf;
@@ -23,7 +21,6 @@ use crate::process::command;
 
 pub use client::{OpalClient, OpalClientBuilder};
 pub use peer::{Heard, OpalPeer, Upgrade};
-pub use repository::Repository;
 pub use server::{OpalServer, OpalServerBuilder};
 
 /// What a command said and how it ended.
@@ -58,11 +55,6 @@ pub async fn said(mut command: Command) -> Result<Said> {
     let output = command.output().await.context("running a command")?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     Ok(Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
-}
-
-/// A folder below the system's temporary one, for what a program writes beside itself.
-fn own_folder(name: &str) -> Result<tempfile::TempDir> {
-    Ok(tempfile::Builder::new().prefix(&format!("girasol-{name}-")).tempdir()?)
 }
 
 /// A program that must be there with another one.

@@ -6,12 +6,13 @@ use anyhow::{Result, bail};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::{Repository, beside, opal_program, own_folder};
+use super::{beside, opal_program};
 use crate::api::Api;
+use crate::git::Repository;
 use crate::http::Answer;
 use crate::keys::{Keys, RSA_PUBLIC_FOR_TESTS, random_secret};
 use crate::parts::Part;
-use crate::process::{Logs, Process, free_port};
+use crate::process::{Logs, Process, free_port, own_folder};
 
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// A server with an open socket that does not answer would not end by itself.

@@ -358,7 +358,8 @@ fn subscribers_of_a_folder_hear_of_its_policies_once() {
     let push = |rig: &mut Rig, files: &[(&str, &str)]| {
         let files: Files =
             files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-        rig.ask(HubRequest::SetPolicy { claims: Some(session(None).claims), revision: None, files })
+        let claims = Some(session(None).claims);
+        rig.ask(HubRequest::SetPolicy { claims, revision: None, files, wait: None })
     };
     let effects = push(&mut rig, &[("app/a.rego", "package a"), ("b.rego", "package b")]);
     let told_it = notified(&effects, 2);
