@@ -16,6 +16,7 @@ mod upload;
 use std::path::PathBuf;
 
 use protocol::opal::filter::{self, Filter};
+use protocol::opal::policy;
 
 use super::{Failure, call, say};
 use folder::Folder;
@@ -114,8 +115,9 @@ impl Arguments {
 impl Push {
     fn run(self) -> Result<(), Failure> {
         let upload = Upload::new(self.target)?;
-        if self.revision.as_ref().is_some_and(|revision| revision.trim().is_empty()) {
-            return Err(Failure::usage("--revision: give a name, such as a commit's hash"));
+        if let Some(revision) = &self.revision {
+            policy::check_revision(revision)
+                .map_err(|problem| Failure::usage(format!("--revision: {}", problem.detail)))?;
         }
         let filter = self.selection.filter();
         let files = Folder::new(&self.dir, &filter).read()?;
