@@ -99,8 +99,9 @@ pub enum HubRequest {
     },
     /// Reads everything that the hub keeps under names that begin so.
     Documents {
-        /// Who asks.
-        claims: Claims,
+        /// Who asks; none where the router asks on its own account.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claims: Option<Claims>,
         /// How the names begin.
         prefix: String,
     },
@@ -119,7 +120,7 @@ pub enum HubRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<Box<RawValue>>,
     },
-    /// Replaces the policy, and tells its subscribers.
+    /// Replaces the policy: in the log, for agents, and by telling clients of OPAL.
     SetPolicy {
         /// Who asks; none where the Worker asks on its own account.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +130,9 @@ pub enum HubRequest {
         revision: Option<String>,
         /// Every file.
         files: Files,
+        /// Answer only when agents have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait: Option<Wait>,
     },
     /// The policy.
     Policy {
@@ -198,8 +202,13 @@ pub enum HubAnswer {
     PolicySet {
         /// Its revision.
         hash: String,
-        /// False if it was this before.
+        /// False if it had these files before.
         changed: bool,
+        /// The number of the update that completes it: who is at least there has it.
+        seq: Seq,
+        /// What agents said of it, if that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receipts: Option<Receipts>,
     },
     /// The policy; none if nobody has given one.
     Policy(Option<Box<Policy>>),

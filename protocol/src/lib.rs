@@ -10,15 +10,18 @@
 //! | What may a publisher send, and what is refused? | [`update`] |
 //! | Which subscriber gets which entry? | [`topic`] |
 //! | Which entries touch the same data? | [`path`] |
+//! | How is policy in the log? | [`commit`] |
 //! | What travels between hub and agent? | [`socket`] |
 //! | How do hub and agent find out that they have seen the same? | [`digest`] |
 //! | What may the bearer of a token do? | [`claims`] |
 //! | What does OPAL call these things? | [`opal`] |
 //! | How do the functions call the hub? | [`internal`] |
+//! | How do they have a policy followed? | [`repository`] |
 //! | What does a refusal look like? | [`problem`] |
 //! | Which bugs does the simulation plant? | [`planted`] |
 
 pub mod claims;
+pub mod commit;
 pub mod digest;
 mod hex;
 pub mod internal;
@@ -28,6 +31,7 @@ pub mod opal;
 pub mod path;
 pub mod planted;
 pub mod problem;
+pub mod repository;
 pub mod seq;
 pub mod socket;
 pub mod topic;

@@ -53,7 +53,11 @@ pub const MAX_PUSH_WINDOW_BYTES: usize = 256 << 10;
 pub const MIN_PUSH_WINDOW_BYTES: usize = 16 << 10;
 /// Bytes of a request body that is a set of policy files.
 pub const MAX_POLICY_BYTES: usize = 8 << 20;
+/// Bytes of a git host's webhook: GitHub sends up to so many.
+pub const MAX_WEBHOOK_BYTES: usize = 25 << 20;
 /// Bytes of one policy file: it is one row of the hub's storage, which takes 2 MB.
 pub const MAX_POLICY_FILE_BYTES: usize = 1_500_000;
+/// Bytes of a policy's name.
+pub const MAX_REVISION_BYTES: usize = 128;
 /// Files of a policy.
 pub const MAX_POLICY_FILES: usize = 10_000;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Problem, limits};
+use crate::{Problem, commit, limits};
 
 /// A place under `data`, as segments; none means the root.
 ///
@@ -72,10 +72,17 @@ impl DataPath {
         self.0.is_empty()
     }
 
-    /// True if `other` is this place or below it: replacing this replaces `other`.
+    /// True if policy is kept here, and not data ([`crate::commit`]).
+    #[must_use]
+    pub fn is_policy(&self) -> bool {
+        commit::is_policy_place(&self.0)
+    }
+
+    /// True if `other` is this place or below it: replacing this replaces `other`. Policy is in
+    /// no document of data, not even in that of the root.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        other.0.starts_with(&self.0)
+        other.0.starts_with(&self.0) && self.is_policy() == other.is_policy()
     }
 
     /// True if one of the two covers the other: their order matters.

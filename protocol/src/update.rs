@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{DataPath, Problem, json, limits, topic};
+use crate::{DataPath, Problem, commit, json, limits, topic};
 
 /// A change that a publisher asks for; its entries take effect in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,6 +86,9 @@ fn is_null(value: &Option<Box<RawValue>>) -> bool {
 }
 
 impl Update {
+    /// How the ids of updates begin that the hub makes of a commit of policy.
+    pub const POLICY_ID: &'static str = "policy:";
+
     /// Reads and checks a request body.
     ///
     /// # Errors
@@ -118,6 +121,12 @@ impl Update {
                     "id: 1 to {limit} bytes without control characters, or leave it out"
                 )));
             }
+            if id.starts_with(Self::POLICY_ID) {
+                return Err(Problem::invalid(format!(
+                    "id: `{}…` is reserved for commits of policy; choose another name",
+                    Self::POLICY_ID
+                )));
+            }
         }
         let (count, limit) = (self.entries.len(), limits::MAX_ENTRIES);
         if count == 0 {
@@ -128,12 +137,26 @@ impl Update {
                 "entries: {count} are too many, the limit is {limit}"
             )));
         }
+        self.check_entries(Entry::check)?;
+        self.check_published()?;
+        self.check_expanded_topics()
+    }
+
+    /// Checks that nothing is in it that only the hub may write. [`Self::parse`] does so, too; who
+    /// changes topics afterwards does it again.
+    ///
+    /// # Errors
+    /// 422 with the place and the reason.
+    pub fn check_published(&self) -> Result<(), Problem> {
+        self.check_entries(commit::check_published)
+    }
+
+    fn check_entries(&self, check: fn(&Entry) -> Result<(), Problem>) -> Result<(), Problem> {
         self.entries.iter().enumerate().try_for_each(|(at, entry)| {
-            entry.check().map_err(|problem| {
+            check(entry).map_err(|problem| {
                 Problem::new(problem.status, format!("entries[{at}].{}", problem.detail))
             })
-        })?;
-        self.check_expanded_topics()
+        })
     }
 
     fn check_expanded_topics(&self) -> Result<(), Problem> {

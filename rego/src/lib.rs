@@ -1,1 +1,52 @@
-//! What Rego files are to everybody who compiles them.
+//! What Rego files are to everybody who compiles them: the edge agent's embedded engine, and the
+//! functions, which let no policy in that does not compile. What compiles here compiles there,
+//! since both are this crate.
+//!
+//! It has no I/O. What may go wrong in a file is a [`Mistake`] with file, row, column and reason.
+//!
+//! | question | file |
+//! |---|---|
+//! | May a set of files become the policy? | `gate.rs` |
+//! | Do the modules compile, and which data would hide a rule? | `policies.rs` |
+//! | Is a module too deep to be parsed? | `nesting.rs` |
+//! | Which functions are unknown, which rules depend on themselves? | `names.rs` |
+//! | Which rules are there, and what does a name stand for? | `rules.rs`, `reference.rs` |
+//! | What is written in a rule? | `walk.rs` |
+//! | Which functions does an OPA have? | `builtins.rs` |
+//! | What is in the `data.json` files? | `data.rs` |
+//! | Do the tests pass? | `testing.rs` |
+//! | How long may an evaluation take? | `clock.rs` |
+
+mod builtins;
+mod clock;
+mod data;
+pub mod gate;
+mod mistake;
+mod names;
+mod nesting;
+mod policies;
+mod reference;
+mod rules;
+mod testing;
+mod walk;
+
+pub use builtins::Builtins;
+pub use mistake::{Mistake, Refused, one_line};
+pub use policies::Policies;
+pub use reference::query;
+
+/// What a module is written in that does not say so itself with an import.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// Rego as it was before OPA 1.0: `allow { … }`.
+    V0,
+    /// Rego as it is since OPA 1.0: `allow if { … }`.
+    #[default]
+    V1,
+}
+
+/// True for a test's file: tests are no part of the policy, and are not published.
+#[must_use]
+pub fn is_test(path: &str) -> bool {
+    path.ends_with("_test.rego")
+}

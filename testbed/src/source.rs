@@ -197,10 +197,15 @@ impl Reply {
 
     /// 200 with `body`, said to be of `content_type`.
     pub fn text(content_type: &str, body: impl Into<String>) -> Self {
+        Self::bytes(content_type, body.into())
+    }
+
+    /// 200 with a body that need not be text, said to be of `content_type`.
+    pub fn bytes(content_type: &str, body: impl Into<Bytes>) -> Self {
         Self {
             status: 200,
             headers: vec![("content-type".to_owned(), content_type.to_owned())],
-            body: Bytes::from(body.into()),
+            body: body.into(),
             delay: Duration::ZERO,
         }
     }

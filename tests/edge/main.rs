@@ -5,10 +5,14 @@
 //! | mint, publish, fan out, fetch, apply, decide | `main_job.rs` |
 //! | who may do what; what a bad token is told | `tokens.rs` |
 //! | what a bad update is told, and that the log is unchanged | `updates.rs` |
+//! | which policy gets in | `policy_gate.rs` |
 //! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
+//! | a policy that is followed: commits, force pushes, refusals, scopes | `repository.rs`, `following.rs` |
+//! | who is heard when somebody has pushed | `webhook.rs` |
+//! | a policy from a bundle server, or from S3-compatible storage | `bundle_source.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
@@ -21,13 +25,18 @@
     reason = "a test fails by panicking"
 )]
 
+mod bundle_source;
 mod commands;
+mod following;
 mod main_job;
 mod opa;
+mod policy_gate;
 mod promises;
+mod repository;
 mod socket;
 mod sources;
 mod support;
 mod together;
 mod tokens;
 mod updates;
+mod webhook;

@@ -15,6 +15,7 @@
 //! | opal-client with a token that does not do | `tokens.rs` |
 //! | opal-client of a scope | `scopes.rs` |
 //! | base data: from elsewhere, and changed while the functions run | `sources.rs` |
+//! | policies from git: bundles beside an opal-server's, an opal-client that follows | `policies.rs` |
 //! | who may ask what: role × route × topic | `access.rs` |
 //! | OPAL's commands at the functions, Girasol's at an opal-server | `commands.rs` |
 //! | the edge agent of an opal-server | `agent.rs` |
@@ -37,6 +38,7 @@ mod client;
 mod commands;
 mod delivery;
 mod frames;
+mod policies;
 mod ratchet;
 mod scopes;
 mod sources;
@@ -58,6 +60,7 @@ const SCENARIOS: &[Scenario] = &[
     // The longest first, so that none is left alone at the end.
     scenario("agent", |stage, behaviours| Box::pin(agent::run(stage, behaviours))),
     scenario("client", |stage, behaviours| Box::pin(client::run(stage, behaviours))),
+    scenario("policies", |stage, behaviours| Box::pin(policies::run(stage, behaviours))),
     scenario("commands", |stage, behaviours| Box::pin(commands::run(stage, behaviours))),
     scenario("tokens", |stage, behaviours| Box::pin(tokens::run(stage, behaviours))),
     scenario("away", |stage, behaviours| Box::pin(away::run(stage, behaviours))),

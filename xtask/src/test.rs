@@ -86,8 +86,8 @@ fn wasm(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let runner = WASM_BINDGEN.ensure(workspace)?.join("wasm-bindgen-test-runner");
     let mut cargo = workspace.cargo(
         "test --target wasm32-unknown-unknown --lib --no-fail-fast \
-         --package token --package publish --package hub --package git \
-         --package router --",
+         --package token --package publish --package platform --package hub --package git \
+         --package repository --package router --",
     );
     cargo.args(arguments).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
     process::run(&mut cargo)

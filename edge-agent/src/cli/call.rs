@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 use url::Url;
 
 use super::{Failure, variable};
@@ -49,6 +50,12 @@ pub(super) fn unexpected(url: &Url, what: &str) -> Failure {
         .hint("is --server-url the address of the functions?")
 }
 
+/// What a server answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
 /// Sends JSON with a bearer token and returns the body of a 2xx answer.
 pub(super) fn send(
     method: Method,
@@ -56,36 +63,55 @@ pub(super) fn send(
     token: &Secret,
     body: String,
 ) -> Result<String, Failure> {
+    runtime()?.block_on(ask(method, url, token, Some(body)))?.success(url)
+}
+
+/// What a command's requests run on.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::run(format!("cannot start: {error}")))
+}
+
+/// Sends a request with a bearer token, and with JSON if there is a body. Every answer is one; a
+/// failure is that there was none.
+pub(super) async fn ask(
+    method: Method,
+    url: &Url,
+    token: &Secret,
+    body: Option<String>,
+) -> Result<Answer, Failure> {
     let failed = |reason: String| Failure::run(format!("{}: {reason}", display(url)));
-    let upload = u64::try_from(body.len() / BYTES_A_SECOND).unwrap_or(u64::MAX);
+    let upload = body.as_ref().map_or(0, |body| body.len() / BYTES_A_SECOND);
+    let upload = u64::try_from(upload).unwrap_or(u64::MAX);
     let timeout = TIMEOUT.saturating_add(Duration::from_secs(upload));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(error.to_string()))?;
-    runtime.block_on(async {
-        let client = http::client(timeout).map_err(|error| failed(error.to_string()))?;
-        let request = client
-            .request(method, url.clone())
-            .bearer_auth(token.expose())
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
-        let response = request.send().await.map_err(|error| {
-            let reason = failure(error);
-            let hint = if reason.contains("certificate") {
-                "name the file of the authority that signed it: SSL_CERT_FILE=ca.pem"
-            } else {
-                "start the server, or name another one with --server-url"
-            };
-            failed(reason).hint(hint)
-        })?;
-        let status = response.status();
-        let text = response.text().await.map_err(|error| failed(failure(error)))?;
-        if status.is_success() {
-            return Ok(text);
+    let client = http::client(timeout).map_err(|error| failed(error.to_string()))?;
+    let mut request = client.request(method, url.clone()).bearer_auth(token.expose());
+    if let Some(body) = body {
+        request = request.header(CONTENT_TYPE, "application/json").body(body);
+    }
+    let response = request.send().await.map_err(|error| {
+        let reason = failure(error);
+        let hint = if reason.contains("certificate") {
+            "name the file of the authority that signed it: SSL_CERT_FILE=ca.pem"
+        } else {
+            "start the server, or name another one with --server-url"
+        };
+        failed(reason).hint(hint)
+    })?;
+    let status = response.status().as_u16();
+    let body = response.text().await.map_err(|error| failed(failure(error)))?;
+    Ok(Answer { status, body })
+}
+
+impl Answer {
+    /// The body of a 2xx answer.
+    pub(super) fn success(self, url: &Url) -> Result<String, Failure> {
+        if (200..300).contains(&self.status) {
+            return Ok(self.body);
         }
-        Err(failed(format!("answered {}{}", status.as_u16(), detail(&text))))
-    })
+        let (status, detail) = (self.status, detail(&self.body));
+        Err(Failure::run(format!("{}: answered {status}{detail}", display(url))))
+    }
 }
 
 /// What `{"detail": …}` says, in one of the forms it has.

@@ -1,14 +1,26 @@
-//! `policy push`: makes the files of a folder the policy that the server hands out.
+//! `policy push` and `policy track`: what makes files the policy that the server hands out.
+//!
+//! | question | file |
+//! |---|---|
+//! | Which flags do both have? | this one |
+//! | Which files of a folder are sent? | `policy/folder.rs` |
+//! | How is a repository read? | `policy/repository.rs` |
+//! | When is it looked at, and what is said of that? | `policy/track.rs` |
+//! | How do files get to the server? | `policy/upload.rs` |
 
 mod folder;
+mod repository;
+mod track;
+mod upload;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
-use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use protocol::opal::filter::{self, Filter};
+use protocol::opal::policy;
 
 use super::{Failure, call, say};
 use folder::Folder;
+use upload::Upload;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -22,18 +34,43 @@ enum Action {
         about = "Makes the files of a folder the policy that the server hands out",
         after_help = super::examples(&[
             "policy push policy/ --token $TOKEN",
+            "policy push policy/ --revision $(git rev-parse HEAD)",
             "policy push policy/ --scope acme --extensions .rego",
         ])
     )]
     Push(Push),
+    #[command(
+        about = "Follows a branch of a git repository, and makes each commit the server's policy",
+        long_about = "Follows a branch of a git repository, and makes each commit the policy that the \
+                      server hands out: for repositories that this machine can reach and the server cannot",
+        after_help = super::examples(&[
+            "policy track https://git.example/policy.git --branch main --token $TOKEN",
+            "policy track git@git.example:policy.git --interval 10s",
+            "policy track ./policy --once",
+        ])
+    )]
+    Track(track::Track),
 }
 
 #[derive(clap::Args)]
 struct Push {
-    /// The folder: its files replace the policy as a whole; hidden files, and tests
-    /// (*_test.rego), are left out
+    /// The folder: its files replace the policy as a whole; hidden files are left out, but
+    /// .manifest, and tests (*_test.rego) are only run by a server that is set to
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// What this revision is called, such as the commit that it is of [default: made from the
+    /// files]
+    #[arg(long, value_name = "NAME")]
+    revision: Option<String>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+/// Whose policy it becomes.
+#[derive(clap::Args)]
+struct Target {
     /// A token of type datasource [env: GIRASOL_TOKEN, OPAL_CLIENT_TOKEN]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
@@ -43,65 +80,58 @@ struct Push {
     /// Whose policy it is [default: the server's own]
     #[arg(long, value_name = "SCOPE")]
     scope: Option<String>,
+}
+
+/// Which files it is.
+#[derive(clap::Args)]
+struct Selection {
     /// The endings of the files to send, separated by commas
     #[arg(
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = ".rego,.json",
+        default_value = filter::EXTENSIONS,
         value_parser = ending
     )]
     extensions: Vec<String>,
-}
-
-/// The body of `PUT /policy`.
-#[derive(Serialize)]
-struct Body<'f> {
-    files: &'f BTreeMap<String, String>,
-}
-
-/// What it is answered with, as far as it must be there.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "read only to see that the answer is one")]
-struct Answer {
-    hash: String,
-    changed: bool,
+    /// Patterns of paths to leave out, separated by commas: dir/**, *.gen.rego, !keep.rego
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    ignore: Vec<String>,
+    /// The folder whose .manifest says in which order to load the files, or a file that does
+    /// [default: the root]
+    #[arg(long, value_name = "PATH")]
+    manifest: Option<String>,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Action::Push(push) = self.action;
-        push.run()
+        match self.action {
+            Action::Push(push) => push.run(),
+            Action::Track(track) => track.run(),
+        }
     }
 }
 
 impl Push {
     fn run(self) -> Result<(), Failure> {
-        let server = call::server(self.server_url.as_deref())?;
-        let url = call::route(&server, &route(self.scope.as_deref())?);
-        let token = call::token(self.token, "--token")?;
-        let files = Folder::new(&self.dir, &self.extensions).read()?;
-        let body = serde_json::to_string(&Body { files: &files })
-            .map_err(|error| Failure::run(format!("the files have no JSON form: {error}")))?;
-        folder::check_body(&files, body.len())?;
-        let answer = call::send(Method::PUT, &url, &token, body)?;
-        serde_json::from_str::<Answer>(&answer)
-            .map_err(|_| call::unexpected(&url, "does not say which policy it has now"))?;
-        say(answer.trim());
+        let upload = Upload::new(self.target)?;
+        if let Some(revision) = &self.revision {
+            policy::check_revision(revision)
+                .map_err(|problem| Failure::usage(format!("--revision: {}", problem.detail)))?;
+        }
+        let filter = self.selection.filter();
+        let files = Folder::new(&self.dir, &filter).read()?;
+        let body = upload::body(&files, self.revision.as_deref())?;
+        let answer = call::runtime()?.block_on(upload.put(body))?;
+        say(upload.accepted(answer)?.trim());
         Ok(())
     }
 }
 
-/// The route that takes a scope's policy.
-fn route(scope: Option<&str>) -> Result<String, Failure> {
-    match scope {
-        None => Ok("/policy".to_owned()),
-        // What would be understood as a path of its own.
-        Some("" | "." | "..") => Err(Failure::usage("--scope: give a scope's name")),
-        Some(scope) if scope.contains(['/', '\\', '%']) => {
-            Err(Failure::usage("--scope: a scope's name has no / \\ or %"))
-        }
-        Some(scope) => Ok(format!("/scopes/{scope}/policy")),
+impl Selection {
+    fn filter(&self) -> Filter {
+        let filter = Filter::default().extensions(&self.extensions).ignore(&self.ignore);
+        filter.manifest(self.manifest.as_deref().unwrap_or_default())
     }
 }
 
@@ -117,16 +147,6 @@ fn ending(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_scopes_policy_has_a_route_of_its_own() {
-        assert_eq!(route(None).unwrap(), "/policy");
-        assert_eq!(route(Some("acme")).unwrap(), "/scopes/acme/policy");
-        for name in ["", "..", "a/../../token", "a%2Fb"] {
-            let failure = route(Some(name)).unwrap_err();
-            assert!(failure.code == 2 && failure.message.starts_with("--scope: "), "{name}");
-        }
-    }
 
     #[test]
     fn an_ending_may_be_given_with_and_without_its_dot() {

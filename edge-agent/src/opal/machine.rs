@@ -1,16 +1,17 @@
 //! What is said to an opal-server, and what the core hears of it.
 
+use protocol::opal::ignore::Ignored;
 use protocol::opal::rpc::{self, Message};
 use protocol::socket::{AgentFrame, Delivery, HubFrame};
 use protocol::{Entry, Millis, Seq, digest::TopicDigests};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::Subscription;
 use super::policy::Requests;
 use super::recent::Recent;
 use super::repository::Repository;
 use super::updates::{Seen, Update};
-use super::{Ignored, Subscription};
 use crate::core::PolicyNews;
 
 mod loading;

@@ -20,11 +20,10 @@
 //! | What is subscribed to, which entry is for us? | `subscription.rs` |
 //! | How is an update read, and told from its copy on another topic? | `updates.rs` |
 //! | What does a bundle change? | `repository.rs` |
-//! | Which policies are left out? | `ignore.rs` |
+//! | Which policies are left out? | `protocol::opal::ignore` |
 //! | When are policies asked for? | `policy.rs` |
 //! | What is given again to a core that had no room? | `recent.rs` |
 
-mod ignore;
 mod machine;
 mod policy;
 mod recent;
@@ -35,6 +34,5 @@ mod updates;
 #[cfg(test)]
 mod tests;
 
-pub use ignore::Ignored;
 pub use machine::{Config, Effect, Input, Machine};
 pub use subscription::Subscription;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use protocol::opal::ignore::Ignored;
 use protocol::opal::policy::PolicyBundle;
 use protocol::{DataPath, Entry, SaveMethod};
 use serde_json::value::RawValue;
 
-use super::Ignored;
 use crate::policy::{PolicyModule, PolicySet};
 
 /// What bundles have brought.

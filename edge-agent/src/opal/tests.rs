@@ -1,11 +1,12 @@
 //! What the adapter makes of a server's words, and what it says to it.
 
+use protocol::opal::ignore::Ignored;
 use protocol::socket::{AgentFrame, Delivery, Hello, HubFrame};
 use protocol::{Millis, Seq, topic::TopicSet};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Config, Effect, Ignored, Input, Machine, Subscription};
+use super::{Config, Effect, Input, Machine, Subscription};
 use crate::core::PolicyNews;
 
 const CHANNEL: &str = "0123456789abcdef0123456789abcdef";

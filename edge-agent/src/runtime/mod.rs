@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use protocol::opal::ignore::Ignored;
 use protocol::topic::TopicSet;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -202,7 +203,7 @@ fn opal_config(settings: &Settings) -> opal::Config {
             topics: if wanted.data_updates { settings.topics.clone() } else { vec![] },
             policy_dirs: if wanted.policy_updates { wanted.policy_dirs.clone() } else { vec![] },
         },
-        ignored: opal::Ignored::new(&wanted.policies_to_ignore),
+        ignored: Ignored::new(&wanted.policies_to_ignore),
         epoch: opal_link::channel(),
         server: settings.server.clone(),
         statistics: wanted.statistics.then(|| settings.agent_name.clone()),

@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use futures::channel::oneshot;
 use futures::future::join_all;
-use js_sys::{JsString, Reflect};
+use js_sys::JsString;
 use protocol::internal::{
     HubAnswer, HubAnswers, HubRequest, SCOPE_HEADER, SESSION_HEADER, SOCKET_PATH, Session,
 };
@@ -105,7 +105,7 @@ impl DurableObject for Hub {
         if request.path() == SOCKET_PATH {
             return match self.shared.open_socket(&request) {
                 Ok(response) => Ok(response),
-                Err(problem) => answer(&Err::<(), _>(problem)),
+                Err(problem) => platform::answer(&Err::<(), _>(problem)),
             };
         }
         let scope = request.headers().get(SCOPE_HEADER)?.unwrap_or_default();
@@ -119,7 +119,7 @@ impl DurableObject for Hub {
                 Err(Problem::internal(format!("the hub cannot read what it was asked: {error}")))
             }
         };
-        answer(&outcome)
+        platform::answer(&outcome)
     }
 
     async fn websocket_message(
@@ -392,13 +392,11 @@ fn outlet(ws: &WebSocket) -> &Outlet {
     ws.unchecked_ref()
 }
 
-/// How much of the log is kept, from the Worker's variables. The environment is not asked
-/// through [`Env::var`], which throws where workerd gives `null` for what is not set.
+/// How much of the log is kept, from the Worker's variables.
 fn retention(env: &Env) -> Retention {
     let number = |name: &str| {
-        let value = Reflect::get(env, &name.into()).ok()?.as_string()?;
-        let number = value.trim().parse::<u64>().ok();
-        if number.is_none() && !value.trim().is_empty() {
+        let number = platform::variable(env, name)?.trim().parse::<u64>().ok();
+        if number.is_none() {
             console_error!("{name}: give a number; the default is used");
         }
         number
@@ -427,11 +425,6 @@ fn random() -> std::result::Result<u64, Problem> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| Problem::internal(error.to_string()))?;
     Ok(u64::from_le_bytes(bytes) >> 11)
-}
-
-fn answer<T: serde::Serialize>(outcome: &std::result::Result<T, Problem>) -> Result<Response> {
-    let status = outcome.as_ref().err().map_or(200, |problem| problem.status);
-    Ok(Response::from_json(outcome)?.with_status(status))
 }
 
 #[cfg(all(test, target_arch = "wasm32"))]
@@ -470,11 +463,5 @@ mod tests {
     fn names_of_sockets_are_numbers_that_javascript_keeps() {
         let id = random().unwrap();
         assert!(id <= 9_007_199_254_740_991 && random().unwrap() != id);
-    }
-
-    #[wasm_bindgen_test]
-    fn a_refusal_travels_with_its_status() {
-        let response = answer(&Err::<(), _>(Problem::conflict("taken"))).unwrap();
-        assert_eq!(response.status_code(), 409);
     }
 }

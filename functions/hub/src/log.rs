@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::commit::is_part;
 use protocol::digest::TopicDigests;
 use protocol::internal::Revocation;
 use protocol::{Claims, Entry, Millis, Seq, Update, hex, topic::TopicSet};
@@ -47,6 +48,13 @@ impl Record {
         entries
             .filter(|(entry, _)| topics.is_none_or(|topics| topics.matches(&entry.topics)))
             .unzip()
+    }
+
+    /// The same without what is policy: clients of the OPAL dialect get that in bundles.
+    #[must_use]
+    pub fn data_for(&self, topics: Option<&TopicSet>) -> (Vec<&Entry>, Vec<u32>) {
+        let (entries, places) = self.entries_for(topics);
+        entries.into_iter().zip(places).filter(|(entry, _)| !is_part(entry)).unzip()
     }
 
     /// Leaves out the entries at these places.

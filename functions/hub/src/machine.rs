@@ -27,8 +27,10 @@
 //! | What of the log does it fetch? | `snapshot.rs` |
 //! | What of the log, and of the sockets, is shown to people? | `reading.rs` |
 //! | What does the hub keep for the router? What is a scope? | `documents.rs` |
-//! | How does a policy get to its subscribers? | `policy.rs` |
+//! | What is the policy, and what was it before? | `policy.rs` |
+//! | How does a policy get to agents, in the log? | `commit.rs` |
 
+mod commit;
 mod documents;
 mod notifying;
 mod opal;
@@ -199,7 +201,7 @@ impl Machine {
     }
 
     fn tick(&mut self, now: Millis) -> Vec<Effect> {
-        let mut effects: Vec<Effect> = self.waits.over(now).into_iter().map(answer).collect();
+        let mut effects: Vec<Effect> = self.waits.over(now).into_iter().map(done_waiting).collect();
         for socket in self.sockets.expired(now) {
             effects.extend(self.refuse(socket, Refusal::expired()));
         }
@@ -269,11 +271,10 @@ impl Machine {
                 require_good(log, &claims)?;
                 HubAnswer::Peers(self.peers())
             }
-            HubRequest::SetPolicy { claims, revision, files } => {
+            HubRequest::SetPolicy { claims, revision: name, files, wait } => {
                 claims.map_or(Ok(()), |claims| require_good(log, &claims))?;
-                let (hash, changed) = policy::set(log, &files, revision)?;
-                *then = changed.as_ref().map_or_else(Vec::new, |it| self.tell_policy(now, it));
-                HubAnswer::PolicySet { hash, changed: changed.is_some() }
+                let wanted = policy::Wanted { name, files, wait };
+                return self.set_policy(now, (request, wanted), batch, log, then);
             }
             HubRequest::Policy { claims, base } => {
                 require_good(log, &claims)?;
@@ -345,8 +346,8 @@ fn unstored(_: LogError) -> Problem {
     Problem::unavailable("the hub's storage refused; nothing was changed, try again")
 }
 
-fn answer((request, seq, receipts): Done) -> Effect {
-    Effect::Answer(request, Ok(HubAnswer::Appended { seq, receipts: Some(receipts) }))
+fn done_waiting((request, answer): Done) -> Effect {
+    Effect::Answer(request, Ok(answer))
 }
 
 fn delivery<E>(record: &Record, prev: Seq, entries: Vec<E>, places: Vec<u32>) -> Delivery<E> {

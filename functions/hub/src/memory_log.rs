@@ -64,6 +64,8 @@ pub struct MemoryLog {
     pub records: Vec<Stored>,
     /// The calls that fail, for as long as they are named here.
     pub refuses: &'static [Call],
+    /// So many more times something is appended or kept; none for any number.
+    pub takes: Option<usize>,
     floor: Seq,
     digests: TopicDigests,
     revoked: Vec<(Revocation, Millis)>,
@@ -82,6 +84,19 @@ impl MemoryLog {
             Err(LogError(format!("told to refuse {call:?}")))
         } else {
             Ok(())
+        }
+    }
+
+    /// The same for what changes something that cannot be done without.
+    fn check_change(&mut self, call: Call) -> Result<(), LogError> {
+        self.check(call)?;
+        match &mut self.takes {
+            Some(0) => Err(LogError(format!("told to refuse this {call:?}"))),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
@@ -122,7 +137,7 @@ impl Log for MemoryLog {
         body: &str,
         fingerprint: &Fingerprint,
     ) -> Result<(), LogError> {
-        self.check(Call::Append)?;
+        self.check_change(Call::Append)?;
         for topic in record.topics() {
             self.digests.entry(topic.to_owned()).or_default().add(record.seq, &record.id);
         }
@@ -264,7 +279,7 @@ impl Log for MemoryLog {
     }
 
     fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {
-        self.check(Call::Keep)?;
+        self.check_change(Call::Keep)?;
         match text {
             Some(text) => self.documents.insert(name.to_owned(), text.to_owned()),
             None => self.documents.remove(name),
@@ -273,7 +288,7 @@ impl Log for MemoryLog {
     }
 
     fn clear(&mut self) -> Result<(), LogError> {
-        self.check(Call::Keep)?;
+        self.check_change(Call::Keep)?;
         let epoch = format!("{}'", self.epoch);
         let revoked = std::mem::take(&mut self.revoked);
         *self = Self { epoch, revoked, refuses: self.refuses, ..Self::default() };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::internal::{AgentReceipt, Quorum, Receipts, Wait};
+use protocol::internal::{AgentReceipt, HubAnswer, Quorum, Receipts, Wait};
 use protocol::planted::{Bug, planted};
 use protocol::socket::Receipt;
 use protocol::{Millis, Problem, Seq, Update};
@@ -16,6 +16,8 @@ const MAX_WAITING: usize = 10_000;
 /// One publisher.
 #[derive(Debug)]
 struct Waiting {
+    /// What it is answered, but for the receipts.
+    answer: HubAnswer,
     seq: Seq,
     /// What it published, to find out for whom that is.
     update: Update,
@@ -39,7 +41,7 @@ struct Asked {
 pub(crate) struct Waits(BTreeMap<RequestId, Waiting>);
 
 /// An answer that can be given.
-pub(crate) type Done = (RequestId, Seq, Receipts);
+pub(crate) type Done = (RequestId, HubAnswer);
 
 impl Waits {
     /// Refuses if there are too many already, with so many more that are about to begin.
@@ -57,7 +59,7 @@ impl Waits {
     pub(crate) fn begin(
         &mut self,
         now: Millis,
-        request: RequestId,
+        (request, answer): (RequestId, HubAnswer),
         (seq, update): (Seq, Update),
         wait: Wait,
         subscribers: &[(SocketId, String)],
@@ -68,6 +70,7 @@ impl Waits {
             answered: false,
         });
         let waiting = Waiting {
+            answer,
             seq,
             update,
             deadline: now.plus(wait.timeout_ms),
@@ -143,8 +146,14 @@ impl Waits {
         let waiting = self.0.remove(&request)?;
         let (complete, expected) = (waiting.is_complete(), waiting.expected());
         let expected = u32::try_from(expected).unwrap_or(u32::MAX);
-        let receipts = Receipts { complete, expected, receipts: waiting.receipts };
-        Some((request, waiting.seq, receipts))
+        let said = Receipts { complete, expected, receipts: waiting.receipts };
+        let mut answer = waiting.answer;
+        if let HubAnswer::Appended { receipts, .. } | HubAnswer::PolicySet { receipts, .. } =
+            &mut answer
+        {
+            *receipts = Some(said);
+        }
+        Some((request, answer))
     }
 }
 

@@ -10,6 +10,7 @@
 //! | What may stand behind the `?` of an address? | [`query`] |
 //! | What is a scope, and who may use it? | [`scopes`] |
 //! | Which policies does a client get? | [`policy`] |
+//! | What does a git host say, and is it true? | [`webhook`] |
 //! | What do people see of who is connected? | [`statistics`] |
 //! | What of the log is shown to people? | [`inspection`] |
 
@@ -18,6 +19,7 @@ pub mod policy;
 pub mod query;
 pub mod scopes;
 pub mod statistics;
+pub mod webhook;
 
 use protocol::internal::Receipts;
 use protocol::{Claims, PeerType, Problem, Seq, Update};

@@ -1,30 +1,33 @@
 //! The bundle of policies that a client asks for (`spec/opal-protocol.md` §2.1).
+//!
+//! | question | file |
+//! |---|---|
+//! | what is in a bundle? | this one |
+//! | in which order? | `order.rs` |
+//! | what has changed since the client's revision? | `difference.rs` |
 
-use std::collections::BTreeSet;
+mod difference;
+mod order;
 
 use protocol::Problem;
 use protocol::internal::Policy;
-use protocol::opal::policy::{
-    DataModule, DeletedFiles, PolicyBundle, PolicyModule, Revision, folder_of,
-};
+use protocol::opal::policy::{DataModule, DeletedFiles, PolicyBundle, PolicyModule, folder_of};
+
+use difference::Difference;
 
 /// The one name of a file that becomes data.
 const DATA: &str = "data.json";
-/// A file that says in which order to load the others.
-const MANIFEST: &str = ".manifest";
 
 /// The bundle of what is under `folders`, `.` for all.
 ///
-/// It is what has changed since the revision that the client has, if that is known; and
-/// everything if it is not, or if only modules are gone since: clients with patterns of paths to
-/// ignore fail on such a change (§5.5), and on their own delete what is not in a complete
-/// bundle. Data that is gone they delete only when they are told.
+/// It is what has changed since the revision that the client has, if that is known and such a
+/// change can be told; else it is everything.
 ///
 /// # Errors
 /// 404 for a folder that is not there.
 pub fn bundle(policy: &Policy, folders: &[String]) -> Result<PolicyBundle, Problem> {
     let Policy { revision, files, base } = policy;
-    let folders: Vec<&str> = folders.iter().map(|folder| plain(folder)).collect();
+    let folders: Vec<String> = folders.iter().map(|folder| plain(folder)).collect();
     for folder in &folders {
         let here = |path: &String| is_under(path, folder) || path == folder;
         if !files.keys().any(here) {
@@ -36,22 +39,27 @@ pub fn bundle(policy: &Policy, folders: &[String]) -> Result<PolicyBundle, Probl
     let wanted = |path: &str| {
         is_bundled(path) && (folders.is_empty() || folders.iter().any(|it| is_under(path, it)))
     };
-    let base = base.as_ref().filter(|base| is_better_told_as_change(base, revision, &wanted));
-    let has_changed =
-        |path: &str| base.is_none_or(|base| base.digests.get(path) != revision.digests.get(path));
+    let change = base.as_ref().map(|base| (base, Difference::between(base, revision, &wanted)));
+    let change = change.filter(|(_, change)| change.can_be_told());
+    let paths = match &change {
+        Some((_, change)) => change.here.clone(),
+        None => {
+            let all = files.keys().map(String::as_str).filter(|path| wanted(path));
+            let mut all: Vec<&str> = all.collect();
+            all.sort_by(|left, right| order::walk(left, right));
+            all
+        }
+    };
     let mut bundle = PolicyBundle {
-        manifest: vec![],
+        manifest: in_load_order(policy, &paths),
         hash: revision.hash.clone(),
-        old_hash: base.map(|base| base.hash.clone()),
+        old_hash: change.as_ref().map(|(base, _)| base.hash.clone()),
         data_modules: vec![],
         policy_modules: vec![],
-        deleted_files: base.and_then(|base| deleted(base, revision, &wanted)),
+        deleted_files: change.as_ref().and_then(|(_, change)| deleted(&change.gone)),
     };
-    for path in in_order(policy) {
-        let Some(text) = files.get(path).filter(|_| wanted(path) && has_changed(path)) else {
-            continue;
-        };
-        bundle.manifest.push(path.to_owned());
+    for path in paths {
+        let Some(text) = files.get(path) else { continue };
         if is_data(path) {
             let data = DataModule { path: folder_of(path).to_owned(), data: text.clone() };
             bundle.data_modules.push(data);
@@ -66,9 +74,11 @@ pub fn bundle(policy: &Policy, folders: &[String]) -> Result<PolicyBundle, Probl
     Ok(bundle)
 }
 
-fn plain(folder: &str) -> &str {
-    let folder = folder.trim_matches('/');
-    if folder.is_empty() { "." } else { folder }
+/// A folder's path as it would be written in the list of files; `.` for the root.
+fn plain(folder: &str) -> String {
+    let segments = folder.split('/').filter(|segment| !matches!(*segment, "" | "."));
+    let path = segments.collect::<Vec<_>>().join("/");
+    if path.is_empty() { ".".to_owned() } else { path }
 }
 
 fn is_under(path: &str, folder: &str) -> bool {
@@ -84,80 +94,41 @@ fn is_bundled(path: &str) -> bool {
     is_data(path) || path.ends_with(".rego")
 }
 
-/// True for the revision itself, and unless only modules are gone.
-fn is_better_told_as_change(
-    base: &Revision,
-    revision: &Revision,
-    wanted: &dyn Fn(&str) -> bool,
-) -> bool {
-    deleted(base, revision, wanted)
-        .is_none_or(|gone| !gone.data_modules.is_empty() || gone.policy_modules.is_empty())
+/// What manifests name first, in their order.
+fn in_load_order(policy: &Policy, paths: &[&str]) -> Vec<String> {
+    let named = order::named(&policy.files);
+    let mut paths: Vec<&str> = paths.to_vec();
+    paths.sort_by_key(|path| named.get(path).copied().unwrap_or(usize::MAX));
+    paths.into_iter().map(str::to_owned).collect()
 }
 
-fn deleted(
-    base: &Revision,
-    revision: &Revision,
-    wanted: &dyn Fn(&str) -> bool,
-) -> Option<DeletedFiles> {
-    let is_gone = |path: &&String| wanted(path) && !revision.digests.contains_key(*path);
-    let gone: Vec<&String> = base.digests.keys().filter(is_gone).collect();
-    let (data, policies): (Vec<_>, Vec<_>) = gone.into_iter().partition(|path| is_data(path));
-    (!data.is_empty() || !policies.is_empty()).then(|| DeletedFiles {
+/// Data in the order in which it is deleted, modules against theirs.
+fn deleted(gone: &[&str]) -> Option<DeletedFiles> {
+    let (data, policies): (Vec<&str>, Vec<&str>) = gone.iter().partition(|path| is_data(path));
+    (!gone.is_empty()).then(|| DeletedFiles {
         data_modules: data.into_iter().map(|path| folder_of(path).to_owned()).collect(),
-        policy_modules: policies.into_iter().rev().cloned().collect(),
+        policy_modules: policies.into_iter().rev().map(str::to_owned).collect(),
     })
 }
 
-/// Every path: those that a manifest names first, in its order, then the files of a folder
-/// before those of its folders.
-fn in_order(policy: &Policy) -> Vec<&str> {
-    let mut order = vec![];
-    manifest(policy, ".", &mut BTreeSet::new(), &mut order);
-    let named: BTreeSet<&str> = order.iter().copied().collect();
-    let mut others: Vec<&str> = policy.files.keys().map(String::as_str).collect();
-    others.retain(|path| !named.contains(path));
-    // Segment by segment, a file before a folder: `0` and `1` before the name.
-    others.sort_by_cached_key(|path| {
-        let last = path.split('/').count().saturating_sub(1);
-        let segments = path.split('/').enumerate();
-        segments.map(|(at, segment)| (at != last, segment)).collect::<Vec<_>>()
-    });
-    order.extend(others);
-    order
-}
-
-/// Follows the manifest of a folder; a line that names a folder is that folder's manifest.
-fn manifest<'p>(
-    policy: &'p Policy,
-    folder: &str,
-    followed: &mut BTreeSet<String>,
-    order: &mut Vec<&'p str>,
-) {
-    let at = |name: &str| if folder == "." { name.to_owned() } else { format!("{folder}/{name}") };
-    let Some(text) = policy.files.get(&at(MANIFEST)) else { return };
-    if !followed.insert(folder.to_owned()) {
-        return;
-    }
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let path = at(line.trim_end_matches('/'));
-        match policy.files.get_key_value(&path) {
-            Some((path, _)) if !order.contains(&path.as_str()) => order.push(path),
-            Some(_) => {}
-            None => manifest(policy, &path, followed, order),
-        }
-    }
-}
-
-/// The package that a module says it is of.
+/// The package that a module says it is of, as opal-server reads it: the first line that is
+/// `package` and a name of these characters, and nothing else.
 fn package_of(rego: &str) -> &str {
-    let named = rego.lines().find_map(|line| line.strip_prefix("package "));
-    let name = named.map(|rest| rest.split_whitespace().next().unwrap_or_default());
+    let is_part = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '.' | '"' | '[' | ']')
+    };
+    let name = rego.lines().find_map(|line| {
+        let behind = line.strip_prefix("package")?;
+        let name = behind.trim_start();
+        let is_name = !name.is_empty() && name.len() < behind.len() && name.chars().all(is_part);
+        is_name.then_some(name)
+    });
     name.unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use protocol::opal::policy::Files;
+    use protocol::opal::policy::{Files, Revision};
 
     use super::*;
 
@@ -195,7 +166,28 @@ mod tests {
         assert_eq!(bundle.deleted_files, None);
         assert_eq!(bundle.data_modules[1].path, "data1");
         let packages = bundle.policy_modules.iter().map(|it| it.package_name.as_str());
-        assert_eq!(packages.collect::<Vec<_>>(), ["app.rbac", "", "app.sub.x"]);
+        assert_eq!(packages.collect::<Vec<_>>(), ["", "", "app.sub.x"]);
+    }
+
+    #[test]
+    fn a_package_is_named_as_an_opal_server_names_it() {
+        for (rego, package) in [
+            ("package a\n", "a"),
+            ("# c\n\npackage p4\n", "p4"),
+            ("package p5[\"a\"]\n", "p5[\"a\"]"),
+            ("package   p7\n", "p7"),
+            ("package p8\r\nx := 1\r\n", "p8"),
+            ("package a-b\npackage p9\n", "p9"),
+            ("x := `\npackage no\n`\n", "no"),
+            ("package pb", "pb"),
+            ("package p_1\n", ""),
+            ("  package p2\n", ""),
+            ("package p3 # x\n", ""),
+            ("package p6   \n", ""),
+            ("packages\n", ""),
+        ] {
+            assert_eq!(package_of(rego), package, "{rego:?}");
+        }
     }
 
     #[test]
@@ -237,6 +229,61 @@ mod tests {
             (vec!["data1".to_owned()], vec!["app/sub/x.rego".to_owned()],)
         );
         assert_eq!(change.old_hash, Some(Revision::of(&files(&FILES)).hash));
+    }
+
+    /// As an opal-server answered for these two commits.
+    #[test]
+    fn a_change_is_in_the_order_of_an_opal_server() {
+        let before = [
+            ("a.rego", "package a\n"),
+            ("b/data.json", "{}"),
+            ("b/y/data.json", r#"{"moved":1}"#),
+            ("b/y/z.rego", "package z\n"),
+            ("c/d/e.rego", "package e\n"),
+            ("c/data.json", "[1]"),
+        ];
+        let now = [
+            ("a.rego", "package a\nx:=1\n"),
+            ("a1/e1.rego", "package e1\n"),
+            ("b/data.json", r#"{"z":1}"#),
+            ("b/w/data.json", r#"{"moved":1}"#),
+            ("c/z2.rego", "package z\n"),
+            ("n/data.json", "{ }"),
+            ("zz/ren.rego", "package bigg\n"),
+        ];
+        let change = bundle(&policy(&now, Some(&before)), &[]).unwrap();
+        assert_eq!(
+            paths(&change),
+            [
+                "a1/e1.rego",
+                "n/data.json",
+                "zz/ren.rego",
+                "b/w/data.json",
+                "c/z2.rego",
+                "a.rego",
+                "b/data.json"
+            ]
+        );
+        let data = change.data_modules.iter().map(|it| it.path.as_str());
+        assert_eq!(data.collect::<Vec<_>>(), ["n", "b/w", "b"]);
+        let modules = change.policy_modules.iter().map(|it| it.path.as_str());
+        assert_eq!(
+            modules.collect::<Vec<_>>(),
+            ["a1/e1.rego", "zz/ren.rego", "c/z2.rego", "a.rego"]
+        );
+        let gone = change.deleted_files.unwrap();
+        assert_eq!(gone.data_modules, ["c", "b/y"]);
+        assert_eq!(gone.policy_modules, ["b/y/z.rego", "c/d/e.rego"]);
+    }
+
+    #[test]
+    fn a_manifest_orders_what_is_loaded_and_not_what_is_listed() {
+        let mut all = FILES.to_vec();
+        all.push((".manifest", "rbac.rego\napp/sub/x.rego\n"));
+        let complete = bundle(&policy(&all, None), &[]).unwrap();
+        assert_eq!(paths(&complete)[..2], ["rbac.rego", "app/sub/x.rego"]);
+        let modules = complete.policy_modules.iter().map(|it| it.path.as_str());
+        assert_eq!(modules.collect::<Vec<_>>(), ["rbac.rego", "app/nopkg.rego", "app/sub/x.rego"]);
     }
 
     #[test]

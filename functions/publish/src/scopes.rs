@@ -2,6 +2,7 @@
 
 use protocol::opal::data::SourceList;
 use protocol::opal::topics::internal;
+use protocol::repository::{Access, Secret, TOKEN_USER, Wanted};
 use protocol::{DEFAULT_SCOPE, Problem, Update, json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,9 +26,27 @@ pub struct Scope {
 /// Where a scope's policy comes from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PolicySource {
+    /// Its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The branch.
+    #[serde(default = "main")]
+    pub branch: String,
     /// The folders that its clients get.
     #[serde(default = "root")]
     pub directories: Vec<String>,
+    /// Endings of the files that count; OPAL's if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// Patterns of files that do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_ignore: Option<Vec<String>>,
+    /// Where its manifest is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
+    /// Somebody looks without being told to.
+    #[serde(default)]
+    pub poll_updates: bool,
     /// How to get in there; never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
@@ -71,6 +90,38 @@ fn root() -> Vec<String> {
     vec![".".to_owned()]
 }
 
+/// The branch that OPAL takes where a scope names none.
+fn main() -> String {
+    "main".to_owned()
+}
+
+impl PolicySource {
+    /// Which of its files are wanted.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            extensions: self.extensions.clone(),
+            ignore: self.bundle_ignore.clone().unwrap_or_default(),
+            directories: self.directories.clone(),
+            manifest: self.manifest.clone().unwrap_or_default(),
+        }
+    }
+
+    /// How to get in there.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match &self.auth {
+            Some(Auth::GithubToken { token }) => {
+                Access::Basic { username: TOKEN_USER.to_owned(), password: Secret(token.clone()) }
+            }
+            Some(Auth::Userpass { username, password }) => {
+                Access::Basic { username: username.clone(), password: Secret(password.clone()) }
+            }
+            None | Some(Auth::None {} | Auth::Ssh { .. }) => Access::Open,
+        }
+    }
+}
+
 impl Scope {
     /// Reads and checks a request's body.
     ///
@@ -90,6 +141,10 @@ impl Scope {
             scope.policy.as_ref().and_then(|policy| policy.auth.as_ref())
         {
             check_key(private_key)?;
+            return Err(Problem::invalid(
+                "policy.auth.auth_type: a function cannot speak ssh; give an address of https and \
+                 a token, or no policy and run `edge-agent policy track` where the key is",
+            ));
         }
         Ok(scope)
     }
@@ -99,6 +154,7 @@ impl Scope {
     pub fn shown(mut self) -> Self {
         if let Some(policy) = &mut self.policy {
             policy.auth = None;
+            policy.url = policy.url.take().map(|url| without_user(&url));
         }
         self
     }
@@ -108,6 +164,14 @@ impl Scope {
     pub fn directories(&self) -> Vec<String> {
         self.policy.as_ref().map_or_else(root, |policy| policy.directories.clone())
     }
+}
+
+/// An address without what opens it.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// OPAL's words for a key that lost its lines on the way.
@@ -182,6 +246,30 @@ mod tests {
     }
 
     #[test]
+    fn a_policys_source_has_opals_defaults_and_shows_no_credentials() {
+        let scope = |policy: &str| {
+            let body = format!(r#"{{"scope_id":"s","policy":{policy}}}"#);
+            Scope::parse(body.as_bytes()).unwrap()
+        };
+        let bare = scope(r#"{"url":"https://h/x","auth":{"auth_type":"none"}}"#).policy.unwrap();
+        assert_eq!((bare.branch.as_str(), bare.poll_updates), ("main", false));
+        assert_eq!((bare.wanted().directories, bare.access()), (root(), Access::Open));
+        let full = scope(
+            r#"{"url":"https://u:pw@h/x","branch":"b","extensions":[".rego"],
+                "bundle_ignore":["t/**"],"manifest":"m","poll_updates":true,
+                "auth":{"auth_type":"github_token","token":"s3cret"}}"#,
+        );
+        let policy = full.policy.clone().unwrap();
+        assert_eq!(policy.wanted().ignore, ["t/**"]);
+        assert!(
+            matches!(policy.access(), Access::Basic { username, .. } if username == "x-access-token")
+        );
+        let shown = serde_json::to_string(&full.shown()).unwrap();
+        assert!(shown.contains("https://h/x") && shown.contains(r#""branch":"b""#), "{shown}");
+        assert!(!shown.contains("pw") && !shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
     fn bad_scopes_are_refused_with_their_place() {
         for (body, words) in [
             ("{}", "missing field `scope_id`"),
@@ -202,6 +290,8 @@ mod tests {
         };
         assert!(refusal(&ssh("x")).contains("expected to contain newlines!"));
         assert!(refusal(&ssh("x\n")).contains("private key is invalid"));
+        let key = "-----BEGIN X PRIVATE KEY-----\nx\n-----END X PRIVATE KEY-----\n";
+        assert!(refusal(&ssh(key)).contains("policy track"));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use protocol::Millis;
 use protocol::internal::{PeerInfo, Peers};
+use protocol::repository::RepositoryState;
+use protocol::{Millis, Problem};
 use serde::Serialize;
 
 /// The answer of `GET /pubsub_client_info` is an object of these by client.
@@ -29,6 +30,8 @@ pub struct Statistics {
     version: &'static str,
     clients: BTreeMap<String, Vec<Channel>>,
     servers: Vec<String>,
+    /// Beyond what OPAL shows.
+    policy: PolicyStatus,
 }
 
 /// One connection of a client.
@@ -46,6 +49,57 @@ pub struct Stats {
     version: &'static str,
     client_count: usize,
     server_count: usize,
+    policy: PolicyStatus,
+}
+
+/// The answer of `GET /policy/status`: how a policy that is followed stands. Moments are in UTC
+/// without a zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PolicyStatus {
+    /// The address of the repository or of the bundle server; none if the policy is pushed.
+    source: Option<String>,
+    /// The branch.
+    branch: Option<String>,
+    /// What was found there last: a commit, or a bundle's tag.
+    head: Option<String>,
+    /// The revision that was published last.
+    revision: Option<String>,
+    /// True while somebody looks.
+    looking: bool,
+    last_look: Option<String>,
+    last_success: Option<String>,
+    /// What was wrong at the last look.
+    error: Option<String>,
+    /// Looks in a row at which something was wrong.
+    failures: u32,
+    /// When somebody will look without being told to.
+    next_look: Option<String>,
+}
+
+impl From<RepositoryState> for PolicyStatus {
+    fn from(state: RepositoryState) -> Self {
+        let place = state.place.as_ref();
+        Self {
+            source: place.map(|place| place.url().to_owned()),
+            branch: place.and_then(|place| place.branch()).map(str::to_owned),
+            head: state.head,
+            revision: state.revision,
+            looking: state.looking,
+            last_look: state.last_look.map(written),
+            last_success: state.last_success.map(written),
+            error: state.error.map(|problem| problem.detail),
+            failures: state.failures,
+            next_look: state.next_look.map(written),
+        }
+    }
+}
+
+impl PolicyStatus {
+    /// Nothing can be followed, since the settings are wrong.
+    #[must_use]
+    pub fn wrong(problem: Problem) -> Self {
+        Self { error: Some(problem.detail), ..Self::default() }
+    }
 }
 
 /// The clients of the OPAL dialect, by their names.
@@ -87,7 +141,7 @@ fn name_of(peer: &PeerInfo) -> String {
 impl Statistics {
     /// Every client that has said who it is, and every agent.
     #[must_use]
-    pub fn new(peers: &Peers, server: &str) -> Self {
+    pub fn new(peers: &Peers, server: &str, policy: PolicyStatus) -> Self {
         let mut clients: BTreeMap<String, Vec<Channel>> = BTreeMap::new();
         for peer in &peers.peers {
             let said = peer.statistics.as_ref();
@@ -106,6 +160,7 @@ impl Statistics {
             version: env!("CARGO_PKG_VERSION"),
             clients,
             servers: vec![server.to_owned()],
+            policy,
         }
     }
 
@@ -117,6 +172,7 @@ impl Statistics {
             version: self.version,
             client_count: self.clients.len(),
             server_count: self.servers.len(),
+            policy: self.policy.clone(),
         }
     }
 }
@@ -130,6 +186,7 @@ fn written(at: Millis) -> String {
 mod tests {
     use protocol::internal::OpalPeer;
     use protocol::opal::rpc;
+    use protocol::repository::Place;
     use serde_json::json;
 
     use super::*;
@@ -176,8 +233,25 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_is_followed_is_shown_with_what_is_wrong() {
+        let state = RepositoryState {
+            place: Some(Place::Git { url: "https://h/x".to_owned(), branch: "main".to_owned() }),
+            revision: Some("c1".to_owned()),
+            last_look: Some(Millis(0)),
+            error: Some(Problem::invalid("a.rego:1:1: no")),
+            ..RepositoryState::default()
+        };
+        let shown = serde_json::to_value(PolicyStatus::from(state)).unwrap();
+        assert_eq!(shown["source"], "https://h/x");
+        assert_eq!((&shown["branch"], &shown["revision"]), (&json!("main"), &json!("c1")));
+        assert_eq!(shown["last_look"], "1970-01-01T00:00:00.000000");
+        assert_eq!(shown["error"], "a.rego:1:1: no");
+        assert_eq!(shown["next_look"], json!(null));
+    }
+
+    #[test]
     fn statistics_have_who_said_so_and_the_agents() {
-        let statistics = Statistics::new(&peers(), "hub");
+        let statistics = Statistics::new(&peers(), "hub", PolicyStatus::default());
         let shown = serde_json::to_value(&statistics).unwrap();
         assert_eq!(shown["uptime"], "1970-01-01T00:00:00.000000");
         assert_eq!(shown["clients"]["c"].as_array().unwrap().len(), 2);

@@ -4,7 +4,7 @@ use protocol::Problem;
 use serde::Serialize;
 use worker::{Response, Result, console_error};
 
-use crate::exchange::platform;
+use platform::problem as platform;
 
 /// A 200 with a JSON body.
 pub(crate) fn ok<T: Serialize>(body: &T) -> std::result::Result<Response, Problem> {

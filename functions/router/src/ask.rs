@@ -2,20 +2,24 @@
 //! answer is lost.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 
+use platform::{Lost, Object, encode};
 use protocol::internal::{
-    HubAnswer, HubRequest, LogPage, Peers, Policy, Receipts, Revocation, SESSION_HEADER,
-    SOCKET_PATH, Session, Snapshot, Wait,
+    HubAnswer, HubAnswers, HubRequest, LogPage, Peers, Policy, Receipts, Revocation,
+    SESSION_HEADER, SOCKET_PATH, Session, Snapshot, Wait,
 };
 use protocol::opal::policy::Files;
+use protocol::repository::{
+    Looked, RepositoryAnswer, RepositoryRequest, RepositoryState, Source, Why,
+};
 use protocol::topic::TopicSet;
 use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update};
 use publish::query::LogQuery;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use worker::{Env, RequestInit, Response};
 
-use crate::exchange::{self, Lost, encode, exchange, platform};
 use crate::settings::LoadLimit;
 use crate::together::{self, Caller};
 
@@ -93,16 +97,18 @@ pub(crate) async fn check(env: &Env, scope: &str, claims: Claims) -> Result<(), 
 /// What the hub refuses; 503 if its answer is lost.
 pub(crate) async fn open_socket(env: &Env, session: &Session) -> Result<Response, Problem> {
     let connect_again = |_: Lost| lost("connect again");
-    let mut request = exchange::request(SOCKET_PATH, &RequestInit::new())?;
-    let headers = request.headers_mut().map_err(platform)?;
+    let mut request = platform::request(SOCKET_PATH, &RequestInit::new())?;
+    let headers = request.headers_mut().map_err(platform::problem)?;
     for (name, value) in [("Upgrade", "websocket"), (SESSION_HEADER, encode(session)?.get())] {
-        headers.set(name, value).map_err(platform)?;
+        headers.set(name, value).map_err(platform::problem)?;
     }
-    let response = exchange::fetch(env, &session.scope, request).await.map_err(connect_again)?;
+    let response =
+        platform::fetch(env, Object::Hub, &session.scope, request).await.map_err(connect_again)?;
     if response.status_code() == 101 {
         return Ok(response);
     }
-    let refused = exchange::decode(response).await.map_err(connect_again)??;
+    let refused =
+        platform::decode::<HubAnswers>(Object::Hub, response).await.map_err(connect_again)??;
     Err(Problem::internal(format!("the hub answered an upgrade with {refused:?}")))
 }
 
@@ -198,7 +204,7 @@ pub(crate) async fn document(
 pub(crate) async fn documents(
     env: &Env,
     scope: &str,
-    claims: Claims,
+    claims: Option<Claims>,
     prefix: &str,
 ) -> Result<BTreeMap<String, Box<RawValue>>, Problem> {
     let request = HubRequest::Documents { claims, prefix: prefix.to_owned() };
@@ -236,7 +242,23 @@ pub(crate) async fn keep(
     done(env, scope, HubRequest::Keep { claims, name: name.to_owned(), body }).await
 }
 
-/// Makes these files a scope's policy; its hash, and whether it is another one than before.
+/// What became of a policy that was given.
+#[derive(Serialize)]
+pub(crate) struct PolicySet {
+    /// `ok`, as for an update.
+    status: &'static str,
+    /// Its revision.
+    hash: String,
+    /// False if it had these files before.
+    changed: bool,
+    /// The number of the update that completes it in the log.
+    seq: Seq,
+    /// What agents said of it, if that was waited for.
+    #[serde(flatten)]
+    receipts: Option<Receipts>,
+}
+
+/// Makes these files a scope's policy, by a name if there is one, and waits for the agents as far as that is wanted.
 ///
 /// # Errors
 /// As [`check`].
@@ -245,10 +267,14 @@ pub(crate) async fn set_policy(
     scope: &str,
     claims: Claims,
     files: Files,
-) -> Result<(String, bool), Problem> {
-    let request = HubRequest::SetPolicy { claims: Some(claims), revision: None, files };
+    revision: Option<String>,
+    wait: Option<Wait>,
+) -> Result<PolicySet, Problem> {
+    let request = HubRequest::SetPolicy { claims: Some(claims), revision, files, wait };
     match call(env, scope, &request, || "push again, which does no harm").await? {
-        HubAnswer::PolicySet { hash, changed } => Ok((hash, changed)),
+        HubAnswer::PolicySet { hash, changed, seq, receipts } => {
+            Ok(PolicySet { status: "ok", hash, changed, seq, receipts })
+        }
         other => Err(unexpected("a policy", &other)),
     }
 }
@@ -267,6 +293,58 @@ pub(crate) async fn policy(
         HubAnswer::Policy(policy) => Ok(policy),
         other => Err(unexpected("a read", &other)),
     }
+}
+
+/// Has somebody look for a scope's policy: how that ended, for who waits. `source` is what the
+/// scope follows from now on; none for the default one, which follows what the settings say.
+///
+/// # Errors
+/// What was wrong with what was found; 503 if the answer is lost.
+pub(crate) async fn look(
+    env: &Env,
+    scope: &str,
+    source: Option<Source>,
+    why: Why,
+    wait: bool,
+) -> Result<Option<Looked>, Problem> {
+    let request = RepositoryRequest::Look { source: source.map(Box::new), why, wait };
+    match call_repository(env, scope, &request).await? {
+        RepositoryAnswer::Noted => Ok(None),
+        RepositoryAnswer::Looked(looked) => Ok(Some(looked)),
+        other => Err(unexpected("a look", &other)),
+    }
+}
+
+/// How the policy stands that a scope follows.
+///
+/// # Errors
+/// 503 if the answer is lost.
+pub(crate) async fn repository(env: &Env, scope: &str) -> Result<RepositoryState, Problem> {
+    match call_repository(env, scope, &RepositoryRequest::State).await? {
+        RepositoryAnswer::State(state) => Ok(*state),
+        other => Err(unexpected("its state", &other)),
+    }
+}
+
+/// A scope follows nothing any more.
+///
+/// # Errors
+/// 503 if the answer is lost.
+pub(crate) async fn forget(env: &Env, scope: &str) -> Result<(), Problem> {
+    call_repository(env, scope, &RepositoryRequest::Forget).await.map(drop)
+}
+
+async fn call_repository(
+    env: &Env,
+    scope: &str,
+    asked: &RepositoryRequest,
+) -> Result<RepositoryAnswer, Problem> {
+    let answer = platform::ask::<Result<_, Problem>>(env, Object::Repository, scope, asked).await;
+    answer.map_err(|_| {
+        Problem::unavailable(
+            "what follows the policy did not answer; ask again, which does no harm",
+        )
+    })?
 }
 
 /// Has a scope's hub forget everything.
@@ -318,15 +396,15 @@ async fn call<T: Display>(
     asked: &HubRequest,
     again: impl FnOnce() -> T,
 ) -> Result<HubAnswer, Problem> {
-    let answers = exchange(env, scope, &[encode(asked)?]).await;
+    let answers = platform::ask::<HubAnswers>(env, Object::Hub, scope, &[asked]).await;
     answers
         .map_err(|_| lost(again()))??
         .pop()
         .unwrap_or_else(|| Err(Problem::internal("the hub answered nothing")))
 }
 
-fn unexpected(asked: &str, answer: &HubAnswer) -> Problem {
-    Problem::internal(format!("the hub answered {asked} with {answer:?}"))
+fn unexpected(asked: &str, answer: &impl Debug) -> Problem {
+    Problem::internal(format!("an object answered {asked} with {answer:?}"))
 }
 
 /// The hub may have done what it was asked, or not.

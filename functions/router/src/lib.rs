@@ -8,19 +8,18 @@
 //! | Which paths are there, and who may use them? | [`routes`] |
 //! | What does a path do? | `handlers` |
 //! | Where do settings come from? | `settings` |
-//! | What is the hub asked, and what if it does not answer? | `ask` |
+//! | What are hub and repository asked, and what if they do not answer? | `ask` |
 //! | How do many ask it at the same time? | `together` |
-//! | How is it reached? | `exchange` |
 //! | How is a refusal answered? | `answer` |
 //! | Which pages may a browser ask us from? | `cors` |
 
-// Exports the Durable Object's class.
+// Exports the Durable Objects' classes.
 pub use hub::Hub;
+pub use repository::Repository;
 
 mod answer;
 mod ask;
 mod cors;
-mod exchange;
 mod handlers;
 pub mod routes;
 mod settings;
@@ -30,7 +29,7 @@ mod together;
 mod in_node;
 
 use together::Caller;
-use worker::{Context, Env, Request, Response, Result, event};
+use worker::{Context, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, event};
 
 #[event(start)]
 fn start() {
@@ -43,9 +42,17 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
     if let Some(preflight) = origin.preflight(&request)? {
         return Ok(preflight);
     }
+    handlers::repository::start(&env, &context);
     let response = match handlers::serve(request, Caller { env: &env, context: &context }).await {
         Ok(response) => response,
         Err(problem) => answer::problem(&problem)?,
     };
     origin.allow(response)
+}
+
+/// Each minute, by `wrangler.toml`. Where nobody calls this, the repository's alarm does it all
+/// after the first request.
+#[event(scheduled)]
+async fn scheduled(_: ScheduledEvent, env: Env, _: ScheduleContext) {
+    handlers::repository::tick(&env).await;
 }

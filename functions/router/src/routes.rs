@@ -39,6 +39,12 @@ pub enum Action {
     Policy,
     /// Replaces the policy.
     SetPolicy,
+    /// Shows how the policy stands that is followed.
+    PolicyStatus,
+    /// Looks whether there is a new one.
+    RefreshPolicy,
+    /// Hears of a push to a repository.
+    Webhook,
     /// Shows who is connected.
     Clients,
     /// Shows who is connected, to what.
@@ -100,6 +106,9 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/data/updates/{seq}/{place}", Action::FetchData),
     route("GET", "/policy", Action::Policy),
     route("PUT", "/policy", Action::SetPolicy),
+    route("GET", "/policy/status", Action::PolicyStatus),
+    route("POST", "/policy/refresh", Action::RefreshPolicy),
+    route("POST", "/webhook", Action::Webhook),
     route("GET", "/log", Action::ReadLog),
     route("GET", "/ws", Action::Subscribe),
     route("GET", "/pubsub_client_info", Action::Clients),

@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 
+use platform::setting as read;
 use protocol::opal::data::{SourceList, Sources};
+use protocol::repository::Source;
 use protocol::{Problem, json};
+use publish::webhook::Webhooks;
 use token::{Authority, Settings};
-use worker::js_sys::Reflect;
 use worker::{Env, console_error, console_warn};
 
 /// The isolate's authority: a Worker's variables never change while it runs, and keys are
@@ -44,6 +46,14 @@ pub(crate) fn statistics(env: &Env) -> bool {
     read(env, "STATISTICS_ENABLED").is_some_and(on)
 }
 
+/// What a policy must be to get in.
+///
+/// # Errors
+/// 503 that names the setting.
+pub(crate) fn gate(env: &Env) -> Result<rego::gate::Options, Problem> {
+    repository::settings::gate(&|name| read(env, name))
+}
+
 /// Where clients fetch first; nowhere if that is not set.
 ///
 /// # Errors
@@ -57,6 +67,25 @@ pub(crate) fn sources(env: &Env) -> Result<Sources, Problem> {
     checked.map_err(|problem| {
         Problem::unavailable(format!("the setting DATA_CONFIG_SOURCES: {}", problem.detail))
     })
+}
+
+/// What the default scope follows; none if its policy is pushed.
+///
+/// # Errors
+/// 503 that names the setting.
+pub(crate) fn source(env: &Env) -> Result<Option<Source>, Problem> {
+    repository::settings::source(&|name| read(env, name))
+}
+
+/// What is expected of webhooks.
+///
+/// # Errors
+/// 503 that names the setting.
+pub(crate) fn webhooks(env: &Env) -> Result<Webhooks, Problem> {
+    let setting = |name: &str| read(env, &format!("POLICY_REPO_WEBHOOK_{name}"));
+    let enforce_branch =
+        repository::settings::flag(&|name| read(env, name), "POLICY_REPO_WEBHOOK_ENFORCE_BRANCH")?;
+    Webhooks::new(setting("SECRET"), setting("PARAMS").as_deref(), enforce_branch)
 }
 
 /// Scheme and host by which clients reach us, where the address of their requests is not it.
@@ -117,15 +146,6 @@ pub(crate) fn allowed_origins(env: &Env) -> Vec<String> {
     let text = read(env, "ALLOWED_ORIGINS").unwrap_or_else(|| "*".to_owned());
     let listed = serde_json::from_str::<Vec<String>>(&text);
     listed.unwrap_or_else(|_| text.split(',').map(|origin| origin.trim().to_owned()).collect())
-}
-
-/// Variables and secrets are both plain strings of the environment. It is not asked through
-/// [`Env::var`], which throws where workerd gives `null` for a variable that is not set.
-fn read(env: &Env, name: &str) -> Option<String> {
-    ["GIRASOL", "OPAL"].iter().find_map(|prefix| {
-        let value = Reflect::get(env, &format!("{prefix}_{name}").into()).ok()?.as_string()?;
-        Some(value).filter(|value| !value.trim().is_empty())
-    })
 }
 
 #[cfg(test)]

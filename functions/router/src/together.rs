@@ -27,6 +27,7 @@ use std::iter::repeat_with;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
+use platform::{Lost, Object};
 use protocol::internal::{HubAnswer, HubAnswers};
 use protocol::{Millis, Problem};
 use serde_json::value::RawValue;
@@ -34,8 +35,6 @@ use wasm_bindgen::prelude::*;
 use worker::js_sys::futures::{JsFuture, future_to_promise};
 use worker::js_sys::{Function, Promise};
 use worker::{Context, Date, Env};
-
-use crate::exchange::{Lost, exchange};
 
 /// Requests in one exchange, at most.
 const MAX_REQUESTS: usize = 64;
@@ -145,7 +144,7 @@ fn begin(Caller { env, context }: Caller<'_>, scope: &str) {
         with(scope, |traffic| traffic.board(began)).into_iter().unzip();
     let (env, of) = (env.clone(), scope.to_owned());
     let exchange = future_to_promise(AssertUnwindSafe(async move {
-        let answers = exchange(&env, &of, &asked).await;
+        let answers = platform::ask(&env, Object::Hub, &of, &asked).await;
         end(&of, began, &seats, answers);
         Ok(JsValue::UNDEFINED)
     }));

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Problem, hex, limits};
+use crate::{Problem, commit, hex, limits};
 
 /// The hash of the revision before the first: no files.
 pub const NOTHING: &str = "0000000000000000000000000000000000000000";
@@ -138,7 +138,7 @@ pub fn folder_of(path: &str) -> &str {
 }
 
 /// Every folder above a file, the root (`.`) included.
-fn folders_above(path: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn folders_above(path: &str) -> impl Iterator<Item = &str> {
     let inner = path.char_indices().filter(|(_, character)| *character == '/');
     std::iter::once(".").chain(inner.filter_map(|(at, _)| path.get(..at)))
 }
@@ -153,8 +153,8 @@ const LISTED_BYTES: usize = 80;
 /// Checks a set of files that somebody wants to be the policy.
 ///
 /// # Errors
-/// 422 for no files, a path that leads out of the set or is not written plainly, and anything
-/// over a limit.
+/// 422 for no files, a path that leads out of the set or is not written plainly, a `data.json`
+/// that is no object, and anything over a limit; 413 for a file that is too large.
 pub fn check(files: &Files) -> Result<(), Problem> {
     if files.is_empty() {
         return Err(Problem::invalid("files: give at least one"));
@@ -186,6 +186,23 @@ pub fn check(files: &Files) -> Result<(), Problem> {
                 "files: `{path}` has {bytes} bytes, the limit of one file is {limit}"
             )));
         }
+        commit::check_file(path, text)?;
+    }
+    Ok(())
+}
+
+/// Checks the name that somebody gives a set of files, such as a commit's.
+///
+/// # Errors
+/// 422 for an empty or a long one, and one with other characters than letters, digits and
+/// `. _ / + -`.
+pub fn check_revision(name: &str) -> Result<(), Problem> {
+    let limit = limits::MAX_REVISION_BYTES;
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "._/+-".contains(it);
+    if name.is_empty() || name.len() > limit || !name.chars().all(is_plain) {
+        return Err(Problem::invalid(format!(
+            "revision: give 1 to {limit} letters, digits and `.`, `_`, `/`, `+`, `-`"
+        )));
     }
     Ok(())
 }
@@ -220,6 +237,17 @@ mod tests {
             ["policy:.", "policy:app", "policy:app/sub"]
         );
         assert_eq!(old.change_from(None).unwrap().old_policy_hash, NOTHING);
+    }
+
+    #[test]
+    fn a_revisions_name_is_short_and_plain() {
+        for name in ["v1.2", "9f3c", "release/2026-11+a_b"] {
+            assert_eq!(check_revision(name), Ok(()));
+        }
+        for name in ["", "a b", "ä", "a\n", &"x".repeat(129)] {
+            let problem = check_revision(name).unwrap_err();
+            assert!(problem.status == 422 && problem.detail.starts_with("revision: "), "{name}");
+        }
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The files of a folder, as `PUT /policy` takes them: text by path.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use protocol::limits::{MAX_POLICY_BYTES, MAX_POLICY_FILE_BYTES};
+use protocol::opal::filter::{self, Filter};
+use protocol::opal::policy::Files;
 use serde::de::IgnoredAny;
 
-use super::Failure;
+use super::{Failure, upload::too_large};
 
 /// A policy's static data, the only JSON that engines load.
 const DATA: &str = "data.json";
@@ -17,14 +18,14 @@ const DATA: &str = "data.json";
 /// A folder, and which of its files count.
 pub(super) struct Folder<'a> {
     dir: &'a Path,
-    endings: &'a [String],
-    files: BTreeMap<String, String>,
+    filter: &'a Filter,
+    files: Files,
     bytes: usize,
 }
 
 impl<'a> Folder<'a> {
-    pub(super) fn new(dir: &'a Path, endings: &'a [String]) -> Self {
-        Self { dir, endings, files: BTreeMap::new(), bytes: 0 }
+    pub(super) fn new(dir: &'a Path, filter: &'a Filter) -> Self {
+        Self { dir, filter, files: Files::new(), bytes: 0 }
     }
 
     /// Reads the files, by path relative to the folder and with `/` between segments. Links
@@ -33,19 +34,19 @@ impl<'a> Folder<'a> {
     /// # Errors
     /// What cannot be read or is no text is named; so is a link that leads back up, and a
     /// folder without a file that counts.
-    pub(super) fn read(mut self) -> Result<BTreeMap<String, String>, Failure> {
+    pub(super) fn read(mut self) -> Result<Files, Failure> {
         if !self.dir.is_dir() {
             return Err(Failure::usage(format!("DIR: {} is not a folder", self.dir.display())));
         }
         self.folder(self.dir, "", &mut Vec::new())?;
-        if self.files.is_empty() {
-            let (dir, endings) = (self.dir.display(), self.endings.join(" or "));
-            return Err(Failure::run(format!(
-                "nothing to push: {dir} holds no file that ends in {endings}"
-            ))
-            .hint("name another folder, or other endings with --extensions; hidden files and *_test.rego do not count"));
+        let files = self.filter.settle(self.files);
+        if files.keys().all(|path| filter::is_manifest(path)) {
+            let dir = self.dir.display();
+            return Err(Failure::run(format!("nothing to push: {dir} holds no policy file")).hint(
+                "name another folder, or other endings with --extensions; hidden files do not count",
+            ));
         }
-        Ok(self.files)
+        Ok(files)
     }
 
     /// `above` are the folders that lead to this one.
@@ -68,14 +69,14 @@ impl<'a> Folder<'a> {
                 Failure::run(format!("{}: the name is not UTF-8; rename it", path.display()))
             })?;
             // Kubernetes mounts the files of a ConfigMap twice: by name, and below `..data`.
-            if name.starts_with('.') {
+            if name.starts_with('.') && !filter::is_manifest(name) {
                 continue;
             }
             let id = format!("{prefix}{name}");
             let kind = fs::metadata(&path).map_err(|error| unread(&path, &error))?;
             if kind.is_dir() {
                 self.folder(&path, &format!("{id}/"), above)?;
-            } else if self.counts(name) {
+            } else if self.filter.wants(&id) {
                 if !kind.is_file() {
                     return Err(Failure::run(format!("{} is no plain file", path.display())));
                 }
@@ -84,11 +85,6 @@ impl<'a> Folder<'a> {
         }
         above.pop();
         Ok(())
-    }
-
-    /// Tests are not loaded, as with the agent's `--policy-dir`.
-    fn counts(&self, name: &str) -> bool {
-        self.endings.iter().any(|ending| name.ends_with(ending)) && !name.ends_with("_test.rego")
     }
 
     fn file(&mut self, path: &Path, id: String) -> Result<(), Failure> {
@@ -111,23 +107,6 @@ impl<'a> Folder<'a> {
         self.files.insert(id, text);
         Ok(())
     }
-}
-
-/// The limit counts the body: as JSON a file's text is longer.
-pub(super) fn check_body(files: &BTreeMap<String, String>, bytes: usize) -> Result<(), Failure> {
-    if bytes <= MAX_POLICY_BYTES {
-        return Ok(());
-    }
-    let largest = files.iter().max_by_key(|(_, text)| text.len());
-    let largest = largest.map_or("", |(path, _)| path);
-    let what = format!("the policy (its largest file is {largest})");
-    Err(too_large(&what, bytes, MAX_POLICY_BYTES))
-}
-
-fn too_large(what: &str, bytes: usize, limit: usize) -> Failure {
-    Failure::run(format!("{what} has {bytes} bytes, the limit is {limit}")).hint(
-        "publish large data with publish-data-update, or push a smaller folder or fewer --extensions",
-    )
 }
 
 fn unread(path: &Path, error: &io::Error) -> Failure {
@@ -156,8 +135,8 @@ mod tests {
         dir
     }
 
-    fn read(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
-        Folder::new(dir, &[".rego".to_owned(), ".json".to_owned()]).read()
+    fn read(dir: &Path) -> Result<Files, Failure> {
+        Folder::new(dir, &Filter::default()).read()
     }
 
     #[test]
@@ -167,13 +146,17 @@ mod tests {
             ("app/sub/x.rego", b"package x"),
             ("app/data.json", b"{\"a\":1}"),
             ("app/x_test.rego", b"package x"),
+            (".manifest", b"app\nrbac.rego\n"),
             ("README.md", b"no"),
             (".git/y.rego", b"no"),
             (".hidden.rego", b"no"),
         ]);
         let files = read(dir.path()).unwrap();
         let paths: Vec<_> = files.keys().map(String::as_str).collect();
-        assert_eq!(paths, ["app/data.json", "app/sub/x.rego", "rbac.rego"]);
+        assert_eq!(
+            paths,
+            [".manifest", "app/data.json", "app/sub/x.rego", "app/x_test.rego", "rbac.rego"]
+        );
         assert_eq!(files["app/data.json"], "{\"a\":1}");
     }
 
@@ -186,7 +169,7 @@ mod tests {
         for (files, words) in [
             (&[("a/bad.rego", &b"\xff\xfe"[..])][..], "bad.rego is not UTF-8 text"),
             (&[("a/data.json", b"{\"a\":}")], "data.json is not JSON: expected value at line 1"),
-            (&[("b.md", b"")], "nothing to push"),
+            (&[("b.md", b""), (".manifest", b"")], "nothing to push"),
             (&many, "has 9000000 bytes, the limit is 8388608"),
             (&[("a.rego", &over)], "a.rego has 1500001 bytes, the limit is 1500000"),
         ] {
@@ -199,12 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn a_body_over_the_limit_names_the_largest_file() {
-        let files =
-            BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), "12".to_owned())]);
-        assert_eq!(check_body(&files, MAX_POLICY_BYTES), Ok(()));
-        let failure = check_body(&files, MAX_POLICY_BYTES + 1).unwrap_err();
-        assert!(failure.message.contains("largest file is b)"), "{}", failure.message);
+    fn patterns_leave_out_and_another_manifest_is_the_roots() {
+        let dir = folder(&[
+            ("gen/a.rego", b"package a"),
+            ("order.txt", b"b.rego\n"),
+            ("b.rego", b"package b"),
+        ]);
+        let filter = Filter::default().ignore(&["gen/**"]).manifest("order.txt");
+        let files = Folder::new(dir.path(), &filter).read().unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), [".manifest", "b.rego"]);
+        assert_eq!(files[".manifest"], "b.rego\n");
     }
 
     #[cfg(unix)]

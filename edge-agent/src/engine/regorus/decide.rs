@@ -1,10 +1,11 @@
 //! One decision on a snapshot.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::sync::LazyLock;
 
+use rego::{one_line, query};
 use regorus::{Engine, Value};
 
-use super::{Snapshot, lock, policies::one_line};
+use super::{Snapshot, lock};
 
 /// Why there is no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,18 +100,4 @@ fn check(path: &[String]) -> Result<(), DecisionError> {
         }
     }
     Ok(())
-}
-
-/// `data["a"]["b"][0]`
-pub(super) fn query(path: &[String]) -> String {
-    let mut query = String::from("data");
-    for segment in path {
-        let written = match segment.parse::<i64>() {
-            Ok(number) => write!(query, "[{number}]"),
-            Err(_) => write!(query, "[{}]", serde_json::Value::from(segment.as_str())),
-        };
-        // Writing to a string does not fail.
-        let _ = written;
-    }
-    query
 }

@@ -85,20 +85,6 @@ fn conflict(path: &[String], depth: usize) -> Refused {
     format!("storage_write_conflict_error: {parent} has no members to write to")
 }
 
-/// True if there is data at `path`, or something on the way that is no object: a rule of
-/// that path and the data would then be two answers to one question.
-pub(super) fn collides(root: &Value, path: &[String]) -> bool {
-    let mut at = root;
-    for segment in path {
-        let Value::Object(object) = at else { return true };
-        match object.get(&Value::from(segment.as_str())) {
-            Some(member) => at = member,
-            None => return false,
-        }
-    }
-    true
-}
-
 /// An element's number as JSON Pointer writes it: no sign, no leading zero.
 pub(super) fn index(segment: &str) -> Option<usize> {
     let canonical = segment == "0" || !segment.starts_with(['0', '+']);
@@ -151,21 +137,6 @@ mod tests {
             let refused = put(&mut root, &segments(path), value("5")).unwrap_err();
             assert!(refused.contains(words), "{refused}");
             assert_eq!(root, value(before));
-        }
-    }
-
-    #[test]
-    fn data_at_or_across_a_rules_path_collides_with_it() {
-        for (data, collision) in [
-            ("{}", false),
-            (r#"{"a":{}}"#, false),
-            (r#"{"a":{"c":1}}"#, false),
-            (r#"{"a":{"b":null}}"#, true),
-            (r#"{"a":{"b":{"c":1}}}"#, true),
-            (r#"{"a":5}"#, true),
-            (r#"{"a":[]}"#, true),
-        ] {
-            assert_eq!(collides(&value(data), &segments("/a/b")), collision, "{data}");
         }
     }
 

@@ -12,22 +12,20 @@
 //! | How is text read? | `read.rs` |
 //! | What does a JSON Patch do? | `patch.rs` |
 //! | How does the engine come to hold what the agent kept? | `restore.rs` |
-//! | Do the policies compile, and which rules do they have? | `policies.rs` |
+//! | Do the policies compile, and which rules do they have? | crate `rego` |
 //! | How is a decision made? | `decide.rs` |
 
 use std::{
     mem,
-    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use futures::future::BoxFuture;
 use protocol::DataPath;
-use regorus::{Value, utils::limits::ExecutionTimerConfig};
+use regorus::Value;
 
 use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
 use crate::policy::PolicyModule;
@@ -35,25 +33,15 @@ use crate::policy::PolicyModule;
 mod decide;
 mod document;
 mod patch;
-mod policies;
 mod read;
 mod restore;
 
 pub(crate) use decide::DECIDERS;
-use decide::query;
 pub use decide::{DecisionError, Location};
 use document::Refused;
 use patch::Patch;
-pub use policies::Language;
-use policies::Policies;
-
-/// A decision that takes longer is given up, so that a policy that never ends costs its
-/// thread for this long and not for ever. [`RegorusEngine::decide`] blocks; whoever calls
-/// it sees to it that the thread is one that may be blocked.
-const TIME_LIMIT: ExecutionTimerConfig = ExecutionTimerConfig {
-    limit: Duration::from_secs(10),
-    check_interval: NonZeroU32::MIN.saturating_add(999),
-};
+pub use rego::Language;
+use rego::{Builtins, Policies};
 
 /// Documents larger than this are read outside the threads that serve requests.
 const READ_ELSEWHERE_BYTES: usize = 256 << 10;
@@ -150,7 +138,9 @@ impl Inner {
     }
 
     fn set_policies(&self, modules: &[PolicyModule]) -> Result<(), Refused> {
-        let policies = Policies::compile(modules, self.language)?;
+        let texts = modules.iter().map(|module| (module.id.as_str(), module.rego.as_str()));
+        let policies = Policies::compile(texts, self.language, Builtins::Embedded)
+            .map_err(|refused| refused.to_string())?;
         let _turn = lock(&self.turn);
         let data = self.current().data.clone();
         policies.check_data(&data)?;

@@ -43,7 +43,7 @@ pub(super) fn frame(
     record: &Record,
     log: &dyn Log,
 ) -> Option<Notify> {
-    let (entries, places) = record.entries_for(Some(topics));
+    let (entries, places) = record.data_for(Some(topics));
     let topic = audience.topic_of(&entries)?;
     let entries = entries.into_iter().map(|entry| WireEntry::new(&names.scope, entry));
     let mut update = WireUpdate {

@@ -250,6 +250,7 @@ fn accept(claims: &Claims, scope: &str, text: &str, id: String) -> Result<Update
         reading::require_topic(claims, topic, internal(scope, topic))?;
         *topic = internal(scope, topic).to_owned();
     }
+    update.check_published()?;
     update.id.get_or_insert(id);
     Ok(update)
 }

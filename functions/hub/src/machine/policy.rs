@@ -1,15 +1,22 @@
 //! The policy of a scope: its files, and the revisions of which a client may ask what has
 //! changed since.
+//!
+//! Agents that follow the log get a change as a [commit](super::commit), clients of the OPAL
+//! dialect are told that there is one. Both happen in one step with the change itself. The order
+//! of its writes is such that one that storage refuses leaves the policy that was, or a change
+//! that the same request completes.
 
 use std::collections::BTreeSet;
 
-use protocol::Problem;
-use protocol::internal::Policy;
+use protocol::internal::{HubAnswer, Policy, Wait};
 use protocol::opal::policy::{Files, PolicyUpdateMessage, Revision};
+use protocol::{Millis, Problem, Seq};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{unanswered, unstored};
+use super::commit::{self, Commit, Logged};
+use super::publishing::Batch;
+use super::{Effect, Machine, RequestId, unanswered, unstored};
 use crate::log::Log;
 
 /// The revision that is the policy.
@@ -20,21 +27,80 @@ const BEFORE: &str = "policy/before";
 const REVISION: &str = "policy/revision/";
 /// A file's text, by its digest.
 const TEXT: &str = "policy/text/";
+/// So many digits of a hash name a revision at least.
+const MIN_ABBREVIATION: usize = 4;
 /// So many revisions are known besides the policy itself.
 const MAX_BEFORE: usize = 32;
+/// Bytes of a revision's name.
+const MAX_NAME_BYTES: usize = 128;
 
-/// Makes these files the policy: its hash, and what is to be said of the change if it is one.
-pub(super) fn set(
-    log: &mut dyn Log,
+/// What somebody wants to be the policy.
+pub(super) struct Wanted {
+    pub(super) name: Option<String>,
+    pub(super) files: Files,
+    pub(super) wait: Option<Wait>,
+}
+
+/// What came of it.
+struct Set {
+    hash: String,
+    /// What is to be said of the change, if files changed.
+    change: Option<PolicyUpdateMessage>,
+    /// The number of the commit's last update.
+    seq: Seq,
+}
+
+impl Machine {
+    /// Makes files the policy; the answer, unless that waits for agents.
+    pub(super) fn set_policy(
+        &mut self,
+        now: Millis,
+        (request, Wanted { name, files, wait }): (RequestId, Wanted),
+        batch: &mut Batch,
+        log: &mut dyn Log,
+        then: &mut Vec<Effect>,
+    ) -> Result<Option<HubAnswer>, Problem> {
+        if wait.is_some() {
+            self.has_room_to_wait(batch)?;
+        }
+        let Set { hash, change, seq } = set(now, &files, name, batch, log)?;
+        *then = change.as_ref().map_or_else(Vec::new, |it| self.tell_policy(now, it));
+        let awaited = commit::awaited(&hash)?;
+        let answer = HubAnswer::PolicySet { hash, changed: change.is_some(), seq, receipts: None };
+        Ok(batch.answer(request, answer, wait, (seq, awaited)))
+    }
+
+    /// Says all of the policy again if retention has given up a part of it.
+    pub(super) fn renew_policy(&mut self, now: Millis, log: &mut dyn Log) -> Vec<Effect> {
+        let mut batch = Batch::default();
+        // What storage does not do now is the turn of the next update that is given up.
+        let _ = renew(now, &mut batch, log);
+        self.conclude(now, batch, log)
+    }
+}
+
+fn set(
+    now: Millis,
     files: &Files,
     name: Option<String>,
-) -> Result<(String, Option<PolicyUpdateMessage>), Problem> {
+    batch: &mut Batch,
+    log: &mut dyn Log,
+) -> Result<Set, Problem> {
+    let old: Option<Revision> = get(log, HEAD)?;
     let mut new = Revision::of(files);
     if let Some(name) = name {
         new.hash = name;
+        check_name(log, old.as_ref(), &new)?;
     }
-    let old: Option<Revision> = get(log, HEAD)?;
-    let Some(change) = new.change_from(old.as_ref()) else { return Ok((new.hash, None)) };
+    let change = new.change_from(old.as_ref());
+    let logged = Logged::read(log)?;
+    if let (Some(old), Some(logged)) = (&old, &logged)
+        && *old == new
+        && logged.is_whole(log)
+    {
+        return Ok(Set { hash: new.hash, change: None, seq: logged.marker });
+    }
+    let commit = Commit::new(log, logged, old.as_ref(), &new, files)?;
     let known: BTreeSet<&String> = old.iter().flat_map(|old| old.digests.values()).collect();
     for (path, text) in files {
         let digest = new.digests.get(path).filter(|digest| !known.contains(digest));
@@ -42,23 +108,64 @@ pub(super) fn set(
             put(log, &format!("{TEXT}{digest}"), text)?;
         }
     }
-    if let Some(old) = &old {
-        let mut before: Vec<String> = get(log, BEFORE)?.unwrap_or_default();
-        before.retain(|hash| *hash != old.hash && *hash != new.hash);
-        before.insert(0, old.hash.clone());
-        put(log, &format!("{REVISION}{}", old.hash), old)?;
-        for gone in before.drain(MAX_BEFORE.min(before.len())..) {
-            log.keep(&format!("{REVISION}{gone}"), None).map_err(unstored)?;
-        }
-        put(log, BEFORE, &before)?;
+    if let Some(old) = old.as_ref().filter(|old| old.hash != new.hash) {
+        keep_before(log, old, &new)?;
     }
+    let logged = commit.append(now, batch, log)?;
     // From here on it is the policy; before, nothing that was is gone.
     put(log, HEAD, &new)?;
+    commit::finished(log, &logged);
     let wanted: BTreeSet<&String> = new.digests.values().collect();
     for gone in known.into_iter().filter(|digest| !wanted.contains(digest)) {
-        log.keep(&format!("{TEXT}{gone}"), None).map_err(unstored)?;
+        // One that stays is only space.
+        let _ = log.keep(&format!("{TEXT}{gone}"), None);
     }
-    Ok((new.hash, Some(change)))
+    Ok(Set { hash: new.hash, change, seq: logged.marker })
+}
+
+fn renew(now: Millis, batch: &mut Batch, log: &mut dyn Log) -> Result<(), Problem> {
+    let Some(logged) = Logged::read(log)?.filter(|logged| !logged.is_whole(log)) else {
+        return Ok(());
+    };
+    let Some(Policy { revision, files, .. }) = read(log, None)? else { return Ok(()) };
+    let commit = Commit::new(log, Some(logged), Some(&revision), &revision, &files)?;
+    let logged = commit.append(now, batch, log)?;
+    commit::finished(log, &logged);
+    Ok(())
+}
+
+/// A name that means other files already would make clients believe that they have these.
+fn check_name(log: &dyn Log, old: Option<&Revision>, new: &Revision) -> Result<(), Problem> {
+    let (name, limit) = (&new.hash, MAX_NAME_BYTES);
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.' | '+');
+    if name.is_empty() || name.len() > limit || !name.chars().all(is_plain) {
+        return Err(Problem::invalid(format!(
+            "revision: 1 to {limit} letters, digits, `-`, `_`, `.` and `+`, such as a commit's hash"
+        )));
+    }
+    let head = old.filter(|old| old.hash == *name).cloned();
+    let known = match head {
+        Some(head) => Some(head),
+        None => get::<Revision>(log, &format!("{REVISION}{name}"))?,
+    };
+    if known.is_some_and(|known| known.digests != new.digests) {
+        return Err(Problem::conflict(format!(
+            "revision `{name}` was set before with other files; choose another name"
+        )));
+    }
+    Ok(())
+}
+
+/// Keeps what the policy was until now, and forgets what it was long ago.
+fn keep_before(log: &mut dyn Log, old: &Revision, new: &Revision) -> Result<(), Problem> {
+    let mut before: Vec<String> = get(log, BEFORE)?.unwrap_or_default();
+    before.retain(|hash| *hash != old.hash && *hash != new.hash);
+    before.insert(0, old.hash.clone());
+    put(log, &format!("{REVISION}{}", old.hash), old)?;
+    for gone in before.drain(MAX_BEFORE.min(before.len())..) {
+        log.keep(&format!("{REVISION}{gone}"), None).map_err(unstored)?;
+    }
+    put(log, BEFORE, &before)
 }
 
 /// The policy, with the revision `base` if that is known.
@@ -66,25 +173,52 @@ pub(super) fn read(log: &dyn Log, base: Option<&str>) -> Result<Option<Policy>, 
     let Some(revision) = get::<Revision>(log, HEAD)? else { return Ok(None) };
     let mut files = Files::new();
     for (path, digest) in &revision.digests {
-        let text = get(log, &format!("{TEXT}{digest}"))?;
-        let text = text.ok_or_else(|| Problem::internal(format!("the text of {path} is gone")))?;
-        files.insert(path.clone(), text);
+        files.insert(path.clone(), text_of(log, path, digest)?);
     }
     let base = match base {
-        Some(hash) if hash == revision.hash => Some(revision.clone()),
-        Some(hash) => get(log, &format!("{REVISION}{hash}"))?,
+        Some(asked) => match full_name(log, &revision, asked)? {
+            Some(hash) if hash == revision.hash => Some(revision.clone()),
+            Some(hash) => get(log, &format!("{REVISION}{hash}"))?,
+            None => None,
+        },
         None => None,
     };
     Ok(Some(Policy { revision, files, base }))
 }
 
-fn get<T: DeserializeOwned>(log: &dyn Log, name: &str) -> Result<Option<T>, Problem> {
+/// The name of the revision that is asked for, or of the one that begins so, as git has it.
+fn full_name(log: &dyn Log, head: &Revision, asked: &str) -> Result<Option<String>, Problem> {
+    let mut known: Vec<String> = get(log, BEFORE)?.unwrap_or_default();
+    known.push(head.hash.clone());
+    if known.iter().any(|name| name == asked) {
+        return Ok(Some(asked.to_owned()));
+    }
+    let begins = |name: &String| {
+        let begin = name.get(..asked.len());
+        asked.len() >= MIN_ABBREVIATION && begin.is_some_and(|it| it.eq_ignore_ascii_case(asked))
+    };
+    let mut fitting = known.into_iter().filter(begins);
+    let first = fitting.next();
+    Ok(first.filter(|_| fitting.next().is_none()))
+}
+
+/// The text of a file of the policy.
+pub(super) fn text_of(log: &dyn Log, path: &str, digest: &str) -> Result<String, Problem> {
+    let text = get(log, &format!("{TEXT}{digest}"))?;
+    text.ok_or_else(|| Problem::internal(format!("the text of {path} is gone")))
+}
+
+pub(super) fn get<T: DeserializeOwned>(log: &dyn Log, name: &str) -> Result<Option<T>, Problem> {
     let text = log.document(name).map_err(unanswered)?;
     let read = text.map(|text| serde_json::from_str(&text)).transpose();
     read.map_err(|error| Problem::internal(format!("{name} cannot be read: {error}")))
 }
 
-fn put(log: &mut dyn Log, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), Problem> {
+pub(super) fn put(
+    log: &mut dyn Log,
+    name: &str,
+    value: &(impl Serialize + ?Sized),
+) -> Result<(), Problem> {
     let text =
         serde_json::to_string(value).map_err(|error| Problem::internal(error.to_string()))?;
     log.keep(name, Some(&text)).map_err(unstored)

@@ -11,7 +11,7 @@ use protocol::socket::{Delivery, HubFrame};
 use protocol::{Entry, Millis, Problem, Seq, Update, limits};
 
 use super::{
-    Effect, Machine, RequestId, Settings, SocketId, answer, attach, delivery, notifying, send,
+    Effect, Machine, RequestId, Settings, SocketId, attach, delivery, done_waiting, notifying, send,
 };
 use crate::compaction::{self, Position};
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
@@ -24,8 +24,8 @@ pub(super) struct Batch {
     appended: Vec<(Record, usize)>,
     /// A client of the OPAL dialect that published: it is not told of what it said.
     publisher: Option<SocketId>,
-    /// Who waits for agents, and for which update.
-    waiting: Vec<(RequestId, Wait, Seq, Update)>,
+    /// Who waits for agents, for which update, and with which answer.
+    waiting: Vec<(RequestId, Wait, HubAnswer, (Seq, Update))>,
 }
 
 impl Machine {
@@ -37,25 +37,41 @@ impl Machine {
         batch: &mut Batch,
         log: &mut dyn Log,
     ) -> Result<Option<HubAnswer>, Problem> {
-        let Some(wait) = wait else {
+        update.check_published()?;
+        if wait.is_none() {
             let seq = batch.append(now, update, log)?;
             return Ok(Some(HubAnswer::Appended { seq, receipts: None }));
-        };
-        self.waits.has_room(batch.waiting.len())?;
+        }
+        self.has_room_to_wait(batch)?;
         let seq = batch.append(now, update.clone(), log)?;
-        batch.waiting.push((request, wait, seq, update));
-        Ok(None)
+        let answer = HubAnswer::Appended { seq, receipts: None };
+        Ok(batch.answer(request, answer, wait, (seq, update)))
+    }
+
+    /// Refuses one more who wants to wait, if there are too many.
+    pub(super) fn has_room_to_wait(&self, batch: &Batch) -> Result<(), Problem> {
+        self.waits.has_room(batch.waiting.len())
     }
 
     /// Delivers what was appended, makes room in the log, and has agents asked for those who wait.
     pub(super) fn finish(&mut self, now: Millis, batch: Batch, log: &mut dyn Log) -> Vec<Effect> {
+        let floor = log.floor();
+        let mut effects = self.conclude(now, batch, log);
+        if log.floor() > floor {
+            effects.extend(self.renew_policy(now, log));
+        }
+        effects
+    }
+
+    /// The same, whatever that makes retention give up.
+    pub(super) fn conclude(&mut self, now: Millis, batch: Batch, log: &mut dyn Log) -> Vec<Effect> {
         let Batch { appended, publisher, waiting } = batch;
         if appended.is_empty() && waiting.is_empty() {
             return vec![];
         }
         let mut effects = self.deliver(now, publisher, &appended, log);
         compact(now, &appended, self.settings.retention, log);
-        for (request, wait, seq, update) in waiting {
+        for (request, wait, answer, (seq, update)) in waiting {
             let subscribers: Vec<(SocketId, String)> = self
                 .sockets
                 .subscribers(&update)
@@ -65,8 +81,8 @@ impl Machine {
             if !to.is_empty() {
                 effects.push(send(to, &HubFrame::Confirm { seq }));
             }
-            let done = self.waits.begin(now, request, (seq, update), wait, &subscribers);
-            effects.extend(done.map(answer));
+            let done = self.waits.begin(now, (request, answer), (seq, update), wait, &subscribers);
+            effects.extend(done.map(done_waiting));
         }
         effects
     }
@@ -172,6 +188,19 @@ impl Batch {
     /// What a client of the OPAL dialect publishes.
     pub(super) fn of(publisher: SocketId) -> Self {
         Self { publisher: Some(publisher), ..Self::default() }
+    }
+
+    /// The answer to a request that appended an update, unless that waits for agents.
+    pub(super) fn answer(
+        &mut self,
+        request: RequestId,
+        answer: HubAnswer,
+        wait: Option<Wait>,
+        awaited: (Seq, Update),
+    ) -> Option<HubAnswer> {
+        let Some(wait) = wait else { return Some(answer) };
+        self.waiting.push((request, wait, answer, awaited));
+        None
     }
 
     /// Checks an update by its id and appends it if it is new; the number it has.

@@ -1,5 +1,6 @@
 //! A part of the log, and who is connected, for people.
 
+use protocol::commit::is_policy_topic;
 use protocol::digest::TopicDigests;
 use protocol::internal::{LogPage, Peers};
 use protocol::{Claims, Problem, Seq, limits, topic::TopicSet};
@@ -48,7 +49,7 @@ pub(super) fn visible(
 ) -> Result<Option<TopicSet>, Problem> {
     match (topics, &claims.permitted_topics) {
         (Some(topics), _) => {
-            for topic in topics.iter() {
+            for topic in topics.iter().filter(|topic| !is_policy_topic(named(topic))) {
                 require_topic(claims, topic, named(topic))?;
             }
             TopicSet::of_any(topics.iter().map(|topic| named(topic).to_owned())).map(Some)

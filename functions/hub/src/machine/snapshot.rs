@@ -42,7 +42,7 @@ pub(super) fn take(
     };
     let (mut entries, mut inline_bytes) = (vec![], 0_usize);
     for record in &records {
-        let (of_it, places) = record.entries_for(topics.as_ref());
+        let (of_it, places) = record.data_for(topics.as_ref());
         for (entry, place) in of_it.into_iter().zip(places) {
             let mut entry = WireEntry::new(scope, entry);
             let bytes = entry.inline_bytes();

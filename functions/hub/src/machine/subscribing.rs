@@ -1,11 +1,12 @@
 //! From an open socket to a live subscriber: hello, replay in batches, caught up.
 
+use protocol::commit::is_policy_topic;
 use protocol::internal::Session;
 use protocol::planted::{Bug, planted};
 use protocol::socket::{AgentFrame, Hello, HubFrame};
 use protocol::{Millis, Seq, Update, limits, topic::TopicSet};
 
-use super::{Effect, Machine, SocketId, answer, attach, delivery, reset, send};
+use super::{Effect, Machine, SocketId, attach, delivery, done_waiting, reset, send};
 use crate::log::Log;
 use crate::refusal::Refusal;
 
@@ -64,7 +65,7 @@ impl Machine {
             }
             (Some(AgentFrame::Resume { cursor }), Some(_)) => self.replay(socket, cursor, log),
             (Some(AgentFrame::Receipt(receipt)), Some(_)) => {
-                Ok(self.waits.receipt(socket, &receipt).into_iter().map(answer).collect())
+                Ok(self.waits.receipt(socket, &receipt).into_iter().map(done_waiting).collect())
             }
             (Some(_), None) => Err(Refusal::bad_frame("say hello first")),
         }
@@ -106,7 +107,9 @@ impl Machine {
     ) -> Result<(), Refusal> {
         if let Some(attachment) = self.sockets.get(socket) {
             let claims = &attachment.session.claims;
-            claims.require_topics(topics.iter()).map_err(Refusal::forbidden)?;
+            // Whoever may subscribe at all gets the policy, as with `GET /policy`.
+            let data = topics.iter().filter(|topic| !is_policy_topic(topic));
+            claims.require_topics(data).map_err(Refusal::forbidden)?;
         }
         self.sockets.subscribe(socket, agent, topics);
         Ok(())

@@ -13,6 +13,7 @@ mod batches;
 mod compaction;
 mod limits;
 mod opal;
+mod policy;
 mod rig;
 mod storage;
 mod waits;

@@ -358,7 +358,8 @@ fn subscribers_of_a_folder_hear_of_its_policies_once() {
     let push = |rig: &mut Rig, files: &[(&str, &str)]| {
         let files: Files =
             files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-        rig.ask(HubRequest::SetPolicy { claims: Some(session(None).claims), revision: None, files })
+        let claims = Some(session(None).claims);
+        rig.ask(HubRequest::SetPolicy { claims, revision: None, files, wait: None })
     };
     let effects = push(&mut rig, &[("app/a.rego", "package a"), ("b.rego", "package b")]);
     let told_it = notified(&effects, 2);
@@ -369,10 +370,19 @@ fn subscribers_of_a_folder_hear_of_its_policies_once() {
     assert!(told(&again, 1).is_empty());
     let first = told_it["data"]["new_policy_hash"].as_str().unwrap().to_owned();
     push(&mut rig, &[("b.rego", "package b2")]);
-    let asked = HubRequest::Policy { claims: session(None).claims, base: Some(first.clone()) };
-    let Ok(HubAnswer::Policy(Some(policy))) = ask(&mut rig, asked) else { panic!() };
-    assert_eq!(policy.files.len(), 1);
-    assert_eq!(policy.base.unwrap().hash, first);
+    for (asked, known) in [
+        (first.clone(), true),
+        (first[..7].to_owned(), true),
+        (first.to_uppercase(), true),
+        (first[..3].to_owned(), false),
+        (format!("{first}0"), false),
+        ("HEAD~1".to_owned(), false),
+    ] {
+        let request = HubRequest::Policy { claims: session(None).claims, base: Some(asked) };
+        let Ok(HubAnswer::Policy(Some(policy))) = ask(&mut rig, request) else { panic!() };
+        assert_eq!(policy.files.len(), 1);
+        assert_eq!(policy.base.map(|base| base.hash), known.then(|| first.clone()));
+    }
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! | Tokens, health, the log, who is connected? | this one |
 //! | Where do updates and base sources come in and go out? | `data.rs` |
 //! | Where do policies? | `policy.rs` |
+//! | How is a policy followed, and who may ask for a look? | `repository.rs` |
 //! | What is a scope, and how is one made? | `scopes.rs` |
 //! | Which hub does a socket get to, and in which dialect? | `socket.rs` |
 
 mod data;
 mod policy;
+pub(crate) mod repository;
 mod scopes;
 mod socket;
 
@@ -84,8 +86,11 @@ pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Re
         Action::FetchData => data::fetch(asked).await,
         Action::ReadLog => asked.log().await,
         Action::Subscribe => socket::open(asked).await,
-        Action::Policy => policy::get(asked, DEFAULT_SCOPE).await,
+        Action::Policy => policy::get(asked).await,
         Action::SetPolicy => policy::set(asked).await,
+        Action::PolicyStatus => repository::status(asked).await,
+        Action::RefreshPolicy => repository::refresh(asked).await,
+        Action::Webhook => repository::webhook(asked).await,
         Action::Clients => {
             let claims = asked.authenticate()?;
             let peers = ask::peers(env, &asked.scope(&claims)?, claims).await?;
@@ -98,10 +103,7 @@ pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Re
         Action::Scopes => scopes::list(asked).await,
         Action::Scope => scopes::show(asked).await,
         Action::DeleteScope => scopes::delete(asked).await,
-        Action::RefreshScopes => {
-            asked.authenticate_as(PeerType::Datasource)?;
-            answer::empty(200)
-        }
+        Action::RefreshScopes => scopes::refresh_all(asked).await,
         Action::RefreshScope => scopes::refresh(asked).await,
         Action::ScopePolicy => scopes::policy(asked).await,
         Action::ScopeData => scopes::data(asked).await,
@@ -168,7 +170,8 @@ impl Asked<'_> {
         }
         let scope = self.scope(&claims)?;
         let peers = ask::peers(env, &scope, claims).await?;
-        Ok(Statistics::new(&peers, &format!("hub:{scope}")))
+        let policy = repository::state(env, &scope).await?;
+        Ok(Statistics::new(&peers, &format!("hub:{scope}"), policy))
     }
 
     /// Lets a client begin, or has it wait (`spec/opal-protocol.md` §2).

@@ -2,18 +2,20 @@
 
 use futures::future::join_all;
 use protocol::internal::{Revocation, SCOPE_DOCUMENT};
+use protocol::repository::Why;
 use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, limits};
 use publish::scopes::Scope;
 use serde_json::value::{RawValue, to_raw_value};
 use worker::{Env, Response};
 
+use super::repository::{self, Followed};
 use super::{Asked, data, policy};
 use crate::{answer, ask};
 
 /// How the names begin under which the default scope's hub keeps the others.
 const LIST: &str = "scopes/";
 /// Hubs that are asked at the same time.
-const AT_ONCE: usize = 6;
+pub(super) const AT_ONCE: usize = 6;
 
 /// Makes a scope, or changes it.
 pub(super) async fn make(mut asked: Asked<'_>) -> Result<Response, Problem> {
@@ -29,17 +31,25 @@ pub(super) async fn make(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let revocations = ask::revocations(env, DEFAULT_SCOPE).await?;
     ask::inherit(env, &id, revocations).await?;
     ask::keep(env, &id, claims, SCOPE_DOCUMENT, Some(text)).await?;
+    match repository::source_of(env, &scope)? {
+        Some(source) => {
+            let is_forced = publish::query::last(&asked.query(), "force_fetch");
+            let is_forced = is_forced.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+            let why = if is_forced { Why::Refresh } else { Why::Hint };
+            ask::look(env, &id, Some(source), why, false).await?;
+        }
+        None => ask::forget(env, &id).await?,
+    }
     answer::empty(201)
 }
 
 /// All scopes.
 pub(super) async fn list(asked: Asked<'_>) -> Result<Response, Problem> {
     let claims = asked.authenticate_as(PeerType::Datasource)?;
-    let found = ask::documents(asked.caller.env, DEFAULT_SCOPE, claims.clone(), LIST).await?;
-    let scopes = found.values().map(|text| read(text).map(Scope::shown));
-    let scopes = scopes.collect::<Result<Vec<_>, _>>()?;
+    let scopes = all(asked.caller.env, Some(claims.clone())).await?;
     let may_see = |scope: &Scope| claims.require_change(&scope.scope_id).is_ok();
-    answer::ok(&scopes.into_iter().filter(may_see).collect::<Vec<_>>())
+    let shown = scopes.into_iter().filter(may_see).map(Scope::shown);
+    answer::ok(&shown.collect::<Vec<_>>())
 }
 
 /// One scope.
@@ -55,16 +65,39 @@ pub(super) async fn delete(asked: Asked<'_>) -> Result<Response, Problem> {
     if id != DEFAULT_SCOPE {
         let env = asked.caller.env;
         // Out of the list last: who is told that it failed can do it again.
+        ask::forget(env, &id).await?;
         ask::clear(env, &id, claims.clone()).await?;
         ask::keep(env, DEFAULT_SCOPE, claims, &listed(&id), None).await?;
     }
     answer::empty(204)
 }
 
-/// There is nothing to fetch again: a policy is what was pushed last.
+/// Has somebody look at a scope's repository, unless its policy is the commit that is hinted at.
 pub(super) async fn refresh(asked: Asked<'_>) -> Result<Response, Problem> {
     let (claims, id) = asked.to_change_scope()?;
-    asked.find_scope(&id, claims).await?.ok_or_else(|| no_such(&id))?;
+    let scope = asked.find_scope(&id, claims).await?.ok_or_else(|| no_such(&id))?;
+    let env = asked.caller.env;
+    // What was pushed last is not fetched again.
+    let Some(source) = repository::source_of(env, &scope)? else { return answer::empty(200) };
+    let hint = publish::query::last(&asked.query(), "hinted_hash");
+    if let Some(hint) = hint.filter(|hint| !hint.is_empty()) {
+        if ask::repository(env, &id).await?.revision.as_ref() != Some(&hint) {
+            ask::look(env, &id, Some(source), Why::Hint, false).await?;
+        }
+    } else {
+        ask::look(env, &id, Some(source), Why::Refresh, false).await?;
+    }
+    answer::empty(200)
+}
+
+/// Has somebody look at every scope's repository.
+pub(super) async fn refresh_all(asked: Asked<'_>) -> Result<Response, Problem> {
+    let claims = asked.authenticate_as(PeerType::Datasource)?;
+    let env = asked.caller.env;
+    let may_change = |followed: &Followed| claims.require_change(&followed.scope).is_ok();
+    let all = repository::followed(env, Some(claims.clone())).await?;
+    let all = all.into_iter().filter(may_change).collect();
+    repository::look_at(env, all, Why::Hint).await?;
     answer::empty(200)
 }
 
@@ -72,11 +105,8 @@ pub(super) async fn refresh(asked: Asked<'_>) -> Result<Response, Problem> {
 pub(super) async fn policy(asked: Asked<'_>) -> Result<Response, Problem> {
     let (claims, id) = asked.to_read_scope()?;
     match asked.find_scope(&id, claims).await? {
-        Some(scope) => {
-            let answered = policy::answer_bundle(&asked, &id, &scope.directories()).await;
-            answered.or_else(|problem| answer::later(&problem, 5))
-        }
-        None => policy::answer_bundle(&asked, DEFAULT_SCOPE, &[]).await,
+        Some(scope) => policy::answer_bundle(&asked, Some(&scope), &scope.directories()).await,
+        None => policy::answer_bundle(&asked, None, &[]).await,
     }
 }
 
@@ -119,7 +149,11 @@ impl Asked<'_> {
         Ok((claims, id))
     }
 
-    async fn find_scope(&self, id: &str, claims: Claims) -> Result<Option<Scope>, Problem> {
+    pub(super) async fn find_scope(
+        &self,
+        id: &str,
+        claims: Claims,
+    ) -> Result<Option<Scope>, Problem> {
         let env = self.caller.env;
         let found = ask::document(env, DEFAULT_SCOPE, Some(claims), &listed(id)).await?;
         found.as_deref().map(read).transpose()
@@ -129,6 +163,12 @@ impl Asked<'_> {
 /// The name under which the default scope's hub keeps a scope.
 fn listed(id: &str) -> String {
     format!("{LIST}{id}")
+}
+
+/// Every scope but the default one.
+pub(super) async fn all(env: &Env, claims: Option<Claims>) -> Result<Vec<Scope>, Problem> {
+    let found = ask::documents(env, DEFAULT_SCOPE, claims, LIST).await?;
+    found.values().map(|text| read(text)).collect()
 }
 
 fn read(text: &RawValue) -> Result<Scope, Problem> {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use platform::problem as platform;
 use protocol::internal::{OpalPeer, Session};
 use protocol::socket::{SUBPROTOCOL, close};
 use protocol::{Claims, Problem};
 use worker::{Response, WebSocketPair};
 
 use super::{Asked, now};
-use crate::exchange::platform;
 use crate::{ask, settings};
 
 /// Parameters of an address whose values nobody is shown.

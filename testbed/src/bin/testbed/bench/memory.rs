@@ -6,11 +6,20 @@ use anyhow::{Context as _, Result};
 
 /// `VmRSS` of a process.
 pub(super) fn resident_mib(pid: u32) -> Result<f64> {
+    of(pid, "VmRSS")
+}
+
+/// The most that `VmRSS` was since the process began.
+pub(super) fn peak_mib(pid: u32) -> Result<f64> {
+    of(pid, "VmHWM")
+}
+
+fn of(pid: u32, name: &str) -> Result<f64> {
     let file = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&file).with_context(|| {
         format!("reading {file}: resident memory is measured where /proc is, which is on Linux")
     })?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-    Ok(kib.with_context(|| format!("{file} has no VmRSS"))? / 1024.0)
+    Ok(kib.with_context(|| format!("{file} has no {name}"))? / 1024.0)
 }

@@ -8,6 +8,7 @@ mod latency;
 mod memory;
 mod opal;
 mod patch;
+mod policy;
 mod reconnect;
 mod report;
 mod restart;
@@ -61,6 +62,8 @@ enum Name {
     Restart,
     /// A publish that waits for its receipts
     Wait,
+    /// A commit to its decision, beside the real opal-server
+    Policy,
     /// The real OPAL beside Girasol
     Opal,
 }
@@ -88,6 +91,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Reconnect => "reconnect",
             Name::Restart => "restart",
             Name::Wait => "wait",
+            Name::Policy => "policy",
             Name::Opal => "opal",
         });
         match name {
@@ -102,6 +106,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Reconnect => reconnect::measure(&mut report).await?,
             Name::Restart => restart::measure(&mut report, options.starts.min(10)).await?,
             Name::Wait => wait::measure(&mut report, options.rounds.min(300)).await?,
+            Name::Policy => policy::measure(&mut report, options.rounds.min(30)).await?,
             Name::Opal => opal::measure(&mut report, options.starts).await?,
         }
         report.print();

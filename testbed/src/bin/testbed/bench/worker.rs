@@ -1,7 +1,7 @@
 //! The Worker's size as Cloudflare counts it, and how soon a fresh workerd answers with it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,11 +13,7 @@ pub(crate) async fn measure(report: &mut Report, starts: u64) -> Result<()> {
     let (mut raw, mut zipped) = (0.0, 0.0);
     for file in modules()? {
         raw += kib(fs::metadata(&file)?.len());
-        let gzip = command("gzip").arg("-c").arg(&file).output().await.context("running gzip")?;
-        if !gzip.status.success() {
-            bail!("gzip ended with {}", gzip.status);
-        }
-        zipped += kib(gzip.stdout.len() as u64);
+        zipped += kib(gzipped(&file).await?);
     }
     report.add(Figure::new("wasm, gzipped", zipped, "KiB").target(600.0));
     report.add(Figure::new("wasm", raw, "KiB"));
@@ -43,8 +39,17 @@ async fn first_answer(worker: Functions) -> Result<Duration> {
     Ok(worker.started().elapsed())
 }
 
+/// Bytes of a file as Cloudflare counts them.
+pub(super) async fn gzipped(file: &Path) -> Result<u64> {
+    let gzip = command("gzip").arg("-c").arg(file).output().await.context("running gzip")?;
+    if !gzip.status.success() {
+        bail!("gzip ended with {}", gzip.status);
+    }
+    Ok(gzip.stdout.len() as u64)
+}
+
 /// The built WebAssembly modules.
-fn modules() -> Result<Vec<PathBuf>> {
+pub(super) fn modules() -> Result<Vec<PathBuf>> {
     let build = checkout().join("build");
     let missing = || format!("no Worker in {}: run `cargo xtask build`", build.display());
     let entries = fs::read_dir(&build).with_context(missing)?;
@@ -58,6 +63,6 @@ fn modules() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn kib(bytes: u64) -> f64 {
+pub(super) fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
 }

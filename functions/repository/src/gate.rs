@@ -1,0 +1,40 @@
+//! When files may be the policy, whatever way they come in by.
+
+use protocol::Problem;
+use protocol::opal::policy::{self, Files};
+use rego::gate::{Options, check, is_test};
+
+/// The files that are published: those that pass the gate, without tests.
+///
+/// # Errors
+/// 422 with file, line and reason; 413 for a file that is too large.
+pub fn pass(mut files: Files, options: &Options) -> Result<Files, Problem> {
+    check(&files, options)?;
+    files.retain(|path, _| !is_test(path));
+    if files.is_empty() {
+        return Err(Problem::invalid(
+            "files: there is none that is no test; give at least one, or check the settings of which \
+             files of a repository count",
+        ));
+    }
+    policy::check(&files)?;
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_not_published_and_nothing_is_no_policy() {
+        let files = |paths: &[&str]| {
+            let file = |path: &&str| ((*path).to_owned(), "package a\n\nx := 1\n".to_owned());
+            paths.iter().map(file).collect::<Files>()
+        };
+        let options = Options::default();
+        let passed = pass(files(&["a.rego", "a_test.rego"]), &options).unwrap();
+        assert_eq!(passed, files(&["a.rego"]));
+        assert_eq!(pass(files(&["a_test.rego"]), &options).unwrap_err().status, 422);
+        assert_eq!(pass(Files::new(), &options).unwrap_err().status, 422);
+    }
+}
