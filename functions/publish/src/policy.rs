@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use protocol::Problem;
 use protocol::internal::Policy;
 use protocol::opal::policy::{
-    DataModule, DeletedFiles, PolicyBundle, PolicyModule, Revision, folder_of,
+    DataModule, DeletedFiles, PolicyBundle, PolicyModule, Revision, folder_of, is_bundled, is_data,
+    is_in, is_under,
 };
 
-/// The one name of a file that becomes data.
-const DATA: &str = "data.json";
 /// A file that says in which order to load the others.
 const MANIFEST: &str = ".manifest";
 
@@ -33,9 +32,7 @@ pub fn bundle(policy: &Policy, folders: &[String]) -> Result<PolicyBundle, Probl
             )));
         }
     }
-    let wanted = |path: &str| {
-        is_bundled(path) && (folders.is_empty() || folders.iter().any(|it| is_under(path, it)))
-    };
+    let wanted = |path: &str| is_bundled(path) && is_in(path, &folders);
     let base = base.as_ref().filter(|base| is_better_told_as_change(base, revision, &wanted));
     let has_changed =
         |path: &str| base.is_none_or(|base| base.digests.get(path) != revision.digests.get(path));
@@ -66,22 +63,10 @@ pub fn bundle(policy: &Policy, folders: &[String]) -> Result<PolicyBundle, Probl
     Ok(bundle)
 }
 
-fn plain(folder: &str) -> &str {
+/// A folder as paths begin with it, `.` for the root.
+pub(crate) fn plain(folder: &str) -> &str {
     let folder = folder.trim_matches('/');
     if folder.is_empty() { "." } else { folder }
-}
-
-fn is_under(path: &str, folder: &str) -> bool {
-    let below = || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    folder == "." || below()
-}
-
-fn is_data(path: &str) -> bool {
-    path == DATA || path.ends_with("/data.json")
-}
-
-fn is_bundled(path: &str) -> bool {
-    is_data(path) || path.ends_with(".rego")
 }
 
 /// True for the revision itself, and unless only modules are gone.
@@ -149,7 +134,7 @@ fn manifest<'p>(
 }
 
 /// The package that a module says it is of.
-fn package_of(rego: &str) -> &str {
+pub(crate) fn package_of(rego: &str) -> &str {
     let named = rego.lines().find_map(|line| line.strip_prefix("package "));
     let name = named.map(|rest| rest.split_whitespace().next().unwrap_or_default());
     name.unwrap_or_default()

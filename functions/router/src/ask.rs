@@ -57,7 +57,7 @@ pub(crate) async fn read_log(
     claims: Claims,
     LogQuery { after, topics }: LogQuery,
 ) -> Result<LogPage, Problem> {
-    let request = HubRequest::Read { claims, topics, after };
+    let request = HubRequest::Read { claims, topics, after, bytes: None };
     match call(env, scope, &request, || "ask again").await? {
         HubAnswer::Log(page) => Ok(page),
         other => Err(unexpected("a read", &other)),

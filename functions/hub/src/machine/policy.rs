@@ -63,7 +63,7 @@ pub(super) fn set(
 
 /// The policy, with the revision `base` if that is known.
 pub(super) fn read(log: &dyn Log, base: Option<&str>) -> Result<Option<Policy>, Problem> {
-    let Some(revision) = get::<Revision>(log, HEAD)? else { return Ok(None) };
+    let Some(revision) = revision(log)? else { return Ok(None) };
     let mut files = Files::new();
     for (path, digest) in &revision.digests {
         let text = get(log, &format!("{TEXT}{digest}"))?;
@@ -78,13 +78,22 @@ pub(super) fn read(log: &dyn Log, base: Option<&str>) -> Result<Option<Policy>, 
     Ok(Some(Policy { revision, files, base }))
 }
 
-fn get<T: DeserializeOwned>(log: &dyn Log, name: &str) -> Result<Option<T>, Problem> {
+/// The revision that is the policy, if anybody has given one.
+pub(super) fn revision(log: &dyn Log) -> Result<Option<Revision>, Problem> {
+    get(log, HEAD)
+}
+
+pub(super) fn get<T: DeserializeOwned>(log: &dyn Log, name: &str) -> Result<Option<T>, Problem> {
     let text = log.document(name).map_err(unanswered)?;
     let read = text.map(|text| serde_json::from_str(&text)).transpose();
     read.map_err(|error| Problem::internal(format!("{name} cannot be read: {error}")))
 }
 
-fn put(log: &mut dyn Log, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), Problem> {
+pub(super) fn put(
+    log: &mut dyn Log,
+    name: &str,
+    value: &(impl Serialize + ?Sized),
+) -> Result<(), Problem> {
     let text =
         serde_json::to_string(value).map_err(|error| Problem::internal(error.to_string()))?;
     log.keep(name, Some(&text)).map_err(unstored)
