@@ -10,6 +10,7 @@
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
+//! | a real OPA without an agent: bundles, status, decisions | `bundles.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
 #![allow(
@@ -21,6 +22,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod bundles;
 mod commands;
 mod main_job;
 mod opa;

@@ -10,12 +10,16 @@
 //! | What may stand behind the `?` of an address? | [`query`] |
 //! | What is a scope, and who may use it? | [`scopes`] |
 //! | Which policies does a client get? | [`policy`] |
+//! | What does an OPA without an agent get? | [`bundle`] |
+//! | What does it report? | [`report`] |
 //! | What do people see of who is connected? | [`statistics`] |
 //! | What of the log is shown to people? | [`inspection`] |
 
+pub mod bundle;
 pub mod inspection;
 pub mod policy;
 pub mod query;
+pub mod report;
 pub mod scopes;
 pub mod statistics;
 

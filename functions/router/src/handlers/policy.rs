@@ -25,10 +25,15 @@ pub(super) async fn answer_bundle(
     let base = publish::query::last(&asked.query(), "base_hash").filter(|hash| !hash.is_empty());
     match ask::policy(asked.caller.env, scope, claims, base).await? {
         Some(policy) => answer::ok(&publish::policy::bundle(&policy, folders)?),
-        None => Err(Problem::unavailable(
-            "policy repo was not found; give a policy with `edge-agent policy push DIR`",
-        )),
+        None => Err(missing()),
     }
+}
+
+/// Nobody has given a policy yet.
+pub(super) fn missing() -> Problem {
+    Problem::unavailable(
+        "policy repo was not found; give a policy with `edge-agent policy push DIR`",
+    )
 }
 
 /// Makes what is sent the policy.
