@@ -219,7 +219,7 @@ async fn a_signed_bundle_is_verified_and_one_by_another_key_is_refused() {
 
     let mut lenient = with(PUBLIC);
     lenient["bundles"]["main"]["signing"]["allow_unsigned_delta_bundles"] = json!(true);
-    lenient["bundles"]["main"]["resource"] = json!("bundles/main?data=true&unsigned_deltas=true");
+    lenient["bundles"]["main"]["resource"] = json!("bundles/main?data=true&deltas=true");
     let opa = Opa::start_with(&lenient).await.unwrap();
     wait_allowed(&opa, "bob", Some(true)).await;
     functions.publish_ok(&token, &inline("users", "/users/eve", &bob)).await.unwrap();

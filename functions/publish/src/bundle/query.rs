@@ -31,9 +31,10 @@ pub struct Recipe {
     pub roots: Roots,
     /// Of which version of the language the modules are: `rego_version=0` or `1`.
     pub rego_version: u8,
-    /// A delta may be given though bundles are signed, which no delta is: `unsigned_deltas=true`.
-    /// An OPA that verifies takes one only if it has `allow_unsigned_delta_bundles`.
-    pub unsigned_deltas: bool,
+    /// Whether deltas are given: `deltas=true` or `false`; by default if bundles are not signed,
+    /// since no delta is. An OPA that verifies takes one only with
+    /// `allow_unsigned_delta_bundles`, and one that persists takes none.
+    pub deltas: Option<bool>,
 }
 
 /// What a bundle owns of `data`. Two bundles of one OPA may not overlap.
@@ -86,14 +87,15 @@ impl Recipe {
             None | Some("1") => 1,
             Some(_) => return Err(Problem::invalid("rego_version: give 0 or 1")),
         };
-        let unsigned_deltas = match last(query, "unsigned_deltas").as_deref() {
-            None | Some("false" | "0") => false,
-            Some("" | "true" | "1") => true,
-            Some(_) => return Err(Problem::invalid("unsigned_deltas: give `true` or `false`")),
+        let deltas = match last(query, "deltas").as_deref() {
+            None => None,
+            Some("false" | "0") => Some(false),
+            Some("" | "true" | "1") => Some(true),
+            Some(_) => return Err(Problem::invalid("deltas: give `true` or `false`")),
         };
         let topics = topics.filter(|_| data);
         let folders = if policy { folders.into_iter().collect() } else { vec![] };
-        Ok(Self { policy, data, topics, folders, roots, rego_version, unsigned_deltas })
+        Ok(Self { policy, data, topics, folders, roots, rego_version, deltas })
     }
 
     /// What it is made of.

@@ -308,6 +308,7 @@ fn a_query_says_what_is_wanted_and_a_wrong_one_names_the_parameter() {
         ("topics=", "topics: "),
         ("roots=a//b", "roots: "),
         ("rego_version=2", "rego_version: "),
+        ("deltas=some", "deltas: "),
     ] {
         let problem = Recipe::parse(query, &claims(None)).unwrap_err();
         assert!(problem.detail.starts_with(name), "{problem}");

@@ -61,7 +61,7 @@ async fn make(
     let authority = authority(env)?;
     let sign = |claims| authority.sign_bundle(claims);
     let sign = authority.signs_bundles().then_some(&sign as publish::bundle::Sign<'_>);
-    let takes_delta = preference.delta && (sign.is_none() || recipe.unsigned_deltas);
+    let takes_delta = preference.delta && recipe.deltas.unwrap_or(sign.is_none());
     Made::new(recipe, policy.as_deref(), replay, mark)?.answer(same, takes_delta, sign)
 }
 
