@@ -186,7 +186,7 @@ async fn policy_and_data_may_come_in_two_bundles() {
     functions.publish_ok(&token, &inline("users", "/users/bob", &bob)).await.unwrap();
     wait_allowed(&opa, "bob", Some(true)).await;
     let told = status(&functions, |it| it["bundles"]["data"]["type"] == "delta").await;
-    assert_eq!(told["bundles"]["policy"]["type"], "snapshot", "{told}");
+    assert_eq!(told["bundles"]["main"]["type"], "snapshot", "{told}");
 }
 
 #[tokio::test]
