@@ -56,6 +56,10 @@ const girasol :Workerd.Worker = (
     (name = "OPAL_AUTH_PRIVATE_KEY", fromEnvironment = "OPAL_AUTH_PRIVATE_KEY"),
     (name = "OPAL_AUTH_PUBLIC_KEY", fromEnvironment = "OPAL_AUTH_PUBLIC_KEY"),
 
+    # What signs the bundles that an OPA without an agent fetches, and whether it does.
+    (name = "GIRASOL_BUNDLE_SIGNING_KEY", fromEnvironment = "GIRASOL_BUNDLE_SIGNING_KEY"),
+    (name = "GIRASOL_BUNDLE_SIGNING", fromEnvironment = "GIRASOL_BUNDLE_SIGNING"),
+
     # What tokens must name as their audience and issuer.
     (name = "GIRASOL_AUTH_JWT_AUDIENCE", fromEnvironment = "GIRASOL_AUTH_JWT_AUDIENCE"),
     (name = "GIRASOL_AUTH_JWT_ISSUER", fromEnvironment = "GIRASOL_AUTH_JWT_ISSUER"),

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::bundle::{Ingredients, Mark, Report, Reported, Shown};
 use crate::digest::TopicDigests;
 use crate::opal::policy::{Files, Revision};
 use crate::opal::rpc::Statistics;
@@ -59,6 +60,9 @@ pub enum HubRequest {
         topics: Option<TopicSet>,
         /// Updates with higher numbers than this.
         after: Seq,
+        /// Bytes of the page, about; as many as a replay's if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<usize>,
     },
     /// Refuse tokens from now on, and close the sockets they opened.
     Revoke(Revocation),
@@ -142,6 +146,32 @@ pub enum HubRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base: Option<String>,
     },
+    /// Of which moment is what a bundle is made of? Held back while it is the known one.
+    Watch {
+        /// Who asks: permitted topics limit what is watched.
+        claims: Claims,
+        /// What the bundle is made of.
+        of: Ingredients,
+        /// What the asker has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        known: Option<Mark>,
+        /// For how many milliseconds at most, of which 0 is for who does not wait.
+        wait_ms: u64,
+    },
+    /// An OPA reports.
+    Report {
+        /// Who.
+        claims: Claims,
+        /// What.
+        report: Report,
+    },
+    /// Shows what OPAs reported.
+    Reported {
+        /// Who asks.
+        claims: Claims,
+        /// Which.
+        which: Reported,
+    },
     /// Forgets everything, and closes every socket: the scope is gone.
     Clear(Claims),
     /// What was ever revoked, for the hub of a new scope.
@@ -212,6 +242,10 @@ pub enum HubAnswer {
     },
     /// The policy; none if nobody has given one.
     Policy(Option<Box<Policy>>),
+    /// What a bundle is made of is of this moment.
+    Mark(Mark),
+    /// What OPAs reported.
+    Reported(Vec<Shown>),
     /// What was revoked.
     Revocations(Vec<(Revocation, Millis)>),
 }

@@ -15,11 +15,13 @@
 //! | How do hub and agent find out that they have seen the same? | [`digest`] |
 //! | What may the bearer of a token do? | [`claims`] |
 //! | What does OPAL call these things? | [`opal`] |
+//! | What is a bundle of an OPA made of, and what does an OPA report? | [`bundle`] |
 //! | How do the functions call the hub? | [`internal`] |
 //! | How do they have a policy followed? | [`repository`] |
 //! | What does a refusal look like? | [`problem`] |
 //! | Which bugs does the simulation plant? | [`planted`] |
 
+pub mod bundle;
 pub mod claims;
 pub mod commit;
 pub mod digest;

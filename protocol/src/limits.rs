@@ -61,3 +61,23 @@ pub const MAX_POLICY_FILE_BYTES: usize = 1_500_000;
 pub const MAX_REVISION_BYTES: usize = 128;
 /// Files of a policy.
 pub const MAX_POLICY_FILES: usize = 10_000;
+/// Seconds for which a request for a bundle that has not changed is held, at most.
+pub const MAX_POLL_SECONDS: u64 = 60;
+/// Requests for bundles that one hub holds at one time.
+pub const MAX_POLLS: usize = 5_000;
+/// Different bundles that those who are held may wait for.
+pub const MAX_POLLED: usize = 1_000;
+/// Bytes of a page of the log that becomes a bundle.
+pub const BUNDLE_PAGE_BYTES: usize = 2 << 20;
+/// Bytes of inline data that become one bundle.
+pub const MAX_BUNDLE_DATA_BYTES: usize = 16 << 20;
+/// Bytes of a status or of a batch of decisions, inflated: each is one row of the hub's storage.
+pub const MAX_REPORT_BYTES: usize = 1 << 20;
+/// OPAs of which a hub keeps the last status.
+pub const MAX_STATUSES: usize = 500;
+/// Bytes of all those together.
+pub const MAX_STATUSES_BYTES: usize = 16 << 20;
+/// Decisions that a hub keeps.
+pub const MAX_DECISIONS: usize = 10_000;
+/// Bytes of all those together.
+pub const MAX_DECISIONS_BYTES: usize = 8 << 20;

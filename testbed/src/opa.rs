@@ -1,9 +1,11 @@
 //! A real OPA server.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 
 use crate::http::{Answer, http_client};
@@ -22,6 +24,8 @@ pub struct Opa {
     port: u16,
     url: String,
     http: reqwest::Client,
+    /// What it reads when it starts.
+    config: Option<NamedTempFile>,
 }
 
 impl Opa {
@@ -38,9 +42,25 @@ impl Opa {
     /// # Errors
     /// Those of [`Opa::start`].
     pub async fn start_on(port: u16) -> Result<Self> {
-        let process = spawn(port)?;
+        Self::start_as(port, None).await
+    }
+
+    /// Starts OPA on a free port with this configuration and nothing else, and waits until it
+    /// answers; whether it has what the configuration speaks of is another question.
+    ///
+    /// # Errors
+    /// Those of [`Opa::start`].
+    pub async fn start_with(config: &Value) -> Result<Self> {
+        // OPA tells the notation by the name.
+        let file = tempfile::Builder::new().prefix("girasol-opa-").suffix(".json").tempfile()?;
+        fs::write(file.path(), config.to_string()).context("writing OPA's configuration")?;
+        Self::start_as(free_port()?, Some(file)).await
+    }
+
+    async fn start_as(port: u16, config: Option<NamedTempFile>) -> Result<Self> {
+        let process = spawn(port, config.as_ref())?;
         let url = format!("http://127.0.0.1:{port}");
-        let mut opa = Self { process, port, url, http: http_client()? };
+        let mut opa = Self { process, port, url, http: http_client()?, config };
         opa.ready().await?;
         Ok(opa)
     }
@@ -95,13 +115,13 @@ impl Opa {
         self.process.kill().await
     }
 
-    /// Starts OPA again, empty, on the same port, after stopping it if need be.
+    /// Starts OPA again, without what it had, on the same port, after stopping it if need be.
     ///
     /// # Errors
     /// Those of [`Opa::start`].
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
-        self.process = spawn(self.port)?;
+        self.process = spawn(self.port, self.config.as_ref())?;
         self.ready().await
     }
 
@@ -124,10 +144,13 @@ impl Opa {
     }
 }
 
-fn spawn(port: u16) -> Result<Process> {
+fn spawn(port: u16, config: Option<&NamedTempFile>) -> Result<Process> {
     let mut opa = command(Part::Opa.find()?);
     // The version check asks GitHub; nothing here leaves the machine.
     opa.args(["run", "--server", "--log-level", "error", "--skip-version-check"]);
     opa.arg("--addr").arg(format!("127.0.0.1:{port}"));
+    if let Some(config) = config {
+        opa.arg("--config-file").arg(config.path());
+    }
     Process::spawn("opa", opa).context("starting OPA")
 }

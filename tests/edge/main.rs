@@ -14,6 +14,7 @@
 //! | who is heard when somebody has pushed | `webhook.rs` |
 //! | a policy from a bundle server, or from S3-compatible storage | `bundle_source.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
+//! | a real OPA without an agent: bundles, status, decisions | `bundles.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
 #![allow(
@@ -26,6 +27,7 @@
 )]
 
 mod bundle_source;
+mod bundles;
 mod commands;
 mod following;
 mod main_job;

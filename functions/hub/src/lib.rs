@@ -9,6 +9,7 @@
 //! | What does the hub decide, and in which order? | [`machine`] |
 //! | Which sockets are there, and what is on the way to them? | `sockets` |
 //! | Which publishers wait for agents? | `waits` |
+//! | Which OPAs wait for another bundle? | `polls` |
 //! | What need no longer be in the log? | [`compaction`] |
 //! | What must storage be able to do? | [`log`] |
 //! | How does SQLite do it, and how do tests? | `sql_log`, [`memory_log`] |
@@ -23,6 +24,7 @@ pub mod memory_log;
 
 #[expect(missing_docs, reason = "the platform's macro writes methods of its own")]
 mod durable;
+mod polls;
 mod reference;
 mod refusal;
 mod sockets;

@@ -29,6 +29,8 @@
 //! | What does the hub keep for the router? What is a scope? | `documents.rs` |
 //! | What is the policy, and what was it before? | `policy.rs` |
 //! | How does a policy get to agents, in the log? | `commit.rs` |
+//! | Who is told that a bundle is another one now? | `watching.rs` |
+//! | What do OPAs without an agent report? | `reports.rs` |
 
 mod commit;
 mod documents;
@@ -37,8 +39,10 @@ mod opal;
 mod policy;
 mod publishing;
 mod reading;
+mod reports;
 mod snapshot;
 mod subscribing;
+mod watching;
 
 use std::borrow::Cow;
 
@@ -50,6 +54,7 @@ use protocol::{Claims, DEFAULT_SCOPE, Entry, Millis, Problem, Seq, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::log::{Log, LogError, Record, Retention};
+use crate::polls::Polls;
 use crate::refusal::Refusal;
 use crate::sockets::Sockets;
 pub use crate::sockets::{Attachment, OpalState, SocketId, Subscription};
@@ -127,6 +132,7 @@ pub struct Machine {
     scope: String,
     sockets: Sockets,
     waits: Waits,
+    polls: Polls,
     /// Clients that were let in, and since when they are counted.
     admitted: (Millis, u32),
     /// When the first thing happened.
@@ -148,6 +154,7 @@ impl Machine {
             scope: DEFAULT_SCOPE.to_owned(),
             sockets: Sockets::default(),
             waits: Waits::default(),
+            polls: Polls::default(),
             admitted: (Millis(0), 0),
             since: None,
         }
@@ -169,7 +176,7 @@ impl Machine {
     /// When the machine wants an [`Input::Tick`]: the end of a token, or of somebody's wait.
     #[must_use]
     pub fn next_tick(&self) -> Option<Millis> {
-        let due = [self.sockets.next_end(), self.waits.next_deadline()];
+        let due = [self.sockets.next_end(), self.waits.next_deadline(), self.polls.next_deadline()];
         due.into_iter().flatten().min()
     }
 
@@ -202,6 +209,7 @@ impl Machine {
 
     fn tick(&mut self, now: Millis) -> Vec<Effect> {
         let mut effects: Vec<Effect> = self.waits.over(now).into_iter().map(done_waiting).collect();
+        effects.extend(self.polls.over(now).into_iter().map(watching::unchanged));
         for socket in self.sockets.expired(now) {
             effects.extend(self.refuse(socket, Refusal::expired()));
         }
@@ -246,9 +254,10 @@ impl Machine {
                 require_good(log, &claims)?;
                 return self.append(now, (request, update, wait), batch, log);
             }
-            HubRequest::Read { claims, topics, after } => {
+            HubRequest::Read { claims, topics, after, bytes } => {
                 require_good(log, &claims)?;
-                HubAnswer::Log(reading::page(log, &claims, topics, after)?)
+                let bytes = bytes.unwrap_or(limits::REPLAY_BATCH_BYTES);
+                HubAnswer::Log(reading::page(log, &claims, topics, after, bytes)?)
             }
             HubRequest::Check(claims) => {
                 require_good(log, &claims)?;
@@ -284,6 +293,19 @@ impl Machine {
                 require_good(log, &claims)?;
                 *then = self.clear(log)?;
                 HubAnswer::Good
+            }
+            HubRequest::Watch { claims, of, known, wait_ms } => {
+                require_good(log, &claims)?;
+                return self.watch(now, (request, claims, of, known, wait_ms), log);
+            }
+            HubRequest::Report { claims, report } => {
+                require_good(log, &claims)?;
+                reports::take(log, now, &report)?;
+                HubAnswer::Good
+            }
+            HubRequest::Reported { claims, which } => {
+                require_good(log, &claims)?;
+                HubAnswer::Reported(reports::show(log, which)?)
             }
             HubRequest::Admit { most, per_ms } => self.admit(now, most, per_ms)?,
             kept => documents::answer(log, kept)?,

@@ -96,7 +96,7 @@ fn is_reference(text: &str) -> bool {
 
 /// An address without user, password, the values of its query, and its fragment. Passwords
 /// are not always written as an address demands, so what precedes any `@` is hidden.
-fn address(url: &str) -> String {
+pub(crate) fn address(url: &str) -> String {
     let (start, rest) = match (url.find("://"), url.rfind('@')) {
         (scheme, Some(at)) => {
             let scheme = scheme.filter(|scheme| *scheme < at).and_then(|end| url.get(..end));

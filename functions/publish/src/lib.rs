@@ -11,12 +11,16 @@
 //! | What is a scope, and who may use it? | [`scopes`] |
 //! | Which policies does a client get? | [`policy`] |
 //! | What does a git host say, and is it true? | [`webhook`] |
+//! | What does an OPA without an agent get? | [`bundle`] |
+//! | What does it report? | [`report`] |
 //! | What do people see of who is connected? | [`statistics`] |
 //! | What of the log is shown to people? | [`inspection`] |
 
+pub mod bundle;
 pub mod inspection;
 pub mod policy;
 pub mod query;
+pub mod report;
 pub mod scopes;
 pub mod statistics;
 pub mod webhook;

@@ -11,12 +11,12 @@ mod order;
 
 use protocol::Problem;
 use protocol::internal::Policy;
-use protocol::opal::policy::{DataModule, DeletedFiles, PolicyBundle, PolicyModule, folder_of};
+use protocol::opal::policy::{
+    DataModule, DeletedFiles, PolicyBundle, PolicyModule, folder_of, is_bundled, is_data, is_in,
+    is_under,
+};
 
 use difference::Difference;
-
-/// The one name of a file that becomes data.
-const DATA: &str = "data.json";
 
 /// The bundle of what is under `folders`, `.` for all.
 ///
@@ -36,9 +36,7 @@ pub fn bundle(policy: &Policy, folders: &[String]) -> Result<PolicyBundle, Probl
             )));
         }
     }
-    let wanted = |path: &str| {
-        is_bundled(path) && (folders.is_empty() || folders.iter().any(|it| is_under(path, it)))
-    };
+    let wanted = |path: &str| is_bundled(path) && is_in(path, &folders);
     let change = base.as_ref().map(|base| (base, Difference::between(base, revision, &wanted)));
     let change = change.filter(|(_, change)| change.can_be_told());
     let paths = match &change {
@@ -75,23 +73,10 @@ pub fn bundle(policy: &Policy, folders: &[String]) -> Result<PolicyBundle, Probl
 }
 
 /// A folder's path as it would be written in the list of files; `.` for the root.
-fn plain(folder: &str) -> String {
+pub(crate) fn plain(folder: &str) -> String {
     let segments = folder.split('/').filter(|segment| !matches!(*segment, "" | "."));
     let path = segments.collect::<Vec<_>>().join("/");
     if path.is_empty() { ".".to_owned() } else { path }
-}
-
-fn is_under(path: &str, folder: &str) -> bool {
-    let below = || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    folder == "." || below()
-}
-
-fn is_data(path: &str) -> bool {
-    path == DATA || path.ends_with("/data.json")
-}
-
-fn is_bundled(path: &str) -> bool {
-    is_data(path) || path.ends_with(".rego")
 }
 
 /// What manifests name first, in their order.

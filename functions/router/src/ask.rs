@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
 use platform::{Lost, Object, encode};
+use protocol::bundle::{Ingredients, Mark, Report, Reported, Shown};
 use protocol::internal::{
     HubAnswer, HubAnswers, HubRequest, LogPage, Peers, Policy, Receipts, Revocation,
     SESSION_HEADER, SOCKET_PATH, Session, Snapshot, Wait,
@@ -14,7 +15,7 @@ use protocol::repository::{
     Looked, RepositoryAnswer, RepositoryRequest, RepositoryState, Source, Why,
 };
 use protocol::topic::TopicSet;
-use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update};
+use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update, limits};
 use publish::query::LogQuery;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -61,9 +62,75 @@ pub(crate) async fn read_log(
     claims: Claims,
     LogQuery { after, topics }: LogQuery,
 ) -> Result<LogPage, Problem> {
-    let request = HubRequest::Read { claims, topics, after };
+    read(env, scope, HubRequest::Read { claims, topics, after, bytes: None }).await
+}
+
+/// Reads a large part of a scope's log, for a bundle.
+///
+/// # Errors
+/// As [`read_log`].
+pub(crate) async fn replay(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    topics: Option<TopicSet>,
+    after: Seq,
+) -> Result<LogPage, Problem> {
+    let bytes = Some(limits::BUNDLE_PAGE_BYTES);
+    read(env, scope, HubRequest::Read { claims, topics, after, bytes }).await
+}
+
+async fn read(env: &Env, scope: &str, request: HubRequest) -> Result<LogPage, Problem> {
     match call(env, scope, &request, || "ask again").await? {
         HubAnswer::Log(page) => Ok(page),
+        other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// Of which moment a bundle is; held back for so many milliseconds while it is the known one.
+///
+/// # Errors
+/// What the hub refuses; 503 if its answer is lost.
+pub(crate) async fn watch(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    of: Ingredients,
+    known: Option<Mark>,
+    wait_ms: u64,
+) -> Result<Mark, Problem> {
+    let request = HubRequest::Watch { claims, of, known, wait_ms };
+    match call(env, scope, &request, || "ask again").await? {
+        HubAnswer::Mark(mark) => Ok(mark),
+        other => Err(unexpected("a watch", &other)),
+    }
+}
+
+/// Has a scope's hub keep what an OPA reports.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn report(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    report: Report,
+) -> Result<(), Problem> {
+    done(env, scope, HubRequest::Report { claims, report }).await
+}
+
+/// What OPAs reported to a scope's hub.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn reported(
+    env: &Env,
+    scope: &str,
+    claims: Claims,
+    which: Reported,
+) -> Result<Vec<Shown>, Problem> {
+    match call(env, scope, &HubRequest::Reported { claims, which }, || "ask again").await? {
+        HubAnswer::Reported(shown) => Ok(shown),
         other => Err(unexpected("a read", &other)),
     }
 }

@@ -45,6 +45,16 @@ pub enum Action {
     RefreshPolicy,
     /// Hears of a push to a repository.
     Webhook,
+    /// Serves a bundle to an OPA without an agent.
+    Bundle,
+    /// Takes the status of one.
+    TakeStatus,
+    /// Shows the last status of each.
+    Statuses,
+    /// Takes decisions of one.
+    TakeDecisions,
+    /// Shows the newest decisions.
+    Decisions,
     /// Shows who is connected.
     Clients,
     /// Shows who is connected, to what.
@@ -109,6 +119,13 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/policy/status", Action::PolicyStatus),
     route("POST", "/policy/refresh", Action::RefreshPolicy),
     route("POST", "/webhook", Action::Webhook),
+    route("GET", "/bundles/{name}", Action::Bundle),
+    route("POST", "/status", Action::TakeStatus),
+    route("POST", "/status/{partition}", Action::TakeStatus),
+    route("GET", "/status", Action::Statuses),
+    route("POST", "/logs", Action::TakeDecisions),
+    route("POST", "/logs/{partition}", Action::TakeDecisions),
+    route("GET", "/logs", Action::Decisions),
     route("GET", "/log", Action::ReadLog),
     route("GET", "/ws", Action::Subscribe),
     route("GET", "/pubsub_client_info", Action::Clients),
@@ -126,6 +143,13 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/scopes/{id}/data", Action::ScopeData),
     route("POST", "/scopes/{id}/data/update", Action::Publish),
     route("GET", "/scopes/{id}/data/updates/{seq}/{place}", Action::FetchData),
+    route("GET", "/scopes/{id}/bundles/{name}", Action::Bundle),
+    route("POST", "/scopes/{id}/status", Action::TakeStatus),
+    route("POST", "/scopes/{id}/status/{partition}", Action::TakeStatus),
+    route("GET", "/scopes/{id}/status", Action::Statuses),
+    route("POST", "/scopes/{id}/logs", Action::TakeDecisions),
+    route("POST", "/scopes/{id}/logs/{partition}", Action::TakeDecisions),
+    route("GET", "/scopes/{id}/logs", Action::Decisions),
     route("GET", "/scopes/{id}/log", Action::ReadLog),
 ];
 

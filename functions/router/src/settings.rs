@@ -24,6 +24,8 @@ pub(crate) fn authority(env: &Env) -> Result<&'static Authority, Problem> {
             master_token: read(env, "AUTH_MASTER_TOKEN"),
             private_key: read(env, "AUTH_PRIVATE_KEY"),
             public_keys: read(env, "AUTH_PUBLIC_KEY"),
+            bundle_signing: read(env, "BUNDLE_SIGNING"),
+            bundle_signing_key: read(env, "BUNDLE_SIGNING_KEY"),
             audience: read(env, "AUTH_JWT_AUDIENCE"),
             issuer: read(env, "AUTH_JWT_ISSUER"),
         };

@@ -69,10 +69,24 @@ pub(crate) enum Fault {
         crate::PUBLIC_KEY
     )]
     Several,
+    #[error("give `true` or `false`")]
+    NotABool,
+    #[error(
+        "bundles are to be signed and {} is not set either; {}",
+        crate::PRIVATE_KEY,
+        BUNDLE_KEY
+    )]
+    NoBundleKey,
+    #[error("OPA does not verify signatures by an Ed25519 key; {}", BUNDLE_KEY)]
+    NotForBundles,
     // What the parser has to say may quote the key.
     #[error("is not a valid JWK or JWK set of public Ed25519, P-256 or RSA keys")]
     Jwk,
 }
+
+/// How to get a key for bundles.
+const BUNDLE_KEY: &str = "give an EC P-256 key as GIRASOL_BUNDLE_SIGNING_KEY: openssl ecparam -name \
+    prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt";
 
 /// What a token says besides its times.
 pub(crate) type Custom = Map<String, Value>;

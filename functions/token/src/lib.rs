@@ -13,10 +13,12 @@
 //! | How is a token renewed? | `renew.rs` |
 //! | Which tokens does `POST /token/revoke` name? | `revoke.rs` |
 //! | Which tokens need not be verified again? | `seen.rs` |
+//! | How is a bundle signed? | `bundle.rs` |
 //! | Which keys sign and verify, with which algorithm? | `keys.rs` |
 //! | In which notations may a key be given? | `keys/notation.rs` |
 //! | What does `/.well-known/jwks.json` show? | `keys/jwk.rs` |
 
+mod bundle;
 mod keys;
 mod mint;
 mod renew;
@@ -46,6 +48,10 @@ pub const MASTER_TOKEN: &str = "GIRASOL_AUTH_MASTER_TOKEN";
 pub const PRIVATE_KEY: &str = "GIRASOL_AUTH_PRIVATE_KEY";
 /// The setting that holds further verification keys.
 pub const PUBLIC_KEY: &str = "GIRASOL_AUTH_PUBLIC_KEY";
+/// The setting that has bundles signed.
+pub const BUNDLE_SIGNING: &str = "GIRASOL_BUNDLE_SIGNING";
+/// The setting that holds the key which signs bundles, if it is not the one of tokens.
+pub const BUNDLE_SIGNING_KEY: &str = "GIRASOL_BUNDLE_SIGNING_KEY";
 /// The setting that holds the audience.
 pub const AUDIENCE: &str = "GIRASOL_AUTH_JWT_AUDIENCE";
 /// The setting that holds the issuer.
@@ -71,6 +77,11 @@ pub struct Settings {
     /// Further keys that verify, for rotation: PEM blocks, OpenSSH lines, base64 of them or of
     /// DER, or a JWK (set).
     pub public_keys: Option<String>,
+    /// Whether bundles for OPAs are signed: `true` or `false`. By default they are if there is a
+    /// key of their own.
+    pub bundle_signing: Option<String>,
+    /// The key that signs them, in the notations of `private_key`; default that key itself.
+    pub bundle_signing_key: Option<String>,
     /// The `aud` of every token; default [`DEFAULT_AUDIENCE`].
     pub audience: Option<String>,
     /// The `iss` of every token; default [`DEFAULT_ISSUER`].
@@ -86,6 +97,7 @@ pub struct Authority {
     verifying: Vec<PublicKey>,
     /// Public keys are given, and the signing key's half is not among them.
     is_half_missing: bool,
+    bundles: bundle::Signing,
     audience: String,
     issuer: String,
     seen: Mutex<seen::Seen>,
@@ -121,6 +133,7 @@ impl Authority {
             signing,
             verifying,
             is_half_missing,
+            bundles: bundle::Signing::new(settings)?,
             audience: or_default(&settings.audience, DEFAULT_AUDIENCE),
             issuer: or_default(&settings.issuer, DEFAULT_ISSUER),
             seen: Mutex::default(),

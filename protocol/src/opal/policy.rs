@@ -115,6 +115,21 @@ impl Revision {
         Self { hash, digests }
     }
 
+    /// Identifies what of this revision is bundled from `folders`, of all if there are none: 16
+    /// hexadecimal digits. It says nothing about the revision's name.
+    #[must_use]
+    pub fn mark<F: AsRef<str>>(&self, folders: impl IntoIterator<Item = F> + Clone) -> String {
+        let mut all = Sha256::new();
+        for (path, digest) in &self.digests {
+            if is_bundled(path) && is_in(path, folders.clone()) {
+                all.update(format!("{digest} {path}\n"));
+            }
+        }
+        let mut mark = hex(&all.finalize());
+        mark.truncate(16);
+        mark
+    }
+
     /// What is to be said of the change from `old` to this revision; `None` if nothing changed.
     #[must_use]
     pub fn change_from(&self, old: Option<&Self>) -> Option<PolicyUpdateMessage> {
@@ -135,6 +150,32 @@ impl Revision {
 #[must_use]
 pub fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or(".", |(folder, _)| folder)
+}
+
+/// True if a path is below one of the folders, `.` for the root, or if there are none.
+#[must_use]
+pub fn is_in<F: AsRef<str>>(path: &str, folders: impl IntoIterator<Item = F>) -> bool {
+    let mut folders = folders.into_iter().peekable();
+    folders.peek().is_none() || folders.any(|folder| is_under(path, folder.as_ref()))
+}
+
+/// True if a path is below a folder, `.` for the root.
+#[must_use]
+pub fn is_under(path: &str, folder: &str) -> bool {
+    let below = || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    folder == "." || below()
+}
+
+/// True for the name of a file that becomes data.
+#[must_use]
+pub fn is_data(path: &str) -> bool {
+    path == "data.json" || path.ends_with("/data.json")
+}
+
+/// True for a file that a bundle has: a module, or data.
+#[must_use]
+pub fn is_bundled(path: &str) -> bool {
+    is_data(path) || path.ends_with(".rego")
 }
 
 /// Every folder above a file, the root (`.`) included.
@@ -248,6 +289,21 @@ mod tests {
             let problem = check_revision(name).unwrap_err();
             assert!(problem.status == 422 && problem.detail.starts_with("revision: "), "{name}");
         }
+    }
+
+    #[test]
+    fn a_mark_is_about_what_is_bundled_and_nothing_else() {
+        let of = |all: &[(&str, &str)], folders: &[&str]| Revision::of(&files(all)).mark(folders);
+        let now = [("a/x.rego", "1"), ("b/data.json", "{}"), ("b/README.md", "x")];
+        let (mut readme, mut other) = (now, now);
+        readme[2].1 = "y";
+        other[1].1 = "[]";
+        assert_eq!(of(&now, &[]).len(), 16);
+        assert_eq!(of(&now, &[]), of(&readme, &[]));
+        assert_ne!(of(&now, &[]), of(&other, &[]));
+        assert_eq!(of(&now, &["a"]), of(&other, &["a"]));
+        assert_ne!(of(&now, &["a", "b"]), of(&other, &["a", "b"]));
+        assert_eq!(of(&now, &["."]), of(&now, &[]));
     }
 
     #[test]

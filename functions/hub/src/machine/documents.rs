@@ -79,7 +79,9 @@ impl Machine {
             };
             self.refuse(socket, refusal)
         });
-        Ok(gone.collect())
+        let mut effects: Vec<Effect> = gone.collect();
+        effects.extend(self.told(log, |_| true));
+        Ok(effects)
     }
 
     /// Lets one more client in, if there were not so many of late (`spec/opal-protocol.md` §2,

@@ -65,6 +65,9 @@ impl Machine {
         }
         let Set { hash, change, seq } = set(now, &files, name, batch, log)?;
         *then = change.as_ref().map_or_else(Vec::new, |it| self.tell_policy(now, it));
+        if change.is_some() {
+            then.extend(self.told(log, |of| of.policy.is_some()));
+        }
         let awaited = commit::awaited(&hash)?;
         let answer = HubAnswer::PolicySet { hash, changed: change.is_some(), seq, receipts: None };
         Ok(batch.answer(request, answer, wait, (seq, awaited)))
@@ -170,7 +173,7 @@ fn keep_before(log: &mut dyn Log, old: &Revision, new: &Revision) -> Result<(), 
 
 /// The policy, with the revision `base` if that is known.
 pub(super) fn read(log: &dyn Log, base: Option<&str>) -> Result<Option<Policy>, Problem> {
-    let Some(revision) = get::<Revision>(log, HEAD)? else { return Ok(None) };
+    let Some(revision) = revision(log)? else { return Ok(None) };
     let mut files = Files::new();
     for (path, digest) in &revision.digests {
         files.insert(path.clone(), text_of(log, path, digest)?);
@@ -206,6 +209,11 @@ fn full_name(log: &dyn Log, head: &Revision, asked: &str) -> Result<Option<Strin
 pub(super) fn text_of(log: &dyn Log, path: &str, digest: &str) -> Result<String, Problem> {
     let text = get(log, &format!("{TEXT}{digest}"))?;
     text.ok_or_else(|| Problem::internal(format!("the text of {path} is gone")))
+}
+
+/// The revision that is the policy, if anybody has given one.
+pub(super) fn revision(log: &dyn Log) -> Result<Option<Revision>, Problem> {
+    get(log, HEAD)
 }
 
 pub(super) fn get<T: DeserializeOwned>(log: &dyn Log, name: &str) -> Result<Option<T>, Problem> {

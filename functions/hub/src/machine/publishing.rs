@@ -12,6 +12,7 @@ use protocol::{Entry, Millis, Problem, Seq, Update, limits};
 
 use super::{
     Effect, Machine, RequestId, Settings, SocketId, attach, delivery, done_waiting, notifying, send,
+    watching,
 };
 use crate::compaction::{self, Position};
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
@@ -71,6 +72,7 @@ impl Machine {
         }
         let mut effects = self.deliver(now, publisher, &appended, log);
         compact(now, &appended, self.settings.retention, log);
+        effects.extend(self.told(log, |of| watching::is_about(of, &appended)));
         for (request, wait, answer, (seq, update)) in waiting {
             let subscribers: Vec<(SocketId, String)> = self
                 .sockets

@@ -3,21 +3,22 @@
 use protocol::commit::is_policy_topic;
 use protocol::digest::TopicDigests;
 use protocol::internal::{LogPage, Peers};
-use protocol::{Claims, Problem, Seq, limits, topic::TopicSet};
+use protocol::{Claims, Problem, Seq, topic::TopicSet};
 
 use super::{Machine, delivery, unanswered};
 use crate::log::Log;
 
-/// A page of the log, of what the bearer may see.
+/// A page of the log, of about so many bytes, of what the bearer may see.
 pub(super) fn page(
     log: &dyn Log,
     claims: &Claims,
     topics: Option<TopicSet>,
     after: Seq,
+    bytes: usize,
 ) -> Result<LogPage, Problem> {
     let topics = visible(claims, topics, |topic| topic)?;
     let topics = topics.as_ref();
-    let records = log.read(topics, after, limits::REPLAY_BATCH_BYTES).map_err(unanswered)?;
+    let records = log.read(topics, after, bytes).map_err(unanswered)?;
     let reached = records.last().map(|record| record.seq);
     let more = match reached {
         Some(reached) => !log.read(topics, reached, 0).map_err(unanswered)?.is_empty(),

@@ -125,7 +125,7 @@ fn requests_take_effect_in_their_order() {
     rig.hello(1, &["t"], 0);
     let claims = session(None).claims;
     let revoke = HubRequest::Revoke(Revocation::Sub(claims.sub.clone()));
-    let read = HubRequest::Read { claims, topics: None, after: protocol::Seq::ZERO };
+    let read = HubRequest::Read { claims, topics: None, after: protocol::Seq::ZERO, bytes: None };
     let effects = rig.ask_together(vec![small("a", "t"), read, revoke, small("b", "t")]);
     let Effect::Answer(_, Ok(HubAnswer::Log(page))) = &effects[1] else { panic!("{effects:?}") };
     assert_eq!(page.updates.len(), 1);

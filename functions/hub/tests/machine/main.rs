@@ -10,6 +10,7 @@
 )]
 
 mod batches;
+mod bundles;
 mod compaction;
 mod limits;
 mod opal;

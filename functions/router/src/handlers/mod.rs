@@ -6,12 +6,15 @@
 //! | Where do updates and base sources come in and go out? | `data.rs` |
 //! | Where do policies? | `policy.rs` |
 //! | How is a policy followed, and who may ask for a look? | `repository.rs` |
+//! | What does an OPA without an agent fetch, and report? | `bundles.rs`, `reports.rs` |
 //! | What is a scope, and how is one made? | `scopes.rs` |
 //! | Which hub does a socket get to, and in which dialect? | `socket.rs` |
 
+mod bundles;
 mod data;
 mod policy;
 pub(crate) mod repository;
+mod reports;
 mod scopes;
 mod socket;
 
@@ -91,6 +94,11 @@ pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Re
         Action::PolicyStatus => repository::status(asked).await,
         Action::RefreshPolicy => repository::refresh(asked).await,
         Action::Webhook => repository::webhook(asked).await,
+        Action::Bundle => bundles::get(asked).await,
+        Action::TakeStatus => reports::take_status(asked).await,
+        Action::Statuses => reports::statuses(asked).await,
+        Action::TakeDecisions => reports::take_decisions(asked).await,
+        Action::Decisions => reports::decisions(asked).await,
         Action::Clients => {
             let claims = asked.authenticate()?;
             let peers = ask::peers(env, &asked.scope(&claims)?, claims).await?;
@@ -130,13 +138,14 @@ impl Asked<'_> {
         Ok(scope)
     }
 
+    /// True if the path names a scope.
+    fn is_scoped(&self) -> bool {
+        self.request.path().starts_with("/scopes/")
+    }
+
     /// The scope that the path names; the default one for a path without any.
     fn path_scope(&self) -> Result<String, Problem> {
-        if self.request.path().starts_with("/scopes/") {
-            self.named_scope()
-        } else {
-            Ok(DEFAULT_SCOPE.to_owned())
-        }
+        if self.is_scoped() { self.named_scope() } else { Ok(DEFAULT_SCOPE.to_owned()) }
     }
 
     /// The scope that the query names.
