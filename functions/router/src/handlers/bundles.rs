@@ -7,6 +7,8 @@ use publish::bundle::tag::Tag;
 use publish::bundle::{ARCHIVE_TYPE, Answer, LONG_POLL_TYPE, Made, Replay};
 use worker::Response;
 
+use platform::problem as platform;
+
 use super::{Asked, repository};
 use crate::settings::authority;
 use crate::{answer, ask};
