@@ -253,6 +253,20 @@ fn every_limit_is_named() {
 }
 
 #[test]
+fn small_objects_are_too_much_together() {
+    let mut pack = Pack::of(2);
+    pack.blob(b"123");
+    pack.blob(b"4567");
+    let bytes = pack.finish();
+    let limits = |inflated_bytes| Limits { inflated_bytes, ..Limits::default() };
+    let mut objects = MemoryObjects::default();
+    let error = read_with(&bytes, limits(6), &mut objects).unwrap_err().to_string();
+    assert!(error.contains("of the pack: with it the pack inflates"), "{error}");
+    assert_eq!(objects.len(), 1);
+    read_with(&bytes, limits(7), &mut objects).unwrap();
+}
+
+#[test]
 fn a_base_where_no_object_begins_is_refused() {
     let mut pack = Pack::of(2);
     let base = pack.blob(b"one");
