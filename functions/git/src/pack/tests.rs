@@ -25,7 +25,7 @@ impl Pack {
     }
 
     /// An object that says it has `size` bytes; where it begins.
-    fn raw(&mut self, kind: u8, size: usize, base: &[u8], data: &[u8]) -> u64 {
+    fn raw(&mut self, kind: u8, size: u64, base: &[u8], data: &[u8]) -> u64 {
         let start = self.bytes.len() as u64;
         let (mut byte, mut rest) = (kind << 4 | (size & 15) as u8, size >> 4);
         while rest > 0 {
@@ -41,17 +41,17 @@ impl Pack {
     }
 
     fn blob(&mut self, data: &[u8]) -> u64 {
-        self.raw(BLOB, data.len(), &[], data)
+        self.raw(BLOB, data.len() as u64, &[], data)
     }
 
     fn change_of(&mut self, id: &ObjectId, delta: &[u8]) -> u64 {
-        self.raw(BY_ID, delta.len(), id.as_bytes(), delta)
+        self.raw(BY_ID, delta.len() as u64, id.as_bytes(), delta)
     }
 
     fn change_at(&mut self, base: u64, delta: &[u8]) -> u64 {
         let back = self.bytes.len() as u64 - base;
         assert!(back < 128, "one byte is enough here");
-        self.raw(BY_PLACE, delta.len(), &[back as u8], delta)
+        self.raw(BY_PLACE, delta.len() as u64, &[back as u8], delta)
     }
 
     fn finish(mut self) -> Vec<u8> {
