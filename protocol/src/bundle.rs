@@ -1,8 +1,6 @@
 //! What a hub knows of the bundles and reports of an OPA that has no agent
 //! (`spec/opa-and-grants.md` part 2).
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -12,9 +10,10 @@ use crate::{Millis, Seq};
 /// What a bundle is made of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ingredients {
-    /// The folders whose policy is in it, every one if none is named; absent if no policy is.
+    /// The folders whose policy is in it, in order, every one if none is named; absent if no
+    /// policy is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<BTreeSet<String>>,
+    pub policy: Option<Vec<String>>,
     /// What of the log's data is in it; absent if none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<LogData>,

@@ -73,8 +73,7 @@ pub fn decisions(partition: Option<String>, body: &[u8]) -> Result<Report, Probl
     let events: Vec<Box<RawValue>> = serde_json::from_str(body.get()).map_err(|_| {
         Problem::invalid("the body is not a list: give decisions as OPA sends them")
     })?;
-    let is_object = |event: &Box<RawValue>| event.get().starts_with('{');
-    if let Some(at) = events.iter().position(|event| !is_object(event)) {
+    if let Some(at) = events.iter().position(|event| !event.get().starts_with('{')) {
         return Err(Problem::invalid(format!("[{at}]: a decision is an object")));
     }
     let (count, limit) = (events.len(), limits::MAX_DECISIONS);

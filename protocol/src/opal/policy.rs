@@ -118,10 +118,10 @@ impl Revision {
     /// Identifies what of this revision is bundled from `folders`, of all if there are none: 16
     /// hexadecimal digits. It says nothing about the revision's name.
     #[must_use]
-    pub fn mark<F: AsRef<str>>(&self, folders: impl IntoIterator<Item = F> + Clone) -> String {
+    pub fn mark<F: AsRef<str>>(&self, folders: &[F]) -> String {
         let mut all = Sha256::new();
         for (path, digest) in &self.digests {
-            if is_bundled(path) && is_in(path, folders.clone()) {
+            if is_bundled(path) && is_in(path, folders) {
                 all.update(format!("{digest} {path}\n"));
             }
         }
@@ -154,9 +154,8 @@ pub fn folder_of(path: &str) -> &str {
 
 /// True if a path is below one of the folders, `.` for the root, or if there are none.
 #[must_use]
-pub fn is_in<F: AsRef<str>>(path: &str, folders: impl IntoIterator<Item = F>) -> bool {
-    let mut folders = folders.into_iter().peekable();
-    folders.peek().is_none() || folders.any(|folder| is_under(path, folder.as_ref()))
+pub fn is_in<F: AsRef<str>>(path: &str, folders: &[F]) -> bool {
+    folders.is_empty() || folders.iter().any(|folder| is_under(path, folder.as_ref()))
 }
 
 /// True if a path is below a folder, `.` for the root.

@@ -62,7 +62,7 @@ pub(super) fn take(log: &mut dyn Log, at: Millis, report: &Report) -> Result<(),
     match report {
         Report::Status { instance, partition, body } => {
             let key = key(partition.as_deref(), instance);
-            status(log, key, &Shown { at, partition: partition.clone(), report: body.clone() })
+            status(log, &key, &Shown { at, partition: partition.clone(), report: body.clone() })
         }
         Report::Decisions { events, .. } if events.is_empty() => Ok(()),
         Report::Decisions { partition, events } => {
@@ -76,16 +76,16 @@ fn key(partition: Option<&str>, instance: &str) -> String {
     format!("{}/{instance}", partition.unwrap_or_default())
 }
 
-fn status(log: &mut dyn Log, key: String, shown: &Shown) -> Result<(), Problem> {
+fn status(log: &mut dyn Log, key: &str, shown: &Shown) -> Result<(), Problem> {
     let mut list: BTreeMap<String, Listed> = get(log, STATUSES)?.unwrap_or_default();
     put(log, &format!("{STATUS}{key}"), shown)?;
-    list.insert(key.clone(), Listed { at: shown.at, bytes: shown.report.get().len() });
+    list.insert(key.to_owned(), Listed { at: shown.at, bytes: shown.report.get().len() });
     loop {
         let bytes: usize = list.values().map(|listed| listed.bytes).sum();
         if list.len() <= limits::MAX_STATUSES && bytes <= limits::MAX_STATUSES_BYTES {
             break;
         }
-        let others = list.iter().filter(|(other, _)| **other != key);
+        let others = list.iter().filter(|(other, _)| *other != key);
         let Some(oldest) = others.min_by_key(|(_, it)| it.at).map(|(oldest, _)| oldest.clone())
         else {
             break;

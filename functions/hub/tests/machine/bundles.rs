@@ -12,7 +12,7 @@ use crate::rig::{Rig, session};
 
 fn of(folders: Option<&[&str]>, topics: Option<&[&str]>) -> Ingredients {
     let strings = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let policy = folders.map(|folders| strings(folders).into_iter().collect());
+    let policy = folders.map(strings);
     let data = topics.map(|topics| LogData {
         topics: (!topics.is_empty()).then(|| TopicSet::new(strings(topics)).unwrap()),
     });

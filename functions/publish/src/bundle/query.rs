@@ -102,7 +102,7 @@ impl Recipe {
     #[must_use]
     pub fn ingredients(&self) -> Ingredients {
         Ingredients {
-            policy: self.policy.then(|| self.folders.iter().cloned().collect()),
+            policy: self.policy.then(|| self.folders.clone()),
             data: self.data.then(|| LogData { topics: self.topics.clone() }),
         }
     }

@@ -52,11 +52,15 @@ fn log(floor: u64, updates: &[(u64, Value)]) -> LogPage {
 }
 
 fn put(path: &str, data: Value) -> Value {
-    json!({ "dst_path": path, "data": data })
+    let mut entry = json!({ "dst_path": path });
+    entry["data"] = data;
+    entry
 }
 
 fn patch(path: &str, operations: Value) -> Value {
-    json!({ "dst_path": path, "save_method": "PATCH", "data": operations })
+    let mut entry = put(path, operations);
+    entry["save_method"] = json!("PATCH");
+    entry
 }
 
 fn made<'p>(recipe: &'p Recipe, policy: Option<&'p Policy>, page: LogPage) -> Made<'p> {
@@ -97,7 +101,7 @@ fn a_snapshot_has_modules_and_one_data_document() {
     assert_eq!(manifest["roots"], json!([""]));
     assert_eq!(manifest["rego_version"], 1);
     assert_eq!(manifest["metadata"]["girasol"], json!({"policy": policy.revision.hash}));
-    assert_eq!(tag.mark.policy, policy.revision.mark::<&str>([]));
+    assert_eq!(tag.mark.policy, policy.revision.mark::<&str>(&[]));
 }
 
 #[test]
