@@ -54,7 +54,8 @@ fn lint_wasm(workspace: &Workspace) -> Result<()> {
     wasm_target::ensure(workspace)?;
     process::run(&mut workspace.cargo(
         "clippy --target wasm32-unknown-unknown \
-         --package token --package publish --package hub --package git --package router -- -D warnings",
+         --package token --package publish --package hub --package git \
+         --package router -- -D warnings",
     ))
 }
 

@@ -10,11 +10,13 @@
 //! | how `build/` and the agent are made | `build.rs` |
 //! | the test suites | `test.rs` |
 //! | formatting, lints, dependencies | `check.rs` |
+//! | the fuzz targets | `fuzz.rs` |
 //! | what the demo, the benchmarks and the black-box tests are told | `testbed.rs` |
 //! | how a program is started and its failure reported | `process.rs`, `progress.rs` |
 
 mod build;
 mod check;
+mod fuzz;
 mod process;
 mod progress;
 mod setup;
@@ -62,6 +64,15 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Feed the readers of what strangers send with what nobody would send
+    Fuzz {
+        /// Only these; all if none is named
+        #[arg(value_parser = fuzz::target_names())]
+        targets: Vec<String>,
+        /// Executions of each
+        #[arg(long, default_value_t = fuzz::RUNS)]
+        runs: u64,
+    },
     /// Formatting, lints, unused dependencies, licences and advisories
     Check,
     /// Bundle the Worker as `wrangler deploy` would, without an account
@@ -95,6 +106,7 @@ fn run(task: Task) -> Result<()> {
         Task::Dev(Arguments { arguments }) => testbed::run(&workspace, "dev", &arguments),
         Task::Bench(Arguments { arguments }) => testbed::run(&workspace, "bench", &arguments),
         Task::Test { suites, arguments } => test::run(&workspace, &suites, &arguments),
+        Task::Fuzz { targets, runs } => fuzz::run(&workspace, &targets, runs),
         Task::Check => check::run(&workspace),
         Task::DryRun => check::dry_run(&workspace),
     }

@@ -40,7 +40,7 @@ impl Default for Limits {
             pack_bytes: 64 << 20,
             objects: 100_000,
             object_bytes: 8 << 20,
-            inflated_bytes: 512 << 20,
+            inflated_bytes: 256 << 20,
             waiting_bytes: 8 << 20,
             depth: limits::MAX_PATH_SEGMENTS,
             entries: 1_000_000,

@@ -13,9 +13,9 @@
 //!
 //! gitoxide's crates were tried first; all of them build for WebAssembly. `gix-packetline` 0.24
 //! and `gix-object` 0.66 bring 35 packages, a calendar with time zones among them, and 28 KB
-//! gzipped, for two short parsers; the whole of this crate is about as large as that. `gix-pack`
-//! 0.77 pulls from a blocking reader and keeps an index in a file or the pack in memory; here
-//! bytes are pushed in as they come, there is no file, and memory is bounded.
+//! gzipped for two short parsers; all of this crate, SHA-1 and zlib included, has 58 KB.
+//! `gix-pack` 0.77 pulls from a blocking reader and keeps an index in a file or the pack in
+//! memory; here bytes are pushed in as they come, there is no file, and memory is bounded.
 //!
 //! | question | file |
 //! |---|---|

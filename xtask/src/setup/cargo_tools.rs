@@ -42,6 +42,10 @@ pub(crate) const CARGO_DENY: Tool = Tool {
     version: pinned,
 };
 
+/// Builds and runs the fuzz targets (`fuzz/`).
+pub(crate) const CARGO_FUZZ: Tool =
+    Tool { package: "cargo-fuzz", binary: "cargo-fuzz", features: &[], version: pinned };
+
 fn pinned(workspace: &Workspace, tool: &Tool) -> Result<String> {
     workspace.pinned_version(tool.package)
 }

@@ -3,9 +3,6 @@
 use crate::error::GitError;
 use crate::object::{Kind, ObjectId};
 
-/// Bytes that can stand before an object: a size of 64 bits, and an id.
-const MAX_BYTES: usize = 32;
-
 /// An object of a pack, without its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -30,7 +27,8 @@ pub(super) enum Content {
 // === impl Entry ===
 
 impl Entry {
-    /// Reads it; none if it goes on after these bytes.
+    /// Reads it; none if it goes on after these bytes, which it does for some 30 at most: longer
+    /// numbers are refused.
     pub(super) fn parse(start: u64, bytes: &[u8]) -> Result<Option<Self>, GitError> {
         let wrong = |reason: &str| Err(wrong_at(start, reason));
         let mut rest = bytes.iter();
@@ -38,9 +36,7 @@ impl Entry {
         let (code, mut size, mut byte) = ((first >> 4) & 7, u64::from(first & 15), *first);
         let mut shift = 4;
         while byte & 0x80 != 0 {
-            let Some(next) = rest.next() else {
-                return if bytes.len() < MAX_BYTES { Ok(None) } else { wrong(UNENDING) };
-            };
+            let Some(next) = rest.next() else { return Ok(None) };
             let digits = u64::from(next & 0x7f);
             if shift > 60 || digits > (u64::MAX >> shift) {
                 return wrong("its size is no number of 64 bits");
@@ -76,8 +72,6 @@ impl Entry {
         wrong_at(self.start, reason)
     }
 }
-
-const UNENDING: &str = "its size does not end";
 
 /// An error of the object that begins here.
 pub(super) fn wrong_at(start: u64, reason: impl Into<String>) -> GitError {
