@@ -41,7 +41,7 @@ pub fn check(files: &Files, options: &Options) -> Result<(), Refused> {
     };
     Refused::if_any(data::hiding(&data, &policies).collect())?;
     if options.run_tests && files.keys().any(|path| is_test(path)) {
-        testing::run(compile(files, *options, true)?, data::document(data))?;
+        testing::run(&mut compile(files, *options, true)?, &data::document(data))?;
     }
     Ok(())
 }

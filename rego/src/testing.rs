@@ -33,17 +33,17 @@ type Called = Arc<Mutex<BTreeSet<String>>>;
 ///
 /// # Errors
 /// The tests that failed.
-pub(crate) fn run(mut policies: Policies, data: Value) -> Result<(), Refused> {
-    let tests = find(&mut policies);
+pub(crate) fn run(policies: &mut Policies, data: &Value) -> Result<(), Refused> {
+    let tests = find(policies);
     let called = Called::default();
-    let fresh = || prepare(&policies, &data, &called);
+    let fresh = || prepare(policies, data, &called);
     let begin = clock::now();
     let mut engine = None;
     let mut mistakes = Vec::new();
     for test in &tests {
         if clock::now().saturating_sub(begin) > ALL_LIMIT {
             let seconds = ALL_LIMIT.as_secs();
-            mistakes.push(test.mistake(format!(
+            mistakes.push(test.mistake(&format!(
                 "was not run: all tests before it took {seconds} seconds; give fewer, or switch \
                  POLICY_RUN_TESTS off and run them elsewhere"
             )));
@@ -73,7 +73,7 @@ pub(crate) fn run(mut policies: Policies, data: Value) -> Result<(), Refused> {
             continue;
         };
         let needs = lacking.into_iter().collect::<Vec<_>>().join(" and ");
-        mistakes.push(test.mistake(match needs.as_str() {
+        mistakes.push(test.mistake(&match needs.as_str() {
             "" => failed,
             needs => format!(
                 "failed: it needs {needs}, which OPA has and this check lacks; run such tests \
@@ -126,7 +126,7 @@ fn prepare(policies: &Policies, data: &Value, called: &Called) -> Result<Engine,
 }
 
 impl Test {
-    fn mistake(&self, outcome: String) -> Mistake {
+    fn mistake(&self, outcome: &str) -> Mistake {
         let name = self.path.join(".");
         let reason = format!("data.{name} {outcome}");
         Mistake { file: self.file.clone(), row: self.row, column: 0, reason }

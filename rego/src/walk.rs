@@ -77,7 +77,7 @@ impl<'m> Written<'m> {
                 }
                 match &statement.literal {
                     Literal::SomeVars { vars, .. } => {
-                        self.declared.extend(vars.iter().map(|name| name.text()));
+                        self.declared.extend(vars.iter().map(Span::text));
                     }
                     Literal::SomeIn { key, value, collection, .. } => {
                         key.iter().for_each(|key| self.declare(key));
@@ -88,7 +88,7 @@ impl<'m> Written<'m> {
                         self.left.push(expr);
                     }
                     Literal::Every { key, value, domain, query, .. } => {
-                        self.declared.extend(key.iter().chain([value]).map(|name| name.text()));
+                        self.declared.extend(key.iter().chain([value]).map(Span::text));
                         self.left.push(domain);
                         queries.push(query);
                     }

@@ -130,7 +130,7 @@ async fn policies_that_do_not_compile_leave_the_old_ones() {
 #[tokio::test]
 async fn an_evaluation_error_is_located_and_harms_no_later_decision() {
     let engine = RegorusEngine::new();
-    let rego = "package a\nx := 1\nx := 2 if input.two\na := b\nb := a\nc := 1 / 0";
+    let rego = "package a\nx := 1\nx := 2 if input.two\nc := 1 / 0";
     set(&engine, rego).await.unwrap();
     let path = ["a".to_owned(), "x".to_owned()];
     let two = Value::from_json_str(r#"{"two":true}"#).unwrap();
@@ -140,7 +140,6 @@ async fn an_evaluation_error_is_located_and_harms_no_later_decision() {
     };
     assert_eq!(location, Some(Location { file: "p.rego".to_owned(), row: 3, col: 1 }));
     assert!(message.contains("rule conflicts with rule at p.rego:2:1"), "{message}");
-    assert!(ask(&engine, "/a/a", None).contains("recursion detected"));
     assert_eq!(ask(&engine, "/a/x", None), "1");
     assert_eq!(ask(&engine, "/a/c", None), "undefined");
 }
