@@ -94,7 +94,7 @@ async fn a_bundle_is_fetched_again_only_if_its_tag_has_changed() {
     assert_eq!(text_of(&policy, "app/a.rego"), Some(second.as_str()));
     let status = ask(&functions, Method::GET, "/policy/status", &token).await.ok().unwrap();
     assert!(status["error"].as_str().unwrap().contains("403"), "{status}");
-    assert_eq!(status["head"], "\"two\"");
+    assert_eq!(status["revision"], policy["hash"]);
     assert!(!format!("{status}{}", functions.logs()).contains("s3cret"));
 }
 

@@ -11,7 +11,8 @@
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
 //! | policy in the log, and agents that decide by it | `policy_log.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
-//! | a policy that is followed: commits, force pushes, refusals, scopes | `repository.rs`, `following.rs` |
+//! | a policy that is followed: commits, force pushes, refusals, credentials | `repository.rs`, `following.rs` |
+//! | a scope that follows a repository of its own | `repository_scopes.rs` |
 //! | who is heard when somebody has pushed | `webhook.rs` |
 //! | a policy from a bundle server, or from S3-compatible storage | `bundle_source.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
@@ -37,6 +38,7 @@ mod policy_gate;
 mod policy_log;
 mod promises;
 mod repository;
+mod repository_scopes;
 mod socket;
 mod sources;
 mod support;

@@ -1,5 +1,7 @@
 //! Asking the hub of a scope: one function a question, and what a caller hears if the
-//! answer is lost.
+//! answer is lost. What is asked about policies that are followed is in `ask/repository.rs`.
+
+mod repository;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
@@ -11,9 +13,6 @@ use protocol::internal::{
     SESSION_HEADER, SOCKET_PATH, Session, Snapshot, Wait,
 };
 use protocol::opal::policy::Files;
-use protocol::repository::{
-    Looked, RepositoryAnswer, RepositoryRequest, RepositoryState, Source, Why,
-};
 use protocol::topic::TopicSet;
 use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update, limits};
 use publish::query::LogQuery;
@@ -21,6 +20,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use worker::{Env, RequestInit, Response};
 
+pub(crate) use self::repository::{forget, look, repository};
 use crate::settings::LoadLimit;
 use crate::together::{self, Caller};
 
@@ -360,58 +360,6 @@ pub(crate) async fn policy(
         HubAnswer::Policy(policy) => Ok(policy),
         other => Err(unexpected("a read", &other)),
     }
-}
-
-/// Has somebody look for a scope's policy: how that ended, for who waits. `source` is what the
-/// scope follows from now on; none for the default one, which follows what the settings say.
-///
-/// # Errors
-/// What was wrong with what was found; 503 if the answer is lost.
-pub(crate) async fn look(
-    env: &Env,
-    scope: &str,
-    source: Option<Source>,
-    why: Why,
-    wait: bool,
-) -> Result<Option<Looked>, Problem> {
-    let request = RepositoryRequest::Look { source: source.map(Box::new), why, wait };
-    match call_repository(env, scope, &request).await? {
-        RepositoryAnswer::Noted => Ok(None),
-        RepositoryAnswer::Looked(looked) => Ok(Some(looked)),
-        other => Err(unexpected("a look", &other)),
-    }
-}
-
-/// How the policy stands that a scope follows.
-///
-/// # Errors
-/// 503 if the answer is lost.
-pub(crate) async fn repository(env: &Env, scope: &str) -> Result<RepositoryState, Problem> {
-    match call_repository(env, scope, &RepositoryRequest::State).await? {
-        RepositoryAnswer::State(state) => Ok(*state),
-        other => Err(unexpected("its state", &other)),
-    }
-}
-
-/// A scope follows nothing any more.
-///
-/// # Errors
-/// 503 if the answer is lost.
-pub(crate) async fn forget(env: &Env, scope: &str) -> Result<(), Problem> {
-    call_repository(env, scope, &RepositoryRequest::Forget).await.map(drop)
-}
-
-async fn call_repository(
-    env: &Env,
-    scope: &str,
-    asked: &RepositoryRequest,
-) -> Result<RepositoryAnswer, Problem> {
-    let answer = platform::ask::<Result<_, Problem>>(env, Object::Repository, scope, asked).await;
-    answer.map_err(|_| {
-        Problem::unavailable(
-            "what follows the policy did not answer; ask again, which does no harm",
-        )
-    })?
 }
 
 /// Has a scope's hub forget everything.
