@@ -21,6 +21,7 @@ use protocol::opal::policy::Files;
 use tempfile::TempDir;
 
 use super::Failure;
+use crate::http;
 use crate::settings::Secret;
 
 /// Where the newest commit is kept.
@@ -81,6 +82,8 @@ impl Repository {
             gix::validate::reference::name(format!("refs/heads/{branch}").as_str().into())
                 .map_err(|_| Failure::usage(format!("--branch: {branch} is no branch's name")))?;
         }
+        // gix makes clients of its own, with what this sets up for the process.
+        http::tls_config().map_err(|error| Failure::run(error.to_string()))?;
         let folder = tempfile::Builder::new().prefix("girasol-track-").tempdir();
         let folder = folder.map_err(|error| {
             Failure::run(format!("no temporary folder: {error}")).hint("name one in TMPDIR")
