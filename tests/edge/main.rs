@@ -14,6 +14,7 @@
 //! | who is heard when somebody has pushed | `webhook.rs` |
 //! | a policy from a bundle server, or from S3-compatible storage | `bundle_source.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
+//! | policies that the commands push, and a repository that they track | `policy_commands.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
 #![allow(
@@ -30,6 +31,7 @@ mod commands;
 mod following;
 mod main_job;
 mod opa;
+mod policy_commands;
 mod policy_gate;
 mod promises;
 mod repository;
