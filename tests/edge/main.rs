@@ -17,6 +17,7 @@
 //! | a policy from a bundle server, or from S3-compatible storage | `bundle_source.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
 //! | a real OPA without an agent: bundles, status, decisions | `bundles.rs` |
+//! | policies that the commands push, and a repository that they track | `policy_commands.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
 #![allow(
@@ -34,6 +35,7 @@ mod commands;
 mod following;
 mod main_job;
 mod opa;
+mod policy_commands;
 mod policy_gate;
 mod policy_log;
 mod promises;

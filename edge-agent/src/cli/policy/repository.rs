@@ -4,6 +4,7 @@
 //! rewritten is like any other: what counts is where it is now.
 
 use std::error::Error;
+use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -21,14 +22,19 @@ use protocol::opal::policy::Files;
 use tempfile::TempDir;
 
 use super::Failure;
+use crate::http;
 use crate::settings::Secret;
 
 /// Where the newest commit is kept.
 const HEAD: &str = "refs/girasol/head";
+/// The folder of what was fetched.
+const FETCHED: &str = "git";
 /// The user's name that goes with a token, where none is given: hosts look at the token only.
 const TOKEN_USER: &str = "x-access-token";
 /// Entries of all folders of a commit. One that claims more was made to keep its reader busy.
 const MAX_ENTRIES: usize = 1_000_000;
+/// Files of fetched packs after which everything is fetched again. A pack has two.
+const MAX_PACK_FILES: usize = 200;
 
 /// A branch, as far as it has been fetched.
 pub(super) struct Repository {
@@ -81,11 +87,12 @@ impl Repository {
             gix::validate::reference::name(format!("refs/heads/{branch}").as_str().into())
                 .map_err(|_| Failure::usage(format!("--branch: {branch} is no branch's name")))?;
         }
+        // gix makes clients of its own, with what this sets up for the process.
+        http::tls_config().map_err(|error| Failure::run(error.to_string()))?;
         let folder = tempfile::Builder::new().prefix("girasol-track-").tempdir();
         let folder = folder.map_err(|error| {
             Failure::run(format!("no temporary folder: {error}")).hint("name one in TMPDIR")
         })?;
-        gix::init_bare(folder.path()).map_err(|error| Failure::run(reason(&error)))?;
         Ok(Self { url, branch: branch.map(str::to_owned), access, folder })
     }
 
@@ -104,7 +111,8 @@ impl Repository {
         interrupt: &AtomicBool,
     ) -> Result<String, String> {
         let failed = |error: gix::Error| format!("{}: {}", self.shown(), self.explained(&error));
-        let repository = gix::open(self.folder.path()).map_err(failed)?;
+        self.tidy();
+        let repository = self.open().map_err(failed)?;
         let from = self.branch.as_ref().map_or("HEAD".to_owned(), |it| format!("refs/heads/{it}"));
         let spec = format!("+{from}:{HEAD}");
         let remote = repository.remote_at(self.url.clone()).map_err(failed)?;
@@ -131,13 +139,29 @@ impl Repository {
         Ok(head)
     }
 
+    /// What was fetched.
+    fn open(&self) -> gix::Result<gix::Repository> {
+        let folder = self.folder.path().join(FETCHED);
+        if folder.is_dir() { gix::open(folder) } else { gix::init_bare(folder) }
+    }
+
+    /// Throws away what was fetched if that was often, since each commit leaves a pack of its own.
+    fn tidy(&self) {
+        let folder = self.folder.path().join(FETCHED);
+        let files = fs::read_dir(folder.join("objects/pack")).map_or(0, Iterator::count);
+        if files > MAX_PACK_FILES {
+            // What cannot be deleted is still a repository.
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+
     /// The policy that a fetched commit is.
     ///
     /// # Errors
     /// The file that cannot be policy, and why. What is there besides stays unread.
     pub(super) fn files(&self, commit: &str, filter: &Filter) -> Result<Files, String> {
         let failed = |error: gix::Error| reason(&error);
-        let repository = gix::open(self.folder.path()).map_err(failed)?;
+        let repository = self.open().map_err(failed)?;
         let commit = ObjectId::from_hex(commit.as_bytes()).map_err(|error| error.to_string())?;
         let root = repository.find_commit(commit).and_then(|it| it.tree_id()).map_err(failed)?;
         let (mut files, mut bytes, mut entries) = (Files::new(), 0_usize, 0_usize);
@@ -153,32 +177,17 @@ impl Repository {
                     ));
                 }
                 let path = format!("{above}{}", entry.filename());
-                let wrong = |reason: &str| Err(format!("{path} {reason}"));
+                let wrong = |reason: &str| format!("{path} {reason}");
                 let is_wanted = filter.wants(&path);
                 match entry.mode().kind() {
                     _ if filter.ignores(&path) => {}
                     EntryKind::Tree => folders.push((format!("{path}/"), entry.object_id())),
-                    EntryKind::Link => return wrong(SYMLINK),
-                    EntryKind::Commit => return wrong(SUBMODULE),
+                    EntryKind::Link => return Err(wrong(SYMLINK)),
+                    EntryKind::Commit => return Err(wrong(SUBMODULE)),
                     EntryKind::Blob | EntryKind::BlobExecutable if !is_wanted => {}
                     EntryKind::Blob | EntryKind::BlobExecutable => {
-                        let size =
-                            repository.find_header(entry.object_id()).map_err(failed)?.size();
-                        let size = usize::try_from(size).unwrap_or(usize::MAX);
-                        bytes = bytes.saturating_add(size);
-                        for (bytes, limit) in
-                            [(size, MAX_POLICY_FILE_BYTES), (bytes, MAX_POLICY_BYTES)]
-                        {
-                            if bytes > limit {
-                                return wrong(&format!(
-                                    "makes it {bytes} bytes, the limit is {limit}; leave files out with --ignore"
-                                ));
-                            }
-                        }
-                        let mut blob = repository.find_blob(entry.object_id()).map_err(failed)?;
-                        let Ok(text) = String::from_utf8(blob.take_data()) else {
-                            return wrong("is not UTF-8 text; save it as that, or --ignore it");
-                        };
+                        let text = text_of(&repository, entry.object_id(), &mut bytes);
+                        let text = text.map_err(|reason| wrong(&reason))?;
                         files.insert(path, text);
                     }
                 }
@@ -203,6 +212,27 @@ const SYMLINK: &str =
     "is a symlink, and those are not followed; put the file there, or --ignore it";
 const SUBMODULE: &str =
     "is a submodule, and those are not followed; put the files there, or --ignore it";
+
+/// The text of a file. `bytes` is how many there were before it, and then with it.
+fn text_of(
+    repository: &gix::Repository,
+    id: ObjectId,
+    bytes: &mut usize,
+) -> Result<String, String> {
+    let failed = |error: gix::Error| format!("cannot be read: {}", reason(&error));
+    let size = repository.find_header(id).map_err(failed)?.size();
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    *bytes = bytes.saturating_add(size);
+    for (bytes, limit) in [(size, MAX_POLICY_FILE_BYTES), (*bytes, MAX_POLICY_BYTES)] {
+        if bytes > limit {
+            return Err(format!(
+                "makes it {bytes} bytes, the limit is {limit}; leave files out with --ignore"
+            ));
+        }
+    }
+    let text = String::from_utf8(repository.find_blob(id).map_err(failed)?.take_data());
+    text.map_err(|_| "is not UTF-8 text; save it as that, or --ignore it".to_owned())
+}
 
 /// What is said to whoever asks for a name and a password. Nothing is stored.
 fn answer(access: &Access, action: helper::Action) -> Option<Outcome> {
@@ -230,141 +260,4 @@ fn reason(error: &gix::Error) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::fs;
-    use std::process::Command;
-
-    use super::*;
-
-    /// A repository on this machine, if there is a git to make it with.
-    pub(in crate::cli::policy) struct Origin(TempDir);
-
-    impl Origin {
-        pub(in crate::cli::policy) fn new() -> Option<Self> {
-            let origin = Self(tempfile::tempdir().unwrap());
-            if Command::new("git").arg("--version").output().is_err() {
-                eprintln!("skipped: no git: install it");
-                return None;
-            }
-            origin.git(&["init", "--quiet", "--initial-branch", "main"]);
-            Some(origin)
-        }
-
-        pub(in crate::cli::policy) fn git(&self, arguments: &[&str]) -> String {
-            let mut git = Command::new("git");
-            git.current_dir(self.0.path()).args(["-c", "user.name=t", "-c", "user.email=t@t"]);
-            let output = git.args(arguments).output().unwrap();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-            assert!(output.status.success(), "git {arguments:?}: {}", text(&output.stderr));
-            text(&output.stdout)
-        }
-
-        pub(in crate::cli::policy) fn write(&self, path: &str, text: &[u8]) {
-            let path = self.0.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
-        pub(in crate::cli::policy) fn commit(&self, how: &[&str]) -> String {
-            self.git(&["add", "--all"]);
-            self.git(&[&["commit", "--quiet", "--message", "change"], how].concat());
-            self.git(&["rev-parse", "HEAD"])
-        }
-
-        pub(in crate::cli::policy) fn place(&self) -> String {
-            self.0.path().to_str().unwrap().to_owned()
-        }
-    }
-
-    fn follow(place: &str, branch: Option<&str>) -> Repository {
-        Repository::new(place, branch, None, None).unwrap()
-    }
-
-    fn look(repository: &Repository, known: Option<&str>) -> Result<String, String> {
-        repository.look(known, &AtomicBool::new(false))
-    }
-
-    fn paths(repository: &Repository, commit: &str) -> Vec<String> {
-        repository.files(commit, &Filter::default()).unwrap().into_keys().collect()
-    }
-
-    #[test]
-    fn a_branch_is_followed_over_commits_deletions_and_a_rewrite() {
-        let Some(origin) = Origin::new() else { return };
-        let repository = follow(&origin.place(), None);
-        assert!(look(&repository, None).unwrap_err().contains("there is no branch"));
-
-        origin.write("a.rego", b"package a");
-        origin.write("b/.manifest", b"c.rego");
-        origin.write("b/c.rego", b"package c");
-        origin.write("README.md", b"no");
-        let first = origin.commit(&[]);
-        assert_eq!(look(&repository, None), Ok(first.clone()));
-        assert_eq!(paths(&repository, &first), ["a.rego", "b/.manifest", "b/c.rego"]);
-        assert_eq!(look(&repository, Some(&first)), Ok(first.clone()));
-
-        origin.write("a.rego", b"package a2");
-        let second = origin.commit(&[]);
-        origin.git(&["rm", "--quiet", "-r", "b"]);
-        // Two commits at once, and the second is replaced by one without its parent.
-        let rewritten = origin.commit(&["--amend"]);
-        assert_ne!(second, rewritten);
-        assert_eq!(look(&repository, Some(&first)), Ok(rewritten.clone()));
-        assert_eq!(paths(&repository, &rewritten), ["a.rego"]);
-        assert_eq!(
-            repository.files(&rewritten, &Filter::default()).unwrap()["a.rego"],
-            "package a2"
-        );
-
-        // Back to where it was.
-        origin.git(&["reset", "--quiet", "--hard", &first]);
-        assert_eq!(look(&repository, Some(&rewritten)), Ok(first.clone()));
-        assert_eq!(paths(&repository, &first).len(), 3);
-
-        let other = follow(&origin.place(), Some("other"));
-        assert!(look(&other, None).unwrap_err().contains("there is no branch other"));
-        origin.git(&["branch", "other"]);
-        assert_eq!(look(&other, None), Ok(first));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_that_cannot_be_policy_is_named_unless_it_is_ignored() {
-        use std::os::unix::fs::symlink;
-        let Some(origin) = Origin::new() else { return };
-        origin.write("ok.rego", b"package ok");
-        origin.write("x/bad.rego", b"\xff\xfe");
-        symlink("ok.rego", Path::new(&origin.place()).join("link")).unwrap();
-        origin.write("y/large.json", &vec![b' '; MAX_POLICY_FILE_BYTES + 1]);
-        let commit = origin.commit(&[]);
-        let repository = follow(&origin.place(), Some("main"));
-        look(&repository, None).unwrap();
-        for (ignored, reason) in [
-            (&["x/**", "y/**"][..], "link is a symlink"),
-            (&["link", "y/**"], "x/bad.rego is not UTF-8 text"),
-            (&["link", "x/**"], "y/large.json makes it 1500001 bytes, the limit is 1500000"),
-        ] {
-            let failed = repository.files(&commit, &Filter::default().ignore(ignored));
-            assert!(failed.as_ref().unwrap_err().starts_with(reason), "{reason}: {failed:?}");
-        }
-        let filter = Filter::default().ignore(&["link", "x/**", "y/**"]);
-        assert_eq!(repository.files(&commit, &filter).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn what_cannot_be_reached_is_named_without_secrets() {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        for place in [
-            format!("http://me:secret@{closed}/policy.git"),
-            format!("http://secret@{closed}/policy.git"),
-            format!("ssh://me:secret@{closed}/policy.git"),
-            "/nowhere/secretless".to_owned(),
-        ] {
-            let reason = look(&follow(&place, None), None).unwrap_err();
-            assert!(!reason.contains("secret@"), "{reason}");
-            assert!(reason.lines().count() == 1, "{reason}");
-        }
-        let failure = Repository::new("https://h/x", Some("a..b"), None, None).err().unwrap();
-        assert!(failure.code == 2 && failure.message.starts_with("--branch: "));
-    }
-}
+pub(super) mod tests;
