@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use protocol::opal::ignore::Ignored;
 use protocol::opal::data_files::{self, DataFiles, object, place_of};
+use protocol::opal::ignore::Ignored;
 use protocol::opal::policy::PolicyBundle;
 use protocol::{DataPath, Entry, SaveMethod};
 use serde_json::value::RawValue;

@@ -137,10 +137,14 @@ impl Inner {
         Ok(())
     }
 
-    fn set_policies(&self, modules: &[PolicyModule]) -> Result<(), Refused> {
+    fn compile(&self, modules: &[PolicyModule]) -> Result<Policies, Refused> {
         let texts = modules.iter().map(|module| (module.id.as_str(), module.rego.as_str()));
-        let policies = Policies::compile(texts, self.language, Builtins::Embedded)
-            .map_err(|refused| refused.to_string())?;
+        let compiled = Policies::compile(texts, self.language, Builtins::Embedded);
+        compiled.map_err(|refused| refused.to_string())
+    }
+
+    fn set_policies(&self, modules: &[PolicyModule]) -> Result<(), Refused> {
+        let policies = self.compile(modules)?;
         let _turn = lock(&self.turn);
         let data = self.current().data.clone();
         policies.check_data(&data)?;

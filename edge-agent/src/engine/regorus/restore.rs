@@ -6,7 +6,7 @@ use protocol::DataPath;
 use regorus::Value;
 
 use super::{
-    Inner, OwnedDocument, Policies, PolicyModule, Snapshot, document,
+    Inner, OwnedDocument, PolicyModule, Snapshot, document,
     document::Refused,
     drop_elsewhere, lock, patch,
     read::{self, SPLIT_BYTES, Seen},
@@ -19,7 +19,7 @@ impl Inner {
         modules: &[PolicyModule],
         documents: &[OwnedDocument],
     ) -> Result<(), Refused> {
-        let policies = Policies::compile(modules, self.language)?;
+        let policies = self.compile(modules)?;
         let texts: Vec<&str> =
             documents.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
         let mut values = read_all(&texts).into_iter();

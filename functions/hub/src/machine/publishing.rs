@@ -11,8 +11,8 @@ use protocol::socket::{Delivery, HubFrame};
 use protocol::{Entry, Millis, Problem, Seq, Update, limits};
 
 use super::{
-    Effect, Machine, RequestId, Settings, SocketId, attach, delivery, done_waiting, notifying, send,
-    watching,
+    Effect, Machine, RequestId, Settings, SocketId, attach, delivery, done_waiting, notifying,
+    send, watching,
 };
 use crate::compaction::{self, Position};
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};

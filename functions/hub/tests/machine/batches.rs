@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use hub::log::{Log as _, Retention};
+use hub::log::Log as _;
 use hub::machine::{Effect, Machine, Settings};
 use hub::memory_log::Call;
 use protocol::internal::{HubAnswer, HubRequest, Quorum, Revocation, Wait};
@@ -28,8 +28,7 @@ fn large(numbers: Range<u32>) -> Vec<HubRequest> {
 /// A hub with these limits, and a live subscriber.
 fn rig_with(replay_batch: usize, push_window: usize) -> Rig {
     let mut rig = Rig::new();
-    let retention = Retention::default();
-    rig.machine = Machine::new(Settings { retention, replay_batch, push_window });
+    rig.machine = Machine::new(Settings { replay_batch, push_window, ..Settings::default() });
     rig.hello(1, &["t"], 0);
     rig
 }

@@ -40,7 +40,7 @@ fn mark(effects: &[Effect]) -> Mark {
 fn set_policy(rig: &mut Rig, files: &[(&str, &str)]) -> Vec<Effect> {
     let files: Files =
         files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-    rig.ask(HubRequest::SetPolicy { claims: None, revision: None, files })
+    rig.ask(HubRequest::SetPolicy { claims: None, revision: None, files, wait: None })
 }
 
 #[test]

@@ -297,6 +297,7 @@ fn policies_are_for_every_subscriber_and_for_no_publisher() {
         claims: session(permitted).claims,
         topics: Some(TopicSet::new(topics.iter().map(ToString::to_string)).unwrap()),
         after: Seq::ZERO,
+        bytes: None,
     };
     let Effect::Answer(_, Ok(HubAnswer::Log(page))) =
         rig.ask(read(&["policy:app"], Some(&["users"]))).remove(0)

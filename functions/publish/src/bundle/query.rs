@@ -213,4 +213,3 @@ fn declared_package(rego: &str) -> &str {
     let declared = rego.lines().find_map(|line| line.strip_prefix("package "));
     declared.and_then(|behind| behind.split_whitespace().next()).unwrap_or_default()
 }
-

@@ -13,8 +13,8 @@
 mod bundles;
 mod data;
 mod policy;
-pub(crate) mod repository;
 mod reports;
+pub(crate) mod repository;
 mod scopes;
 mod socket;
 
