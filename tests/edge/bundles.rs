@@ -168,6 +168,29 @@ async fn the_functions_may_restart_and_the_opa_goes_on_with_what_it_has() {
 }
 
 #[tokio::test]
+async fn an_opa_that_persists_takes_no_delta_and_starts_without_the_functions() {
+    if !can_run(&[Part::Opa]) {
+        return;
+    }
+    let (mut functions, token) = functions().await;
+    push(&functions, &token, json!({"app/allow.rego": POLICY})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&functions, "bundles/main?data=true&deltas=false").await;
+    config["persistence_directory"] = json!(folder.path());
+    config["bundles"]["main"]["persist"] = json!(true);
+    let mut opa = Opa::start_with(&config).await.unwrap();
+    status(&functions, |it| is_at(it, 0)).await;
+    let users = json!({"alice": {"active": true}});
+    let seq = functions.publish_ok(&token, &inline("users", "/users", &users)).await.unwrap();
+    let told = status(&functions, |it| is_at(it, seq)).await;
+    assert_eq!(told["bundles"]["main"]["type"], "snapshot", "{}", told["bundles"]);
+    functions.kill().await.unwrap();
+    opa.kill().await.unwrap();
+    opa.restart().await.unwrap();
+    wait_allowed(&opa, "alice", Some(true)).await;
+}
+
+#[tokio::test]
 async fn policy_and_data_may_come_in_two_bundles() {
     if !can_run(&[Part::Opa]) {
         return;
