@@ -62,6 +62,12 @@ async fn status(functions: &Functions, is_it: impl Fn(&Value) -> bool) -> Value 
     .await
 }
 
+/// True if the bundle of a status is of the moment of this update.
+fn is_at(status: &Value, seq: u64) -> bool {
+    let revision = status["bundles"]["main"]["active_revision"].as_str();
+    revision.is_some_and(|revision| revision.ends_with(&format!("/{seq}")))
+}
+
 /// Asks until there is an answer: OPA tells nobody what it has activated.
 async fn wait<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let deadline = Instant::now() + SOON;
@@ -110,13 +116,9 @@ async fn an_opa_with_nothing_but_a_configuration_follows_policy_and_data() {
             "save_method": "PATCH", "data": [{"op": "replace", "path": "/active", "value": active}]}]});
         let seq = functions.publish_ok(&token, &patch).await.unwrap();
         wait_allowed(&opa, "bob", active.then_some(true)).await;
-        let told = status(&functions, |it| {
-            let main = &it["bundles"]["main"];
-            main["active_revision"].as_str().unwrap_or_default().ends_with(&format!("/{seq}"))
-        })
-        .await;
-        assert_eq!(told["bundles"]["main"]["type"], "delta", "{number}: {told}");
-        assert!(told["bundles"]["main"]["code"].is_null(), "{told}");
+        let told = status(&functions, |it| is_at(it, seq)).await;
+        assert_eq!(told["bundles"]["main"]["type"], "delta", "{number}");
+        assert!(told["bundles"]["main"]["code"].is_null(), "{}", told["bundles"]);
     }
     // What is removed, also if it is not there, and what is beside it.
     let remove = json!({"entries": [
@@ -166,6 +168,29 @@ async fn the_functions_may_restart_and_the_opa_goes_on_with_what_it_has() {
 }
 
 #[tokio::test]
+async fn an_opa_that_persists_takes_no_delta_and_starts_without_the_functions() {
+    if !can_run(&[Part::Opa]) {
+        return;
+    }
+    let (mut functions, token) = functions().await;
+    push(&functions, &token, json!({"app/allow.rego": POLICY})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&functions, "bundles/main?data=true&deltas=false").await;
+    config["persistence_directory"] = json!(folder.path());
+    config["bundles"]["main"]["persist"] = json!(true);
+    let mut opa = Opa::start_with(&config).await.unwrap();
+    status(&functions, |it| is_at(it, 0)).await;
+    let users = json!({"alice": {"active": true}});
+    let seq = functions.publish_ok(&token, &inline("users", "/users", &users)).await.unwrap();
+    let told = status(&functions, |it| is_at(it, seq)).await;
+    assert_eq!(told["bundles"]["main"]["type"], "snapshot", "{}", told["bundles"]);
+    functions.kill().await.unwrap();
+    opa.kill().await.unwrap();
+    opa.restart().await.unwrap();
+    wait_allowed(&opa, "alice", Some(true)).await;
+}
+
+#[tokio::test]
 async fn policy_and_data_may_come_in_two_bundles() {
     if !can_run(&[Part::Opa]) {
         return;
@@ -186,7 +211,7 @@ async fn policy_and_data_may_come_in_two_bundles() {
     functions.publish_ok(&token, &inline("users", "/users/bob", &bob)).await.unwrap();
     wait_allowed(&opa, "bob", Some(true)).await;
     let told = status(&functions, |it| it["bundles"]["data"]["type"] == "delta").await;
-    assert_eq!(told["bundles"]["main"]["type"], "snapshot", "{told}");
+    assert_eq!(told["bundles"]["main"]["type"], "snapshot", "{}", told["bundles"]);
 }
 
 #[tokio::test]
@@ -211,10 +236,10 @@ async fn a_signed_bundle_is_verified_and_one_by_another_key_is_refused() {
     let opa = Opa::start_with(&with(PUBLIC)).await.unwrap();
     wait_allowed(&opa, "alice", Some(true)).await;
     let bob = json!({"active": true});
-    functions.publish_ok(&token, &inline("users", "/users/bob", &bob)).await.unwrap();
+    let seq = functions.publish_ok(&token, &inline("users", "/users/bob", &bob)).await.unwrap();
     wait_allowed(&opa, "bob", Some(true)).await;
-    let told = status(&functions, |it| it["bundles"]["main"]["active_revision"] != json!("")).await;
-    assert_eq!(told["bundles"]["main"]["type"], "snapshot", "no delta is signed: {told}");
+    let told = status(&functions, |it| is_at(it, seq)).await;
+    assert_eq!(told["bundles"]["main"]["type"], "snapshot", "no delta is signed");
     drop(opa);
 
     let mut lenient = with(PUBLIC);

@@ -33,7 +33,7 @@ pub struct Recipe {
     pub rego_version: u8,
     /// Whether deltas are given: `deltas=true` or `false`; by default if bundles are not signed,
     /// since no delta is. An OPA that verifies takes one only with
-    /// `allow_unsigned_delta_bundles`, and one that persists takes none.
+    /// `allow_unsigned_delta_bundles`; one that persists takes none, and asks for it for ever.
     pub deltas: Option<bool>,
 }
 
