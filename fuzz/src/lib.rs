@@ -4,7 +4,7 @@
 //! it panics itself, but also where it gives something else if the same bytes come in other
 //! pieces, or something that it must never give. `fuzz_targets/` hands them to libFuzzer;
 //! `cargo xtask fuzz` runs them; `seeds/` is what they begin with. To add one, add a function
-//! here, a file there, and a `[[bin]]`.
+//! here, a file there, a `[[bin]]`, and a row in `xtask/src/fuzz.rs`.
 //!
 //! | question | file |
 //! |---|---|

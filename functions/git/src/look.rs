@@ -86,6 +86,8 @@ pub struct Look {
     known: Option<ObjectId>,
     limits: Limits,
     server: Option<Server>,
+    /// Whether that comes from an earlier look, and may be out of date.
+    is_remembered: bool,
     /// Whether the commit is fetched as if nothing were known.
     full: bool,
     redirects: u8,
@@ -137,6 +139,7 @@ impl Look {
             known,
             limits,
             server: None,
+            is_remembered: false,
             full: false,
             redirects: 0,
             step: Step::Discover(Discovery::default()),
@@ -147,11 +150,13 @@ impl Look {
     }
 
     /// Makes use of what an earlier look found out of the server, if it was for the same
-    /// repository with the same credentials. After an error do without.
+    /// repository with the same credentials. If it does not hold any more, it is found
+    /// out anew.
     #[must_use]
     pub fn with_server(mut self, server: Option<&Server>) -> Self {
         if let Some(server) = server.filter(|server| server.asked == self.remote) {
             self.server = Some(server.clone());
+            self.is_remembered = true;
             self.step = Step::List;
         }
         self
@@ -199,30 +204,16 @@ impl Look {
         content_type: Option<&str>,
         location: Option<&str>,
     ) -> Result<(), GitError> {
-        let (step, expected, auth) = match &self.step {
-            Step::Discover(discovery) => {
-                (discovery::STEP, discovery::CONTENT_TYPE, discovery.to(&self.remote).auth())
+        match self.check_head(status, content_type, location) {
+            // The repository may have moved, or the server was updated.
+            Err(_) if self.is_remembered && matches!(self.step, Step::List) => {
+                (self.is_remembered, self.server) = (false, None);
+                self.step = Step::Discover(Discovery::default());
+                self.answer = Answer::Skipped;
+                Ok(())
             }
-            Step::List => (refs::STEP, SERVICE_TYPE, self.service_remote().auth()),
-            Step::Fetch(..) => (fetch::STEP, SERVICE_TYPE, self.service_remote().auth()),
-            Step::Done(_) => return Err(GitError::Order("the look is over")),
-        };
-        match (status, location) {
-            (200, _) => {}
-            (301 | 302 | 303 | 307 | 308, Some(location)) => return self.redirect(location),
-            (401 | 403, _) => {
-                return Err(GitError::Credentials { status, given: auth.is_given() });
-            }
-            (404 | 410, _) => return Err(GitError::NotFound),
-            _ => return Err(GitError::Status { status, step }),
+            checked => checked,
         }
-        let found = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        if !found.eq_ignore_ascii_case(expected) {
-            let found = printable(found.as_bytes());
-            return Err(GitError::NotGit(format!("the answer to {step} is `{found}`")));
-        }
-        self.answer = Answer::Read;
-        Ok(())
     }
 
     /// The next bytes of the answer's body, decompressed if the answer was compressed.
@@ -287,6 +278,38 @@ impl Look {
             }
             Step::Done(_) => {}
         }
+        Ok(())
+    }
+
+    fn check_head(
+        &mut self,
+        status: u16,
+        content_type: Option<&str>,
+        location: Option<&str>,
+    ) -> Result<(), GitError> {
+        let (step, expected, auth) = match &self.step {
+            Step::Discover(discovery) => {
+                (discovery::STEP, discovery::CONTENT_TYPE, discovery.to(&self.remote).auth())
+            }
+            Step::List => (refs::STEP, SERVICE_TYPE, self.service_remote().auth()),
+            Step::Fetch(..) => (fetch::STEP, SERVICE_TYPE, self.service_remote().auth()),
+            Step::Done(_) => return Err(GitError::Order("the look is over")),
+        };
+        match (status, location) {
+            (200, _) => {}
+            (301 | 302 | 303 | 307 | 308, Some(location)) => return self.redirect(location),
+            (401 | 403, _) => {
+                return Err(GitError::Credentials { status, given: auth.is_given() });
+            }
+            (404 | 410, _) => return Err(GitError::NotFound),
+            _ => return Err(GitError::Status { status, step }),
+        }
+        let found = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !found.eq_ignore_ascii_case(expected) {
+            let found = printable(found.as_bytes());
+            return Err(GitError::NotGit(format!("the answer to {step} is `{found}`")));
+        }
+        self.answer = Answer::Read;
         Ok(())
     }
 

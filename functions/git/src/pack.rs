@@ -204,7 +204,8 @@ impl PackReader {
         let limit = self.limits.object_bytes;
         if entry.size > limit {
             return Err(entry.wrong(format!(
-                "it says that it has {} bytes, the limit of one object is {limit}",
+                "it says that it has {} bytes, the limit of one object is {limit}; keep large \
+                 files out of the repository, or give policy one of its own",
                 entry.size
             )));
         }

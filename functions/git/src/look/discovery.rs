@@ -16,7 +16,7 @@ pub(super) const CONTENT_TYPE: &str = "application/x-git-upload-pack-advertiseme
 const SERVICE: &[u8] = b"# service=git-upload-pack";
 
 /// What was found out of a server by a look; a later look at the same repository is shorter by
-/// one request with it. Not to be kept for longer than an hour: servers are updated.
+/// one request with it. To be kept in memory only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// The repository that was asked for.

@@ -25,7 +25,7 @@ impl Pack {
     }
 
     /// An object that says it has `size` bytes; where it begins.
-    fn raw(&mut self, kind: u8, size: usize, base: &[u8], data: &[u8]) -> u64 {
+    fn raw(&mut self, kind: u8, size: u64, base: &[u8], data: &[u8]) -> u64 {
         let start = self.bytes.len() as u64;
         let (mut byte, mut rest) = (kind << 4 | (size & 15) as u8, size >> 4);
         while rest > 0 {
@@ -41,17 +41,17 @@ impl Pack {
     }
 
     fn blob(&mut self, data: &[u8]) -> u64 {
-        self.raw(BLOB, data.len(), &[], data)
+        self.raw(BLOB, data.len() as u64, &[], data)
     }
 
     fn change_of(&mut self, id: &ObjectId, delta: &[u8]) -> u64 {
-        self.raw(BY_ID, delta.len(), id.as_bytes(), delta)
+        self.raw(BY_ID, delta.len() as u64, id.as_bytes(), delta)
     }
 
     fn change_at(&mut self, base: u64, delta: &[u8]) -> u64 {
         let back = self.bytes.len() as u64 - base;
         assert!(back < 128, "one byte is enough here");
-        self.raw(BY_PLACE, delta.len(), &[back as u8], delta)
+        self.raw(BY_PLACE, delta.len() as u64, &[back as u8], delta)
     }
 
     fn finish(mut self) -> Vec<u8> {
@@ -250,6 +250,20 @@ fn every_limit_is_named() {
         ..most
     };
     read_with(&bytes, enough, &mut MemoryObjects::default()).unwrap();
+}
+
+#[test]
+fn small_objects_are_too_much_together() {
+    let mut pack = Pack::of(2);
+    pack.blob(b"123");
+    pack.blob(b"4567");
+    let bytes = pack.finish();
+    let limits = |inflated_bytes| Limits { inflated_bytes, ..Limits::default() };
+    let mut objects = MemoryObjects::default();
+    let error = read_with(&bytes, limits(6), &mut objects).unwrap_err().to_string();
+    assert!(error.contains("of the pack: with it the pack inflates"), "{error}");
+    assert_eq!(objects.len(), 1);
+    read_with(&bytes, limits(7), &mut objects).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use git::{Auth, GitError, Outcome, Remote, Secret};
 use serde_json::json;
-use testbed::{Reply, Source};
+use testbed::{GitServer, Reply, Source};
 
 use crate::rig::{Follower, served};
 
@@ -102,6 +102,27 @@ async fn a_repository_that_moved_is_followed_without_credentials_for_others() {
     follower.server = None;
     let error = follower.look().await.unwrap_err();
     assert_eq!(error, GitError::Credentials { status: 401, given: false });
+}
+
+#[tokio::test]
+async fn what_was_found_out_of_a_server_is_found_out_anew_when_it_moved() {
+    let (repository, first, mut follower) = served(&[("a.rego", "package a")]).await;
+    let second = GitServer::start().unwrap();
+    second.serve("policy", &repository);
+    let source = Source::start(&json!({})).unwrap();
+    let redirect = |server: &GitServer| {
+        let to = format!("{}/info/refs?service=git-upload-pack", server.url("policy"));
+        source.reply(Reply::text("text/html", "moved").status(301).header("location", &to));
+    };
+    redirect(&first);
+    follower.remote = Remote::new(&source.url("x"), Auth::None).unwrap();
+    follower.find().await;
+    first.fail_with(Some(404)).unwrap();
+    redirect(&second);
+    assert_eq!(follower.look().await, Ok(Outcome::Unchanged));
+    assert_eq!(second.requests().len(), 2);
+    second.fail_with(Some(404)).unwrap();
+    assert_eq!(follower.look().await, Err(GitError::NotFound));
 }
 
 #[tokio::test]
