@@ -9,6 +9,7 @@
 //! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
+//! | policy in the log, and agents that decide by it | `policy_log.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
 //! | a policy that is followed: commits, force pushes, refusals, credentials | `repository.rs`, `following.rs` |
 //! | a scope that follows a repository of its own | `repository_scopes.rs` |
@@ -32,6 +33,7 @@ mod following;
 mod main_job;
 mod opa;
 mod policy_gate;
+mod policy_log;
 mod promises;
 mod repository;
 mod repository_scopes;
