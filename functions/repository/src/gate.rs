@@ -9,14 +9,16 @@ use rego::gate::{Options, check, is_test};
 /// # Errors
 /// 422 with file, line and reason; 413 for a file that is too large.
 pub fn pass(mut files: Files, options: &Options) -> Result<Files, Problem> {
-    check(&files, options)?;
-    files.retain(|path, _| !is_test(path));
-    if files.is_empty() {
+    if files.keys().all(|path| is_test(path)) {
         return Err(Problem::invalid(
-            "files: there is none that is no test; give at least one, or check the settings of which \
-             files of a repository count",
+            "files: there is none that is no test; give at least one, or check the settings of \
+             which files of a repository count",
         ));
     }
+    policy::check_limits(&files)?;
+    // Before what the log wants of a file, since this names line and column.
+    check(&files, options)?;
+    files.retain(|path, _| !is_test(path));
     policy::check(&files)?;
     Ok(files)
 }

@@ -193,9 +193,19 @@ const LISTED_BYTES: usize = 80;
 /// Checks a set of files that somebody wants to be the policy.
 ///
 /// # Errors
-/// 422 for no files, a path that leads out of the set or is not written plainly, a `data.json`
-/// that is no object, and anything over a limit; 413 for a file that is too large.
+/// As [`check_limits`], and 422 for a `data.json` that is no object, and a path that is too long
+/// for the log.
 pub fn check(files: &Files) -> Result<(), Problem> {
+    check_limits(files)?;
+    files.iter().try_for_each(|(path, text)| commit::check_file(path, text))
+}
+
+/// Checks what has to be so before anybody reads the files.
+///
+/// # Errors
+/// 422 for no files, a path that leads out of the set or is not written plainly, and anything
+/// over a limit; 413 for a file that is too large.
+pub fn check_limits(files: &Files) -> Result<(), Problem> {
     if files.is_empty() {
         return Err(Problem::invalid("files: give at least one"));
     }
@@ -226,7 +236,6 @@ pub fn check(files: &Files) -> Result<(), Problem> {
                 "files: `{path}` has {bytes} bytes, the limit of one file is {limit}"
             )));
         }
-        commit::check_file(path, text)?;
     }
     Ok(())
 }

@@ -48,7 +48,6 @@ pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     if let Some(revision) = &revision {
         policy::check_revision(revision)?;
     }
-    policy::check(&files)?;
     let wait = publish::query::wait(&asked.query())?;
     let env = asked.caller.env;
     // It computes here and not in the scope's hub, which has others to answer meanwhile.
