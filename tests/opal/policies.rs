@@ -73,14 +73,14 @@ pub(crate) async fn run(_: Arc<Stage>, behaviours: Behaviours) -> Result<()> {
     for (name, query) in [
         ("a change", "?base_hash=FIRST"),
         ("a change since an abbreviated hash", "?base_hash=SHORT"),
-        ("a folder's change", "?base_hash=FIRST&path=app"),
+        ("a folder's change", "?base_hash=FIRST&path=app-more"),
         ("a complete bundle after changes", ""),
     ] {
         let name = format!("the same as of an opal-server: {name}");
         behaviours.show(&name, parts.same(query)).await;
     }
     behaviours.show("the same as of an opal-server: another manifest", parts.manifest()).await;
-    behaviours.show("a force push is followed, where an opal-server stops", parts.rewrite()).await;
+    behaviours.show("a force push is followed", parts.rewrite()).await;
     parts.client.stop().await
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 use testbed::{Engine, Opa, Part};
 
-use super::{Stage, decision, until_decided};
+use super::{LAST, Stage, decision, until_decided};
 use crate::bench::report::{Figure, Report, Times};
 
 pub(super) async fn measure(report: &mut Report, stage: &mut Stage, commits: u64) -> Result<()> {
@@ -30,7 +30,7 @@ async fn with(
     name: &str,
 ) -> Result<Figure> {
     let agent = stage.agent(engine).await?;
-    until_decided(&agent, &decision(0), &json!(0), Instant::now()).await?;
+    until_decided(&agent, &decision(LAST), &json!(0), Instant::now()).await?;
     let (mut times, mut most) = (Vec::new(), 0);
     for round in 0..commits {
         let commit = stage.commit().await?;

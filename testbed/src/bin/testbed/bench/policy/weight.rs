@@ -93,7 +93,8 @@ fn functions(wasm: &[u8]) -> Option<Vec<(&str, &[u8])>> {
 fn imports(mut section: Bytes<'_>) -> Option<u32> {
     let mut functions = 0;
     for _ in 0..section.number()? {
-        (section.sized()?, section.sized()?);
+        section.sized()?;
+        section.sized()?;
         match section.byte()? {
             0 => functions += 1,
             // A table or a memory: its kind if it is a table, then its limits.
@@ -103,7 +104,9 @@ fn imports(mut section: Bytes<'_>) -> Option<u32> {
                 }
                 let has_most = section.byte()? & 1 == 1;
                 section.number()?;
-                has_most.then(|| section.number());
+                if has_most {
+                    section.number()?;
+                }
                 continue;
             }
             // A global: its type, and whether it changes.
