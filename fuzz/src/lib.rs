@@ -12,12 +12,15 @@
 //! | Does any pack, good or bad, break its reader? | `packs.rs` |
 //! | Does any server break a look at it? | `looks.rs` |
 //! | Does any commit make a path that leads elsewhere? | `checkouts.rs` |
+//! | Does any archive? | `bundles.rs` |
 
+mod bundles;
 mod checkouts;
 mod looks;
 mod packets;
 mod packs;
 
+pub use bundles::{bundle, made_bundle};
 pub use checkouts::checkout;
 pub use looks::look;
 pub use packets::packet_lines;

@@ -21,6 +21,8 @@ const TARGETS: &[(&str, &str)] = &[
     ("made_pack", "does any pack whose checksums are good?"),
     ("look", "does any git server break a look at it?"),
     ("checkout", "does any commit make a path that leads elsewhere?"),
+    ("bundle", "does any archive break its reader?"),
+    ("made_bundle", "does any archive whose checksum is good?"),
 ];
 
 /// The names a person may give, for the command line.
