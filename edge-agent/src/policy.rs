@@ -1,6 +1,7 @@
 //! Policies from a folder.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,6 +25,20 @@ pub struct PolicySet {
     pub revision: Option<String>,
     /// In the order of their ids.
     pub modules: Arc<[PolicyModule]>,
+}
+
+impl PolicySet {
+    /// What changes make of this set: a module's new text by its id, none if it is gone.
+    #[must_use]
+    pub fn changed(&self, revision: String, changes: BTreeMap<String, Option<String>>) -> Self {
+        let is_left = |module: &&PolicyModule| !changes.contains_key(&module.id);
+        let mut modules: Vec<PolicyModule> =
+            self.modules.iter().filter(is_left).cloned().collect();
+        let new = changes.into_iter();
+        modules.extend(new.filter_map(|(id, rego)| Some(PolicyModule { id, rego: rego? })));
+        modules.sort_by(|left, right| left.id.cmp(&right.id));
+        Self { revision: Some(revision), modules: modules.into() }
+    }
 }
 
 /// The modules of `set`, and those of `local` whose id it does not have.

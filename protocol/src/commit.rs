@@ -84,6 +84,12 @@ pub fn is_policy_place(segments: &[String]) -> bool {
     matches!(segments, [first, second, ..] if first == RESERVED && second == POLICY)
 }
 
+/// True for the place of a marker.
+#[must_use]
+pub fn is_marker_place(place: &DataPath) -> bool {
+    matches!(place.segments(), [_, _, last] if place.is_policy() && last == REVISION)
+}
+
 /// What an agent subscribes to for the policies of these folders, `.` for all.
 #[must_use]
 pub fn subscription(folders: &[String]) -> Vec<String> {

@@ -4,7 +4,7 @@ use protocol::socket::{AgentFrame, HubFrame};
 use protocol::{DataPath, Millis, Seq, topic::TopicSet};
 use serde_json::value::RawValue;
 
-use super::queue::{JobId, Ready};
+use super::queue::{JobId, Ready, ReadyCommit};
 use super::results::UpdateReport;
 use crate::engine::{EngineError, EngineState};
 use crate::fetch::{FetchError, Source};
@@ -35,8 +35,10 @@ pub struct Kept {
     pub written: Vec<Written>,
     /// Why something that was there could not be used.
     pub fresh: Option<String>,
-    /// The revision of the policies that were the hub's.
-    pub policies: Option<String>,
+    /// The policies of the hub's log, as far as the store has them.
+    pub policies: Option<PolicySet>,
+    /// The hub's policies that an engine took last.
+    pub last_good: Option<PolicySet>,
 }
 
 /// Why a write is not in the engine, as far as we know.
@@ -117,18 +119,23 @@ pub enum Effect {
     /// Record a job's data in the store, with the mark of this moment; when it is durable
     /// there, write it into the engine. At most one is under way.
     Write(Ready, Mark),
-    /// The engine refused this: the store need not keep it.
-    Discard(Tag),
+    /// Record all parts of a commit in the store, with the mark of this moment; when they are
+    /// durable there, give the engine these policies, in place of the hub's it has, together with
+    /// the data. [`Input::Written`] of the commit's job follows. It is a write, of which at most
+    /// one is under way.
+    Commit(ReadyCommit, PolicySet, Mark),
+    /// The engine refused what was recorded last, which is this: the store need not keep it.
+    Discard(Vec<Tag>),
     /// Keep the mark.
     Save(Mark),
     /// Keep the mark, and forget which entries the store has: what follows is another log,
     /// or the same once more.
     BeginAgain(Mark),
-    /// Give the engine its policies and what the store has.
-    PrepareEngine,
+    /// Give the engine these policies of the hub's, and what the store has.
+    PrepareEngine(PolicySet),
     /// Give the engine these policies in place of those it has. Nothing is written meanwhile.
     SetPolicies(PolicySet),
-    /// The engine has these policies: they are what it is prepared with from now on.
+    /// The engine has these policies: they are the last good ones.
     KeepPolicies(PolicySet),
     /// Ask the engine whether it is still ours.
     ProbeEngine,

@@ -29,11 +29,13 @@
 //! | What did the store have already? | [`known`] |
 //! | What is kept, and when? | `keeping` |
 //! | Which policies are to be put into the engine? | `policies` |
+//! | How do policies and data of one commit get there together? | `commit` |
 //! | Who hears what became of an update? | [`results`] |
 //! | How long to wait before the next try? | [`backoff`] |
 //! | What is shown to people? | [`status`] |
 
 pub mod backoff;
+mod commit;
 mod extent;
 pub mod io;
 mod keeping;
@@ -109,7 +111,7 @@ impl Core {
     /// An agent with what it kept.
     #[must_use]
     pub fn new(config: Config, kept: Kept) -> Self {
-        let Kept { mark, written, fresh, policies: kept_policies } = kept;
+        let Kept { mark, written, fresh, policies, last_good } = kept;
         Self {
             subscription: Subscription::new(config.topics.clone(), &mark, config.seed),
             engine: Engine::Preparing,
@@ -121,7 +123,7 @@ impl Core {
             known: Known::new(written),
             keeping: Keeping::new(mark, fresh, config.seed.wrapping_add(3)),
             results: Results::default(),
-            policies: Policies::new(kept_policies),
+            policies: Policies::new(policies, last_good),
             not_restored: vec![],
             last_applied: None,
             last_failure: None,
@@ -132,15 +134,18 @@ impl Core {
     /// Up to where everything that was delivered has taken effect: the log goes on from here.
     #[must_use]
     pub fn cursor(&self) -> Seq {
-        self.queue
-            .first_unfinished()
-            .map_or(self.subscription.received(), |seq| Seq(seq.0.saturating_sub(1)))
+        self.before(self.queue.first_unfinished())
     }
 
-    /// Up to where everything has taken effect, and nothing is missing that was dropped from
+    /// Up to where everything has had its turn, and nothing is missing that was dropped from
     /// the log for a later update.
     fn settled(&self) -> Seq {
-        self.cursor().min(self.subscription.settled())
+        self.before(self.queue.first_open()).min(self.subscription.settled())
+    }
+
+    /// What has been received before this update, or at all.
+    fn before(&self, seq: Option<Seq>) -> Seq {
+        seq.map_or(self.subscription.received(), |seq| Seq(seq.0.saturating_sub(1)))
     }
 
     /// When the core wants an [`Input::Tick`] if nothing happens before.
@@ -161,7 +166,7 @@ impl Core {
     pub fn step(&mut self, now: Millis, input: Input) -> Vec<Effect> {
         let mut effects = vec![];
         match input {
-            Input::Start => effects.push(Effect::PrepareEngine),
+            Input::Start => self.prepare(&mut effects),
             Input::LinkUp => self.subscription.up(now, &self.config, &mut effects),
             Input::Frame(frame) => self.frame(now, frame, &mut effects),
             Input::LinkDown(reason) => {
@@ -207,6 +212,7 @@ impl Core {
         let store_is_open = self.keeping.is_open(now);
         if matches!(self.engine, Engine::Up(_)) {
             if store_is_open {
+                effects.extend(self.take_commit());
                 let mark = self.mark();
                 if let Some(ready) = self.queue.take_write() {
                     self.keeping.saved(mark.clone());
@@ -226,9 +232,10 @@ impl Core {
     /// Where the agent stands, as the store keeps it.
     fn mark(&self) -> Mark {
         let ahead = planted(Bug::MarkAhead);
+        let cursor = if ahead { self.subscription.received() } else { self.cursor() };
         Mark {
-            cursor: if ahead { self.subscription.received() } else { self.cursor() },
-            settled: self.settled(),
+            cursor,
+            settled: self.settled().min(cursor),
             epoch: self.subscription.epoch().map(str::to_owned),
             complete: self.complete,
             generation: self.keeping.generation(),
@@ -244,6 +251,9 @@ impl Core {
                     self.results.arrived(&update, self.subscription.is_of_our_time(seq));
                     self.queue.push(update, &self.known);
                     self.known.reached(seq);
+                }
+                if self.queue.has_parts() {
+                    self.policies.hear(PolicyNews::Expected);
                 }
             }
             News::Reset(reason) => self.begin_again(reason, effects),
@@ -261,6 +271,7 @@ impl Core {
     fn begin_again(&mut self, why: String, effects: &mut Vec<Effect>) {
         self.complete = false;
         self.queue.clear();
+        self.policies.forget();
         self.known.forget();
         self.results.forget();
         self.keeping.begin_again(why);
@@ -297,6 +308,9 @@ impl Core {
         if !matches!(result, Err(WriteError::NotRecorded(_))) {
             self.keeping.works();
         }
+        if self.queue.is_committing(job) {
+            return self.commit_written(now, result, effects);
+        }
         match result {
             Ok(()) => {
                 self.engine_backoff.reset();
@@ -307,7 +321,7 @@ impl Core {
             Err(WriteError::Engine(EngineError::Rejected(error))) => {
                 self.engine_backoff.reset();
                 if let Some(finished) = self.queue.refused(job) {
-                    effects.push(Effect::Discard(finished.tag));
+                    effects.push(Effect::Discard(vec![finished.tag]));
                     self.give_up(finished, error, effects);
                 }
             }
@@ -320,11 +334,15 @@ impl Core {
             }
             Err(WriteError::NotRecorded(error)) => {
                 self.queue.write_again();
-                let error = status::shown(error);
-                let wait = self.keeping.fails(now, error.clone());
-                effects.push(Effect::Report(Report::NotRecorded(error, wait)));
+                self.not_recorded(now, error, effects);
             }
         }
+    }
+
+    fn not_recorded(&mut self, now: Millis, error: String, effects: &mut Vec<Effect>) {
+        let error = status::shown(error);
+        let wait = self.keeping.fails(now, error.clone());
+        effects.push(Effect::Report(Report::NotRecorded(error, wait)));
     }
 
     fn applied(&mut self, finished: Finished, effects: &mut Vec<Effect>) {
@@ -349,7 +367,7 @@ impl Core {
 
     fn prepare(&mut self, effects: &mut Vec<Effect>) {
         self.engine = Engine::Preparing;
-        effects.push(Effect::PrepareEngine);
+        effects.push(Effect::PrepareEngine(self.policies.current()));
     }
 
     fn prepared(
@@ -366,8 +384,18 @@ impl Core {
                 effects.push(Effect::Report(Report::EnginePrepared));
                 self.restored(restored, effects);
             }
+            Err(EngineError::Rejected(error)) if self.queue.has_doubtful_commit() => {
+                self.commit_refused(error, effects);
+                self.prepare(effects);
+            }
             Err(EngineError::Rejected(error)) if !self.prepared_once => {
-                effects.push(Effect::GiveUp(error));
+                let error = status::shown(error);
+                if self.policies.fall_back(error.clone()) {
+                    effects.push(Effect::Report(Report::PoliciesFailed(error)));
+                    self.prepare(effects);
+                } else {
+                    effects.push(Effect::GiveUp(error));
+                }
             }
             Err(EngineError::Rejected(error) | EngineError::Unavailable(error)) => {
                 self.engine_down(now, error, effects);
@@ -383,6 +411,9 @@ impl Core {
             let report = Report::NotRestored(path.clone(), status::shown(error.clone()));
             effects.push(Effect::Report(report));
         }
+        if self.queue.has_doubtful_commit() {
+            self.committed(effects);
+        }
         if let Some((job, tag, path)) = self.queue.recorded() {
             let entry = refused.into_iter().find(|(refused, _)| *refused == tag);
             let place = refused_places.iter().find(|(place, _)| place.overlaps(path));
@@ -394,7 +425,7 @@ impl Core {
                 }
                 Some((_, error)) => {
                     if let Some(finished) = self.queue.refused(job) {
-                        effects.push(Effect::Discard(tag));
+                        effects.push(Effect::Discard(vec![tag]));
                         self.give_up(finished, error, effects);
                     }
                 }

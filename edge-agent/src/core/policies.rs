@@ -1,4 +1,8 @@
 //! The hub's policies: which the engine has, and which are to be put into it.
+//!
+//! They come in one of two ways. A hub of ours has them in its log, as [commits](super::commit)
+//! of which each changes the one before it; an opal-server hands out sets, and each is all of
+//! them.
 
 use protocol::Millis;
 
@@ -12,19 +16,38 @@ use crate::policy::PolicySet;
 pub(super) struct Policies {
     /// The hub has policies: without them no decision is right.
     expected: bool,
-    /// The revision that the engine has.
-    revision: Option<String>,
+    /// What the engine has, or is prepared with.
+    taken: PolicySet,
     /// To be put into the engine.
     wanted: Option<PolicySet>,
     /// Being put into it.
     setting: Option<PolicySet>,
+    /// What the next commit changes: what the store has.
+    pub(super) logged: PolicySet,
+    /// Being put into the engine, with data; and whether it is of the log that is followed now.
+    pub(super) committing: Option<(PolicySet, bool)>,
+    /// What the engine may be prepared with at the start if it refuses what it took before: the
+    /// last ones are tried first.
+    fallbacks: Vec<PolicySet>,
     error: Option<String>,
 }
 
 impl Policies {
-    /// The engine is prepared with this revision at first, if with any of the hub's.
-    pub(super) fn new(revision: Option<String>) -> Self {
-        Self { revision, ..Self::default() }
+    /// `logged` is what the store has of the hub's log, `last_good` what the engine took last.
+    pub(super) fn new(logged: Option<PolicySet>, last_good: Option<PolicySet>) -> Self {
+        let has_any = logged.is_some() || last_good.is_some();
+        let mut tries: Vec<PolicySet> = [logged.clone(), last_good].into_iter().flatten().collect();
+        tries.dedup();
+        tries.push(PolicySet::default());
+        tries.reverse();
+        let taken = tries.pop().unwrap_or_default();
+        Self {
+            expected: has_any,
+            taken,
+            logged: logged.unwrap_or_default(),
+            fallbacks: tries,
+            ..Self::default()
+        }
     }
 
     pub(super) fn hear(&mut self, news: PolicyNews) {
@@ -34,7 +57,7 @@ impl Policies {
             PolicyNews::Loaded(set) => {
                 self.expected = true;
                 // An empty change of what the engine has is none.
-                let is_new = self.revision.is_none() || self.revision != set.revision;
+                let is_new = self.taken.revision.is_none() || self.taken.revision != set.revision;
                 if is_new || self.setting.is_some() || self.wanted.is_some() {
                     self.wanted = Some(set);
                 } else {
@@ -57,9 +80,14 @@ impl Policies {
     /// The engine took them.
     pub(super) fn taken(&mut self) -> Option<PolicySet> {
         let set = self.setting.take()?;
-        self.revision.clone_from(&set.revision);
-        self.error = None;
+        self.are(set.clone());
         Some(set)
+    }
+
+    /// The engine has these.
+    pub(super) fn are(&mut self, set: PolicySet) {
+        self.taken = set;
+        self.error = None;
     }
 
     /// The engine will not have them, and has the ones before.
@@ -74,12 +102,34 @@ impl Policies {
         self.setting = None;
     }
 
+    /// What the engine is to be prepared with: what the store has, since it is given that, too.
+    pub(super) fn current(&self) -> PolicySet {
+        self.committing.as_ref().map_or(&self.taken, |(set, _)| set).clone()
+    }
+
+    /// At the start the engine refused what it is prepared with: true if there is something
+    /// before that.
+    pub(super) fn fall_back(&mut self, error: String) -> bool {
+        let Some(before) = self.fallbacks.pop() else { return false };
+        self.taken = before;
+        self.error.get_or_insert(error);
+        true
+    }
+
+    /// The log begins anew, and its first commit says everything.
+    pub(super) fn forget(&mut self) {
+        self.logged = PolicySet::default();
+        if let Some((_, is_current)) = &mut self.committing {
+            *is_current = false;
+        }
+    }
+
     pub(super) fn are_loaded(&self) -> bool {
-        !self.expected || self.revision.is_some()
+        !self.expected || self.taken.revision.is_some()
     }
 
     pub(super) fn revision(&self) -> Option<&str> {
-        self.revision.as_deref()
+        self.taken.revision.as_deref()
     }
 
     pub(super) fn error(&self) -> Option<&str> {

@@ -9,9 +9,16 @@
 //! A write is recorded in the store before it goes to the engine. If nobody knows what the
 //! engine made of it, the job stays [`State::Recorded`] until the engine has been given
 //! what the store has, this job with it.
+//!
+//! Jobs that are parts of a commit of policy are not written one by one: `queue/parts.rs`.
+
+mod parts;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use parts::ReadyCommit;
+use parts::Committing;
+use protocol::commit::is_part;
 use protocol::planted::{Bug, planted};
 use protocol::socket::Delivery;
 use protocol::{DataPath, Millis, SaveMethod, Seq};
@@ -86,6 +93,10 @@ pub struct Job {
     path: DataPath,
     extent: DataPath,
     save_method: SaveMethod,
+    /// Of a commit, with which it is written.
+    part: bool,
+    /// The engine refused it with its commit: it waits for the next one.
+    held: bool,
     source: Source,
     state: State,
     attempts: u32,
@@ -110,6 +121,10 @@ pub struct Queue {
     /// The job that is being written. It outlives the queue's being cleared: there must
     /// never be two writes.
     writing: Option<JobId>,
+    /// The commit that is being written, or is in doubt.
+    committing: Option<Committing>,
+    /// Jobs that are parts.
+    parts: usize,
     /// Of all data that is there.
     bytes: usize,
     last: u64,
@@ -153,31 +168,60 @@ impl Job {
     fn bytes(&self) -> usize {
         self.data().map_or(0, |data| data.get().len())
     }
+
+    /// What is written of it, if it is ready.
+    fn record(&self) -> Option<Record> {
+        let State::Ready(data) = &self.state else { return None };
+        let (tag, path, save_method) = (self.tag, self.path.clone(), self.save_method);
+        Some(Record { tag, path, save_method, data: data.clone() })
+    }
+
+    /// True if it may be written though this one, which is before it, has not ended.
+    fn may_pass(&self, before: &Self) -> bool {
+        let is_apart = !before.extent.overlaps(&self.extent);
+        is_apart
+            || planted(Bug::OrderIgnored)
+            || (self.save_method == SaveMethod::Put && self.path.covers(&before.path))
+    }
 }
 
 impl Queue {
     /// An empty queue; the seed is for the jitter of retries.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { jobs: BTreeMap::new(), writing: None, bytes: 0, last: 0, seed }
+        Self {
+            jobs: BTreeMap::new(),
+            writing: None,
+            committing: None,
+            parts: 0,
+            bytes: 0,
+            last: 0,
+            seed,
+        }
     }
 
-    /// Jobs that have not ended.
+    /// The jobs that have not ended, but for those that are held.
+    fn open(&self) -> impl Iterator<Item = (&JobId, &Job)> {
+        self.jobs.iter().filter(|(_, job)| !job.held)
+    }
+
+    /// How many have not ended and are not held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.jobs.len()
+        self.open().count()
     }
 
-    /// True if every job has ended.
+    /// True if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.open().next().is_none()
     }
 
-    /// True if there is room for more updates.
+    /// True if there is room for more updates. A commit's parts are not counted: all of them must
+    /// be here before any of them can end.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.jobs.len() <= MAX_JOBS && self.bytes <= MAX_BYTES
+        self.jobs.len() - self.parts <= MAX_JOBS && self.bytes <= MAX_BYTES
     }
 
     /// Appends the entries of an update, without those that the store has already.
@@ -193,7 +237,9 @@ impl Queue {
                 }
                 continue;
             }
-            let extent = extent::of(&entry);
+            let part = is_part(&entry);
+            // A part that removes comes after one that makes.
+            let extent = if part { entry.dst_path.clone() } else { extent::of(&entry) };
             if known.has_newer(tag, &extent) {
                 continue;
             }
@@ -205,6 +251,8 @@ impl Queue {
                 path: entry.dst_path,
                 extent,
                 save_method: entry.save_method,
+                part,
+                held: false,
                 source: Source { url: entry.url, config: entry.config },
                 state: inline.map_or(State::Wanted(Millis(0)), State::Ready),
                 attempts: 0,
@@ -212,6 +260,7 @@ impl Queue {
                 backoff: Backoff::new(self.seed.wrapping_add(self.last)),
             };
             self.bytes += job.bytes();
+            self.parts += usize::from(part);
             self.jobs.insert(JobId(self.last), job);
         }
     }
@@ -219,13 +268,20 @@ impl Queue {
     /// Forgets everything; results that come later are for nobody.
     pub fn clear(&mut self) {
         self.jobs.clear();
+        self.parts = 0;
         self.bytes = 0;
     }
 
-    /// The update that the first unfinished job belongs to.
+    /// The update that the first unfinished job belongs to: the log is needed from there on.
     #[must_use]
     pub fn first_unfinished(&self) -> Option<Seq> {
         self.jobs.values().next().map(|job| job.tag.seq)
+    }
+
+    /// The same without jobs that are held, whose turn is over as far as others are concerned.
+    #[must_use]
+    pub fn first_open(&self) -> Option<Seq> {
+        self.open().next().map(|(_, job)| job.tag.seq)
     }
 
     /// The next moment at which a failed fetch is to be tried again, if there is a place
@@ -246,13 +302,13 @@ impl Queue {
     /// True if an entry of this update has not ended.
     #[must_use]
     pub fn has(&self, seq: Seq) -> bool {
-        self.jobs.values().any(|job| job.tag.seq == seq)
+        self.open().any(|(_, job)| job.tag.seq == seq)
     }
 
     /// True if an entry of an update above `from`, up to `until`, has not ended.
     #[must_use]
     pub fn has_any(&self, from: Seq, until: Seq) -> bool {
-        self.jobs.values().any(|job| job.tag.seq > from && job.tag.seq <= until)
+        self.open().any(|(_, job)| job.tag.seq > from && job.tag.seq <= until)
     }
 
     /// True while a write is under way.
@@ -287,7 +343,8 @@ impl Queue {
     /// The jobs that may be fetched: all, or only the first while there is much data. The
     /// first always may, or nothing would ever become less.
     fn fetchable(&self) -> impl Iterator<Item = (&JobId, &Job)> {
-        self.jobs.iter().take(if self.bytes > MAX_BYTES { 1 } else { usize::MAX })
+        let jobs = self.jobs.iter().filter(|(_, job)| !job.part);
+        jobs.take(if self.bytes > MAX_BYTES { 1 } else { usize::MAX })
     }
 
     fn places(&self) -> Places {
@@ -330,25 +387,15 @@ impl Queue {
         if self.is_writing() {
             return None;
         }
+        let crowded = self.is_crowded_by_parts();
         let mut before: Vec<&Job> = vec![];
         for (&id, job) in &self.jobs {
-            if let State::Ready(data) = &job.state {
-                let may_pass = |before: &&Job| {
-                    let is_apart = !before.extent.overlaps(&job.extent);
-                    is_apart
-                        || planted(Bug::OrderIgnored)
-                        || (job.save_method == SaveMethod::Put && job.path.covers(&before.path))
-                };
-                if before.iter().all(may_pass) {
-                    let record = Record {
-                        tag: job.tag,
-                        path: job.path.clone(),
-                        save_method: job.save_method,
-                        data: data.clone(),
-                    };
-                    self.writing = Some(id);
-                    return Some(Ready { job: id, record });
-                }
+            if (!job.part || crowded && !job.path.is_policy())
+                && let Some(record) = job.record()
+                && before.iter().all(|before| job.may_pass(before))
+            {
+                self.writing = Some(id);
+                return Some(Ready { job: id, record });
             }
             before.push(job);
         }
@@ -376,6 +423,9 @@ impl Queue {
     /// The job in doubt, if there is one, with its tag and path.
     #[must_use]
     pub fn recorded(&self) -> Option<(JobId, Tag, &DataPath)> {
+        if self.committing.is_some() {
+            return None;
+        }
         let mut recorded =
             self.jobs.iter().filter(|(_, job)| matches!(job.state, State::Recorded(_)));
         recorded.next().map(|(&id, job)| (id, job.tag, &job.path))
@@ -410,6 +460,7 @@ impl Queue {
     fn remove(&mut self, id: JobId) -> Option<Finished> {
         let job = self.jobs.remove(&id)?;
         self.bytes = self.bytes.saturating_sub(job.bytes());
+        self.parts = self.parts.saturating_sub(usize::from(job.part));
         let update_done = !self.has(job.tag.seq);
         let data = job.data().cloned();
         Some(Finished { tag: job.tag, update: job.update, path: job.path, update_done, data })
@@ -427,7 +478,7 @@ impl Queue {
     /// What has not ended, for people; the first hundred.
     #[must_use]
     pub fn pending(&self, now: Millis) -> Vec<Pending> {
-        let shown = self.jobs.iter().take(100).map(|(&id, job)| Pending {
+        let shown = self.open().take(100).map(|(&id, job)| Pending {
             seq: job.tag.seq,
             dst_path: job.path.clone(),
             state: match job.state {

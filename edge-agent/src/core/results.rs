@@ -85,16 +85,26 @@ impl Results {
     pub(super) fn ended(&mut self, finished: &Finished, error: Option<&str>) {
         let Tag { seq, place } = finished.tag;
         if let Some(error) = error {
-            self.failures.entry(seq).or_insert_with(|| error.to_owned());
-            if self.failures.len() > MAX_FAILURES {
-                self.failures.pop_first();
-            }
+            self.failed(seq, error);
         }
         let entries = self.reports.get_mut(&seq).map(|report| report.entries.iter_mut());
         if let Some(entry) = entries.and_then(|mut it| it.find(|entry| entry.place == place)) {
             entry.data.clone_from(&finished.data);
             entry.saved = error.is_none();
         }
+    }
+
+    /// An update failed, or a part of it.
+    pub(super) fn failed(&mut self, seq: Seq, error: &str) {
+        self.failures.entry(seq).or_insert_with(|| error.to_owned());
+        if self.failures.len() > MAX_FAILURES {
+            self.failures.pop_first();
+        }
+    }
+
+    /// An update that had failed took effect later, with another one.
+    pub(super) fn mended(&mut self, seq: Seq) {
+        self.failures.remove(&seq);
     }
 
     /// The receipts and reports that can be given now.

@@ -76,6 +76,19 @@ pub trait Engine: Send + Sync + 'static {
         modules: &'a [PolicyModule],
     ) -> BoxFuture<'a, Result<(), EngineError>>;
 
+    /// Replaces the policies, as [`Self::set_policies`], and the documents at these places, none
+    /// of which covers another, with nothing where there is none: all of that, or nothing, if the
+    /// engine refuses any of it. Where it can, it does so at one moment.
+    ///
+    /// # Errors
+    /// [`EngineError::Rejected`]: the engine is as it was. [`EngineError::Unavailable`]: nobody
+    /// knows.
+    fn commit<'a>(
+        &'a self,
+        modules: &'a [PolicyModule],
+        documents: &'a [OwnedDocument],
+    ) -> BoxFuture<'a, Result<(), EngineError>>;
+
     /// A cheap question: is the engine up, and is it still the one this agent filled?
     fn probe(&self) -> BoxFuture<'_, Result<EngineState, EngineError>>;
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::opal::data_files::{self, DataFiles, object, place_of};
 use protocol::opal::policy::PolicyBundle;
 use protocol::{DataPath, Entry, SaveMethod};
 use serde_json::value::RawValue;
@@ -17,7 +18,7 @@ pub(super) struct Repository {
     hash: Option<String>,
     modules: BTreeMap<String, String>,
     /// By folder: the text of its `data.json`, which is an object.
-    data: BTreeMap<DataPath, String>,
+    data: DataFiles,
 }
 
 /// What a bundle changes.
@@ -34,7 +35,7 @@ pub(super) struct Change {
 impl Repository {
     /// One of which no bundle has told yet.
     pub(super) fn new(ignored: Ignored) -> Self {
-        Self { ignored, hash: None, modules: BTreeMap::new(), data: BTreeMap::new() }
+        Self { ignored, hash: None, modules: BTreeMap::new(), data: DataFiles::new() }
     }
 
     /// The revision that is here.
@@ -60,7 +61,7 @@ impl Repository {
             self.modules.remove(&path);
         }
         for folder in deleted.data_modules {
-            if let Ok(path) = place(&folder) {
+            if let Ok(path) = place_of(&folder) {
                 self.data.remove(&path);
             }
         }
@@ -70,7 +71,7 @@ impl Repository {
             }
         }
         for module in bundle.data_modules {
-            match place(&module.path).and_then(|path| Ok((path, object(&module.data)?))) {
+            match place_of(&module.path).and_then(|path| Ok((path, object(&module.data)?))) {
                 Ok((path, text)) => {
                     self.data.insert(path, text);
                 }
@@ -78,7 +79,8 @@ impl Repository {
             }
         }
         self.hash = Some(bundle.hash.clone());
-        let entries = changes(&before, &self.data, bundle.old_hash.is_none());
+        let changes = data_files::changes(&before, &self.data, bundle.old_hash.is_none());
+        let entries = changes.into_iter().filter_map(entry).collect();
         let modules = self.modules.iter();
         let modules = modules.map(|(id, rego)| PolicyModule { id: id.clone(), rego: rego.clone() });
         let policies = PolicySet { revision: Some(bundle.hash), modules: modules.collect() };
@@ -88,84 +90,17 @@ impl Repository {
     /// Writes of all `data.json` files that a document at one of these places covers.
     pub(super) fn beside(&self, places: &[&DataPath]) -> Vec<Entry> {
         let covered = self.data.iter().filter(|(path, _)| places.iter().any(|it| it.covers(path)));
-        covered.flat_map(|(path, text)| puts(path, text)).collect()
+        covered.flat_map(|(path, text)| data_files::writes(path, text)).filter_map(entry).collect()
     }
 }
 
-/// From one state of the `data.json` files to another. Folders come before what is in them,
-/// since a document replaces all that is below it.
-fn changes(
-    before: &BTreeMap<DataPath, String>,
-    after: &BTreeMap<DataPath, String>,
-    all: bool,
-) -> Vec<Entry> {
-    let gone = before.iter().flat_map(|(path, text)| {
-        let now: Vec<DataPath> = after.get(path).map(|text| places(path, text)).unwrap_or_default();
-        places(path, text).into_iter().filter(move |place| !now.contains(place))
-    });
-    let gone: Vec<DataPath> = gone.collect();
-    let is_new = |path: &DataPath, text: &String| all || before.get(path) != Some(text);
-    let written: Vec<&DataPath> =
-        after.iter().filter(|(path, text)| is_new(path, text)).map(|(path, _)| path).collect();
-    // What is inside something that is written or removed is written again.
-    let again = |path: &DataPath| {
-        let above = |it: &DataPath| !it.is_root() && it.covers(path);
-        written.iter().any(|it| above(it)) || gone.iter().any(above)
+/// A change of a `data.json` as an entry.
+fn entry(change: data_files::Change) -> Option<Entry> {
+    let remove = || RawValue::from_string(r#"[{"op":"remove","path":""}]"#.to_owned()).ok();
+    let (save_method, data) = match change.data {
+        Some(data) => (SaveMethod::Put, Some(data)),
+        None => (SaveMethod::Patch, Some(remove()?)),
     };
-    let writes = after
-        .iter()
-        .filter(|(path, text)| is_new(path, text) || again(path))
-        .flat_map(|(path, text)| puts(path, text));
-    // What is inside something that is removed goes with it.
-    let is_inside = |it: &&DataPath| gone.iter().any(|above| above != *it && above.covers(it));
-    let removals = gone.iter().filter(|it| !is_inside(it)).filter_map(removal);
-    removals.chain(writes).collect()
-}
-
-/// The places that a `data.json` writes to: its folder's, or each of its members' in the root,
-/// where a document would replace all data there is.
-fn places(path: &DataPath, text: &str) -> Vec<DataPath> {
-    if !path.is_root() {
-        return vec![path.clone()];
-    }
-    members(text).into_keys().map(|name| path.below([name])).collect()
-}
-
-fn puts(path: &DataPath, text: &str) -> Vec<Entry> {
-    if !path.is_root() {
-        let data = RawValue::from_string(text.to_owned()).ok();
-        return data.map(|data| entry(path.clone(), SaveMethod::Put, data)).into_iter().collect();
-    }
-    let put = |(name, data)| entry(path.below([name]), SaveMethod::Put, data);
-    members(text).into_iter().map(put).collect()
-}
-
-fn removal(place: &DataPath) -> Option<Entry> {
-    let remove = r#"[{"op":"remove","path":""}]"#;
-    let operations = RawValue::from_string(remove.to_owned()).ok()?;
-    Some(entry(place.clone(), SaveMethod::Patch, operations))
-}
-
-fn entry(dst_path: DataPath, save_method: SaveMethod, data: Box<RawValue>) -> Entry {
-    let data = Some(data);
-    Entry { url: String::new(), config: None, topics: vec![], dst_path, save_method, data }
-}
-
-fn members(text: &str) -> BTreeMap<String, Box<RawValue>> {
-    serde_json::from_str(text).unwrap_or_default()
-}
-
-fn place(folder: &str) -> Result<DataPath, String> {
-    let folder = if folder == "." { "" } else { folder };
-    DataPath::parse(folder).map_err(|problem| problem.detail)
-}
-
-fn object(text: &str) -> Result<String, String> {
-    let value: Box<RawValue> =
-        serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
-    if value.get().starts_with('{') {
-        Ok(value.get().to_owned())
-    } else {
-        Err("not an object".to_owned())
-    }
+    let dst_path = change.place;
+    Some(Entry { url: String::new(), config: None, topics: vec![], dst_path, save_method, data })
 }

@@ -11,14 +11,13 @@ use super::callbacks::Callbacks;
 use super::link::Link;
 use super::policy_file::PolicyFile;
 use super::report;
-use crate::core::queue::Ready;
 use crate::core::status::{Progress, Status};
 use crate::core::{Core, Effect, Input, Restored, WriteError};
 use crate::engine::{Engine, EngineError, Write};
 use crate::fetch::{FetchError, Fetchers};
 use crate::policy::{self, PolicyModule};
 use crate::settings::Secret;
-use crate::store::{Mark, Record, Store, StoreError};
+use crate::store::{self, Mark, Record, Store, StoreError};
 
 /// A question for the core's status, with where to answer.
 pub(crate) type Question = oneshot::Sender<Status>;
@@ -27,8 +26,6 @@ pub(crate) type Question = oneshot::Sender<Status>;
 pub(super) struct Shell {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) store: Arc<Store>,
-    /// What the engine is prepared with.
-    pub(super) policies: Arc<[PolicyModule]>,
     /// Policies of a folder, which the hub's are added to.
     pub(super) local_policies: Arc<[PolicyModule]>,
     pub(super) policy_file: Option<PolicyFile>,
@@ -137,20 +134,37 @@ impl Shell {
             Effect::Write(ready, mark) => {
                 let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
                 let job = ready.job;
-                let write = async move { record_and_write(&store, &*engine, ready, mark).await };
+                let write = async move {
+                    let record = [ready.record];
+                    record_all(&store, &record, mark).await?;
+                    let [record] = &record;
+                    Ok(engine.write(as_write(record)).await?)
+                };
                 let broken = || Err(EngineError::Unavailable("the write broke".to_owned()).into());
                 self.spawn(write, broken, move |result| Input::Written(job, result));
             }
+            Effect::Commit(commit, set, mark) => {
+                let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+                let (job, local) = (commit.job, Arc::clone(&self.local_policies));
+                let write = async move {
+                    record_all(&store, &commit.records, mark).await?;
+                    let documents = store::merged(&commit.records);
+                    let documents = documents.map_err(EngineError::Rejected)?;
+                    Ok(engine.commit(&policy::merge(&local, &set), &documents).await?)
+                };
+                let broken = || Err(EngineError::Unavailable("the commit broke".to_owned()).into());
+                self.spawn(write, broken, move |result| Input::Written(job, result));
+            }
             // These two not beside the loop: no later write may come before them.
-            Effect::Discard(tag) => kept(self.store.discard(tag)),
+            Effect::Discard(tags) => kept(self.store.discard(&tags)),
             Effect::BeginAgain(mark) => kept(self.store.begin_again(&mark)),
             Effect::Save(mark) => {
                 let store = Arc::clone(&self.store);
                 tokio::task::spawn_blocking(move || kept(store.save(&mark)));
             }
-            Effect::PrepareEngine => {
+            Effect::PrepareEngine(set) => {
                 let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
-                let policies = Arc::clone(&self.policies);
+                let policies = policy::merge(&self.local_policies, &set);
                 let prepare = async move { prepare(&*engine, store, &policies).await };
                 let broken = || Err(EngineError::Rejected("the engine broke on them".to_owned()));
                 self.spawn(prepare, broken, Input::Prepared);
@@ -163,7 +177,6 @@ impl Shell {
                 self.spawn(change, broken, Input::PoliciesSet);
             }
             Effect::KeepPolicies(set) => {
-                self.policies = policy::merge(&self.local_policies, &set);
                 if let Some(file) = self.policy_file.clone() {
                     let set = set.clone();
                     tokio::task::spawn_blocking(move || file.keep(&set));
@@ -211,22 +224,19 @@ fn kept(result: Result<(), StoreError>) {
     }
 }
 
-async fn record_and_write(
+/// Records what is about to be written: durable when this returns.
+async fn record_all(
     store: &Arc<Store>,
-    engine: &dyn Engine,
-    ready: Ready,
+    records: &[Record],
     mark: Mark,
 ) -> Result<(), WriteError> {
-    let Ready { record, .. } = ready;
-    let recorder = Arc::clone(store);
-    let recorded =
-        tokio::task::spawn_blocking(move || recorder.append(&record, &mark).map(|()| record));
-    let record = match recorded.await {
-        Ok(Ok(record)) => record,
-        Ok(Err(error)) => return Err(WriteError::NotRecorded(error.to_string())),
-        Err(_) => return Err(WriteError::NotRecorded("the store broke on it".to_owned())),
-    };
-    Ok(engine.write(as_write(&record)).await?)
+    let (recorder, records) = (Arc::clone(store), records.to_vec());
+    let recorded = tokio::task::spawn_blocking(move || recorder.append(&records, &mark));
+    match recorded.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(WriteError::NotRecorded(error.to_string())),
+        Err(_) => Err(WriteError::NotRecorded("the store broke on it".to_owned())),
+    }
 }
 
 async fn prepare(

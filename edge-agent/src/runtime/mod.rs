@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::topic::TopicSet;
+use protocol::{Problem, commit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -40,7 +41,7 @@ use crate::engine::{Engine, OpaEngine, RegorusEngine};
 use crate::fetch::{Fetchers, HttpFetcher};
 use crate::http::{self, HttpError};
 use crate::policy::{self, PolicyError, PolicyModule};
-use crate::settings::{self, EngineKind, Secret, Settings};
+use crate::settings::{self, EngineKind, Protocol, Secret, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
 use crate::{decisions, local_api, opal};
 use callbacks::{Callbacks, Registered};
@@ -94,23 +95,22 @@ pub enum RunError {
 /// # Errors
 /// What cannot be mended by waiting: settings, policies, addresses in use.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
-    let topics =
-        TopicSet::new(settings.topics.iter().cloned()).map_err(|it| RunError::Topics(it.detail))?;
+    let topics = topics(&settings).map_err(|it| RunError::Topics(it.detail))?;
     let local_policies: Arc<[PolicyModule]> = match &settings.policy_dir {
         Some(dir) => policy::load_dir(dir)?.into(),
         None => Arc::default(),
     };
     let policy_file = settings.data_dir.as_deref().map(|dir| {
-        let dirs = settings.opal.policy_dirs.join(":");
+        let dirs = policy_dirs(&settings).join(":");
         PolicyFile::new(dir, format!("{} {} {dirs}", settings.server, settings.scope))
     });
-    let kept_policies = policy_file.as_ref().and_then(PolicyFile::read);
+    let last_good = policy_file.as_ref().and_then(PolicyFile::read);
     let identity = Identity {
         scope: settings.scope.clone(),
         server: Some(settings.server.to_string()),
         topics: topics.clone(),
     };
-    let (store, Opened { mark, written, fresh }) =
+    let (store, Opened { mark, written, policies, fresh }) =
         Store::open(settings.data_dir.as_deref(), &identity)?;
     if let Some(reason) = &fresh {
         tracing::warn!(%reason, "the agent starts anew");
@@ -162,13 +162,11 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         probe_engine: settings.engine == EngineKind::Opa,
         seed: seed(),
     };
-    let revision = kept_policies.as_ref().and_then(|set| set.revision.clone());
-    let core = Core::new(config, Kept { mark, written, fresh, policies: revision });
+    let core = Core::new(config, Kept { mark, written, fresh, policies, last_good });
     let switch = Switch::new(Arc::clone(&opal), inputs.clone());
     let shell = Shell {
         engine,
         store: Arc::new(store),
-        policies: policy::merge(&local_policies, &kept_policies.unwrap_or_default()),
         local_policies,
         policy_file,
         fetchers: Arc::new(Fetchers::standard(http)),
@@ -193,6 +191,21 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
 }
 
+/// The folders whose policies are wanted of the hub.
+fn policy_dirs(settings: &Settings) -> &[String] {
+    if settings.opal.policy_updates { &settings.opal.policy_dirs } else { &[] }
+}
+
+/// What is subscribed to at a hub of ours, which has policy in its log. An opal-server is asked
+/// for policies by other means.
+fn topics(settings: &Settings) -> Result<TopicSet, Problem> {
+    let policies = match settings.protocol {
+        Protocol::Opal => vec![],
+        Protocol::Auto | Protocol::Girasol => commit::subscription(policy_dirs(settings)),
+    };
+    TopicSet::new(settings.topics.iter().cloned().chain(policies))
+}
+
 /// The adapter's part of the settings.
 fn opal_config(settings: &Settings) -> opal::Config {
     let wanted = &settings.opal;
@@ -200,7 +213,7 @@ fn opal_config(settings: &Settings) -> opal::Config {
         subscription: opal::Subscription {
             scope: settings.scope.clone(),
             topics: if wanted.data_updates { settings.topics.clone() } else { vec![] },
-            policy_dirs: if wanted.policy_updates { wanted.policy_dirs.clone() } else { vec![] },
+            policy_dirs: policy_dirs(settings).to_vec(),
         },
         ignored: opal::Ignored::new(&wanted.policies_to_ignore),
         epoch: opal_link::channel(),

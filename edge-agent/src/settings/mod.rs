@@ -93,11 +93,11 @@ pub enum Protocol {
 /// What only an opal-server is asked for (`spec/opal-protocol.md` §5, §7.2).
 #[derive(Clone, Debug)]
 pub struct OpalSettings {
-    /// Folders of the policy repository.
+    /// Folders of the policy; of a hub of ours, too.
     pub policy_dirs: Vec<String>,
     /// Patterns of policies to leave out.
     pub policies_to_ignore: Vec<String>,
-    /// False for no policies from the server.
+    /// False for no policies from the server, or from a hub of ours.
     pub policy_updates: bool,
     /// False for no data from the server.
     pub data_updates: bool,

@@ -166,7 +166,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         "policy_dirs",
         Kind::Dirs,
-        "folders of the policy repository to load, separated by colons; of an opal-server",
+        "folders of the hub's policy to load, separated by colons",
     )
     .default(".")
     .opal("POLICY_SUBSCRIPTION_DIRS"),
@@ -176,7 +176,7 @@ pub const SETTINGS: &[Setting] = &[
         "patterns of policies that are not loaded from an opal-server, separated by commas",
     )
     .opal("POLICY_STORE_POLICY_PATHS_TO_IGNORE"),
-    Setting::new("policy_updates", SWITCH, "whether to load policies from an opal-server")
+    Setting::new("policy_updates", SWITCH, "whether to load policies from the hub")
         .default("true")
         .opal("POLICY_UPDATER_ENABLED"),
     Setting::new("data_updates", SWITCH, "whether to load data from an opal-server")

@@ -18,6 +18,8 @@ pub(super) type Refused = String;
 #[derive(Clone, Debug)]
 pub(super) struct Document {
     pub(super) root: Node,
+    /// Policy, by its own places.
+    policy: BTreeMap<DataPath, Text>,
 }
 
 /// What is at one place.
@@ -47,6 +49,13 @@ pub(super) enum Owned {
 }
 
 impl Owned {
+    fn of(text: Text) -> Self {
+        match text.stored_as() {
+            Some(number) => Self::Stored(number, text.into_json()),
+            None => Self::New(text.into_json()),
+        }
+    }
+
     pub(super) fn into_text(self) -> Option<Json> {
         match self {
             Self::Nothing => None,
@@ -57,13 +66,17 @@ impl Owned {
 
 impl Default for Document {
     fn default() -> Self {
-        Self { root: Node::Way(BTreeMap::new()) }
+        Self { root: Node::Way(BTreeMap::new()), policy: BTreeMap::new() }
     }
 }
 
 impl Document {
     /// Puts back what [`Self::owned`] once returned. No place covers another.
     pub(super) fn insert(&mut self, path: &DataPath, text: Option<Text>) {
+        if path.is_policy() {
+            self.policy.extend(text.map(|text| (path.clone(), text)));
+            return;
+        }
         let node = text.map_or(Node::Gone, Node::Text);
         let mut at = &mut self.root;
         for segment in path.segments() {
@@ -75,6 +88,15 @@ impl Document {
 
     /// Replaces the document at `path`, making the objects that lead there.
     pub(super) fn put(&mut self, path: &DataPath, text: Text) -> Result<(), Refused> {
+        if path.is_policy() {
+            // A module that is nothing is none.
+            if text.get() == "{}" {
+                self.policy.remove(path);
+            } else {
+                self.policy.insert(path.clone(), text);
+            }
+            return Ok(());
+        }
         let Some((last, parents)) = path.segments().split_last() else {
             self.root = match () {
                 () if text.is_object() => Node::Text(text),
@@ -113,6 +135,7 @@ impl Document {
     pub(super) fn owned(self) -> Vec<(DataPath, Owned)> {
         let mut owned = Vec::new();
         collect(self.root, &DataPath::default(), &mut owned);
+        owned.extend(self.policy.into_iter().map(|(path, text)| (path, Owned::of(text))));
         owned
     }
 }
@@ -126,10 +149,7 @@ fn collect(node: Node, path: &DataPath, owned: &mut Vec<(DataPath, Owned)>) {
             return;
         }
         Node::Gone => Owned::Nothing,
-        Node::Text(text) => match text.stored_as() {
-            Some(number) => Owned::Stored(number, text.into_json()),
-            None => Owned::New(text.into_json()),
-        },
+        Node::Text(text) => Owned::of(text),
         Node::Object(_) | Node::Array(_) => Owned::New(node.to_json()),
     };
     owned.push((path.clone(), found));

@@ -14,10 +14,13 @@ use std::{
 use protocol::Seq;
 use redb::{Database, WriteTransaction};
 
+use crate::policy::PolicySet;
+
 use super::{
     Identity, Mark, Opened, Record, State, StoreError, TAIL_BYTES, TAIL_RECORDS, Tag, Written,
     document::Owned,
     opening::{Folder, Obstacle},
+    policies,
     tables::{self, Base, Computed, Known, key, len},
     texts,
 };
@@ -55,6 +58,7 @@ struct Found {
     writer: Writer,
     mark: Mark,
     written: Vec<Written>,
+    policies: Option<PolicySet>,
 }
 
 impl FileStore {
@@ -78,43 +82,54 @@ impl FileStore {
                 }
             }
         };
-        let Found { writer, mark, written } = found;
+        let Found { writer, mark, written, policies } = found;
         let writer = Mutex::new(writer);
         let shared = Arc::new(Shared { folder, identity: identity.clone(), writer });
-        Ok((Self { shared, folding: Mutex::default() }, Opened { mark, written, fresh }))
+        Ok((Self { shared, folding: Mutex::default() }, Opened { mark, written, policies, fresh }))
     }
 
-    pub(super) fn append(&self, record: &Record, mark: &Mark) -> Result<(), StoreError> {
+    pub(super) fn append(&self, records: &[Record], mark: &Mark) -> Result<(), StoreError> {
         self.catch_up(mark)?;
-        let bytes = len(&record.data);
         let mut writer = self.shared.writer()?;
         let is_current = mark.generation >= writer.generation;
-        let (at, tag) = (writer.next, if is_current { record.tag } else { Tag::default() });
+        let first = writer.next;
+        let records = records.iter().filter(|record| is_current || !record.path.is_policy());
+        let tag = |record: &Record| if is_current { record.tag } else { Tag::default() };
+        let records: Vec<(u64, Tag, &Record)> =
+            (first..).zip(records).map(|(at, record)| (at, tag(record), record)).collect();
         self.shared.write(&mut writer, |transaction| {
-            tables::insert_record(transaction, at, tag, record)?;
+            tables::insert_records(transaction, &records)?;
             if is_current { tables::set_mark(transaction, mark) } else { Ok(()) }
         })?;
         if is_current {
             writer.cursor = mark.cursor;
         }
-        writer.know(at, Known { tag, bytes, folded: false });
+        for (at, tag, record) in records {
+            writer.know(at, Known { tag, bytes: len(&record.data), folded: false });
+        }
         let due = writer.tail_bytes > writer.base_bytes.saturating_add(TAIL_BYTES)
             || writer.tail_records > TAIL_RECORDS;
         drop(writer);
         if due {
-            self.fold_beside(at);
+            // What was appended now may still be refused.
+            self.fold_beside(first);
         }
         Ok(())
     }
 
-    pub(super) fn discard(&self, tag: Tag) -> Result<(), StoreError> {
+    pub(super) fn discard(&self, tags: &[Tag]) -> Result<(), StoreError> {
         let mut writer = self.shared.writer()?;
-        let last = writer.heads.last_key_value().map(|(at, known)| (*at, *known));
-        let Some((at, known)) = last.filter(|(_, known)| known.tag == tag && !known.folded) else {
+        let last = writer.heads.iter().rev().take(tags.len());
+        let last: Vec<(u64, Known)> = last.map(|(at, known)| (*at, *known)).collect();
+        let is_last = last.iter().map(|(_, known)| &known.tag).eq(tags.iter().rev());
+        if !is_last || last.iter().any(|(_, known)| known.folded) {
             return Ok(());
-        };
-        self.shared.write(&mut writer, |transaction| tables::drop_records(transaction, &[at]))?;
-        writer.drop_record(at, known);
+        }
+        let at: Vec<u64> = last.iter().map(|(at, _)| *at).collect();
+        self.shared.write(&mut writer, |transaction| tables::drop_records(transaction, &at))?;
+        for (at, known) in last {
+            writer.drop_record(at, known);
+        }
         Ok(())
     }
 
@@ -139,13 +154,18 @@ impl FileStore {
         self.wait_for_folding();
         let mut writer = self.shared.writer()?;
         let heads = writer.heads.clone();
+        let (mut policy, mut base_bytes) = (vec![], writer.base_bytes);
         self.shared.write(&mut writer, |transaction| {
+            policy = tables::forget_policy(transaction, &mut base_bytes)?;
             tables::forget_tags(transaction, &heads)?;
             tables::set_mark(transaction, mark)
         })?;
+        writer.base_bytes = base_bytes;
         for (at, known) in heads {
             if known.folded {
                 writer.heads.remove(&at);
+            } else if policy.contains(&at) {
+                writer.drop_record(at, known);
             } else {
                 writer.heads.insert(at, Known { tag: Tag::default(), ..known });
             }
@@ -334,6 +354,8 @@ fn read(folder: &Folder, identity: &Identity) -> Result<Found, Obstacle> {
         transaction.commit().map_err(|error| failed(error.into()))?;
     }
     let found = tables::look(&database, identity)?;
+    let policy = tables::compute_policy(&database);
+    let policies = policies(policy.map_err(|error| Obstacle::Unusable(error.to_string()))?);
     let (mark, written, base_bytes) = (found.mark, found.written, found.base_bytes);
     let (cursor, generation) = (mark.cursor, mark.generation);
     let database = Some(Arc::new(database));
@@ -342,5 +364,5 @@ fn read(folder: &Folder, identity: &Identity) -> Result<Found, Obstacle> {
         writer.know(at, known);
     }
     writer.next = found.next;
-    Ok(Found { writer, mark, written })
+    Ok(Found { writer, mark, written, policies })
 }

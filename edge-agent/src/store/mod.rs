@@ -10,9 +10,14 @@
 //! | How is it kept in a file, and what if the file is no good? | `file.rs`, `tables.rs`, `opening.rs` |
 //! | How is it kept without one? | `memory.rs` |
 //! | What do all writes together make? | `document.rs`, `patch.rs`, `text.rs` |
+//!
+//! Policy is kept like data, at its own places ([`protocol::commit`]), and beside it: no write of
+//! data touches it, and no engine is given it as data.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use protocol::commit::Part;
 use protocol::{DataPath, SaveMethod, Seq, topic::TopicSet};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +35,7 @@ use memory::MemoryStore;
 use text::Text;
 
 use crate::json::Json;
+use crate::policy::PolicySet;
 
 /// Bytes of records, beyond the bytes of the documents, above which records are folded into
 /// documents. So a byte is folded a bounded number of times on average, however large the
@@ -100,6 +106,8 @@ pub struct Opened {
     pub mark: Mark,
     /// The records above the mark's cursor, in the order they were written.
     pub written: Vec<Written>,
+    /// The policies that all commits in it make; none without one.
+    pub policies: Option<PolicySet>,
     /// Why what was there could not be used, in one sentence for the log and `/status`;
     /// none if it could, or if there was nothing.
     pub fresh: Option<String>,
@@ -174,32 +182,32 @@ impl Store {
         Ok((Self(Kept::File(file)), opened))
     }
 
-    /// Keeps a record, and the mark as it is with it. Durable when it returns. A mark of an
-    /// earlier generation was under way when the log began anew: the record is kept without
-    /// its tag, and the mark is not.
+    /// Keeps records, all of them or none, and the mark as it is with them. Durable when it
+    /// returns. A mark of an earlier generation was under way when the log began anew: the
+    /// records are kept without their tags, policy is not, and the mark is not.
     ///
     /// # Errors
-    /// It could not be written: neither of the two is kept.
-    pub fn append(&self, record: &Record, mark: &Mark) -> Result<(), StoreError> {
+    /// It could not be written: nothing is kept.
+    pub fn append(&self, records: &[Record], mark: &Mark) -> Result<(), StoreError> {
         match &self.0 {
-            Kept::File(file) => file.append(record, mark),
+            Kept::File(file) => file.append(records, mark),
             Kept::Memory(memory) => {
-                memory.append(record);
+                memory.append(records);
                 Ok(())
             }
         }
     }
 
-    /// Drops the record that was appended last, since the engine refused it. Any other one
-    /// is an effect already, and stays.
+    /// Drops the records that were appended last, which are these, since the engine refused
+    /// them. Any other ones are effects already, and stay.
     ///
     /// # Errors
-    /// It could not be written: the record is still there.
-    pub fn discard(&self, tag: Tag) -> Result<(), StoreError> {
+    /// It could not be written: the records are still there.
+    pub fn discard(&self, tags: &[Tag]) -> Result<(), StoreError> {
         match &self.0 {
-            Kept::File(file) => file.discard(tag),
+            Kept::File(file) => file.discard(tags),
             Kept::Memory(memory) => {
-                memory.discard(tag);
+                memory.discard(tags);
                 Ok(())
             }
         }
@@ -217,7 +225,7 @@ impl Store {
     }
 
     /// The log begins anew: another one, or the same once more from its start. Documents
-    /// stay, tags are forgotten, and the mark, of a new generation, is kept.
+    /// stay, policy and tags are forgotten, and the mark, of a new generation, is kept.
     ///
     /// # Errors
     /// It could not be written: nothing has changed.
@@ -254,8 +262,37 @@ fn apply(
     }
 }
 
+/// The documents of data.
 fn texts(document: Document) -> Vec<(DataPath, Option<Json>)> {
-    document.owned().into_iter().map(|(path, owned)| (path, owned.into_text())).collect()
+    let owned = document.owned().into_iter().filter(|(path, _)| !path.is_policy());
+    owned.map(|(path, owned)| (path, owned.into_text())).collect()
+}
+
+/// The policies that the parts of commits make.
+fn policies(document: Document) -> Option<PolicySet> {
+    let (mut revision, mut modules) = (None, BTreeMap::new());
+    for (path, owned) in document.owned().into_iter().filter(|(path, _)| path.is_policy()) {
+        let Some(text) = owned.into_text() else { continue };
+        match Part::read(&path, text.get()) {
+            Ok(Part::Module(id, rego)) => drop(modules.insert(id, rego)),
+            Ok(Part::Marker(marker)) => revision = Some(marker.hash),
+            Ok(Part::Data) | Err(_) => {}
+        }
+    }
+    Some(PolicySet::default().changed(revision?, modules))
+}
+
+/// What the data among these records makes, none of which depends on what was there before: the
+/// places, none of which covers another, and the document of each, none where nothing may be.
+///
+/// # Errors
+/// They cannot be applied; why.
+pub fn merged(records: &[Record]) -> Result<Vec<(DataPath, Option<Json>)>, String> {
+    let mut document = Document::default();
+    for Record { path, save_method, data, .. } in records.iter().filter(|it| !it.path.is_policy()) {
+        apply(&mut document, path, *save_method, Text::new(data.clone()))?;
+    }
+    Ok(texts(document))
 }
 
 #[cfg(test)]

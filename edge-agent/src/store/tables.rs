@@ -140,18 +140,57 @@ pub(super) fn set_mark(transaction: &WriteTransaction, mark: &Mark) -> Result<()
     Ok(())
 }
 
-/// Keeps a record under a number.
-pub(super) fn insert_record(
+/// Keeps records, each under a number.
+pub(super) fn insert_records(
     transaction: &WriteTransaction,
-    at: u64,
-    tag: Tag,
-    record: &Record,
+    records: &[(u64, Tag, &Record)],
 ) -> Result<(), Error> {
-    let is_patch = record.save_method == SaveMethod::Patch;
-    let (path, bytes) = (key(&record.path), len(&record.data));
-    let head = (tag.seq.0, tag.place, is_patch, path.as_str(), bytes, false);
-    transaction.open_table(HEADS)?.insert(at, head)?;
-    insert_text(&mut transaction.open_table(TEXTS)?, at, &record.data)
+    let mut heads = transaction.open_table(HEADS)?;
+    let mut texts = transaction.open_table(TEXTS)?;
+    for (at, tag, record) in records {
+        let is_patch = record.save_method == SaveMethod::Patch;
+        let (path, bytes) = (key(&record.path), len(&record.data));
+        let head = (tag.seq.0, tag.place, is_patch, path.as_str(), bytes, false);
+        heads.insert(at, head)?;
+        insert_text(&mut texts, *at, &record.data)?;
+    }
+    Ok(())
+}
+
+/// Drops all policy: the documents, and the records that are not folded, whose numbers are
+/// returned. The bytes of the documents become less.
+pub(super) fn forget_policy(
+    transaction: &WriteTransaction,
+    base_bytes: &mut u64,
+) -> Result<Vec<u64>, Error> {
+    let mut texts = transaction.open_table(TEXTS)?;
+    let mut base = transaction.open_table(BASE)?;
+    let rows = base.iter()?.filter_map(|row| {
+        let read = row.map(|(place, text)| {
+            is_policy(place.value()).then(|| (place.value().to_owned(), text.value()))
+        });
+        read.transpose()
+    });
+    for (place, (number, bytes)) in rows.collect::<Result<Vec<_>, _>>()? {
+        base.remove(place.as_str())?;
+        drop_text(&mut texts, number)?;
+        *base_bytes = base_bytes.saturating_sub(bytes);
+    }
+    let mut heads = transaction.open_table(HEADS)?;
+    let rows = heads.iter()?.filter_map(|row| {
+        let read = row.map(|(at, head)| {
+            let (_, _, _, path, _, folded) = head.value();
+            (is_policy(path) && !folded).then(|| at.value())
+        });
+        read.transpose()
+    });
+    let records = rows.collect::<Result<Vec<u64>, _>>()?;
+    for at in &records {
+        heads.remove(at)?;
+        drop_text(&mut texts, *at)?;
+    }
+    transaction.open_table(META)?.insert("base_bytes", base_bytes.to_string().as_str())?;
+    Ok(records)
 }
 
 /// Drops records that are not folded.
@@ -237,11 +276,28 @@ pub(super) fn bytes_of(base: &Base) -> u64 {
 
 /// The documents with the records before `end`.
 pub(super) fn compute(database: &Database, end: u64) -> Result<Computed, Error> {
+    compute_of(database, end, |_| true)
+}
+
+/// All there is of policy, without reading anything else.
+pub(super) fn compute_policy(database: &Database) -> Result<Document, Error> {
+    compute_of(database, u64::MAX, is_policy).map(|computed| computed.document)
+}
+
+/// The same for the places whose key is `wanted`.
+fn compute_of(
+    database: &Database,
+    end: u64,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Computed, Error> {
     let reading = database.begin_read()?;
     let (mut document, mut places, mut refused) = (Document::default(), BTreeMap::new(), vec![]);
     let texts = reading.open_table(TEXTS)?;
     for row in reading.open_table(BASE)?.iter()? {
         let (place, text) = row?;
+        if !wanted(place.value()) {
+            continue;
+        }
         let path = unkey(place.value()).ok_or_else(|| damaged("a place"))?;
         let (number, bytes) = text.value();
         places.insert(place.value().to_owned(), number);
@@ -251,7 +307,7 @@ pub(super) fn compute(database: &Database, end: u64) -> Result<Computed, Error> 
     for row in reading.open_table(HEADS)?.range(..end)? {
         let (at, head) = row?;
         let (seq, place, is_patch, path, bytes, folded) = head.value();
-        if folded {
+        if folded || !wanted(path) {
             continue;
         }
         let tag = Tag { seq: Seq(seq), place };
@@ -313,6 +369,12 @@ fn damaged(what: &str) -> Error {
 /// A place as a key: segments may hold anything.
 pub(super) fn key(path: &DataPath) -> String {
     json(path.segments())
+}
+
+/// True for the key of a place of policy.
+fn is_policy(key: &str) -> bool {
+    // The first segments decide it, and have nothing to escape.
+    key.starts_with("[\"girasol\",\"policy\"") && unkey(key).is_some_and(|it| it.is_policy())
 }
 
 fn unkey(key: &str) -> Option<DataPath> {

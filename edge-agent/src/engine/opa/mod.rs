@@ -5,11 +5,12 @@
 //! |---|---|
 //! | How is a call made and its answer judged? | `call.rs` |
 //! | How are policies replaced? | `policies.rs` |
+//! | How are policies and data replaced together? | `commit.rs` |
 //! | How is a restarted OPA told from the one that was filled, and a late write refused? | `marker.rs` |
 //! | Has somebody else written to it? | `metrics.rs` |
 //! | How does a write become a patch? | `patch.rs` |
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use protocol::DataPath;
@@ -22,6 +23,7 @@ use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
 use crate::{http::HttpError, json::Json, policy::PolicyModule, settings::Secret};
 
 mod call;
+mod commit;
 mod marker;
 mod metrics;
 mod patch;
@@ -34,6 +36,8 @@ use marker::Marker;
 pub struct OpaEngine {
     rest: Rest,
     marker: Marker,
+    /// The modules that OPA took last, to be put back.
+    modules: Mutex<Arc<[PolicyModule]>>,
     /// What others had written when this agent last filled it; none if OPA does not say.
     foreign_writes: Mutex<Option<u64>>,
 }
@@ -47,6 +51,7 @@ impl OpaEngine {
         Ok(Self {
             rest: Rest::new(url, token)?,
             marker: Marker::new(),
+            modules: Mutex::default(),
             foreign_writes: Mutex::default(),
         })
     }
@@ -153,7 +158,15 @@ impl Engine for OpaEngine {
         &'a self,
         modules: &'a [PolicyModule],
     ) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(policies::replace(&self.rest, &self.marker, modules))
+        Box::pin(self.replace_policies(modules))
+    }
+
+    fn commit<'a>(
+        &'a self,
+        modules: &'a [PolicyModule],
+        documents: &'a [OwnedDocument],
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(self.put_commit(modules, documents))
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<EngineState, EngineError>> {

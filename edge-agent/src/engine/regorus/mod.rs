@@ -11,7 +11,7 @@
 //! | Where in the document is a path, and what stands in a write's way? | `document.rs` |
 //! | How is text read? | `read.rs` |
 //! | What does a JSON Patch do? | `patch.rs` |
-//! | How does the engine come to hold what the agent kept? | `restore.rs` |
+//! | How does the engine come to hold what the agent kept, or a commit? | `restore.rs` |
 //! | Do the policies compile, and which rules do they have? | `policies.rs` |
 //! | How is a decision made? | `decide.rs` |
 
@@ -240,6 +240,15 @@ impl Engine for RegorusEngine {
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         let modules = modules.to_vec();
         Box::pin(self.run(false, move |inner| inner.set_policies(&modules)))
+    }
+
+    fn commit<'a>(
+        &'a self,
+        modules: &'a [PolicyModule],
+        documents: &'a [OwnedDocument],
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        let (modules, documents) = (modules.to_vec(), documents.to_vec());
+        Box::pin(self.run(false, move |inner| inner.commit(&modules, &documents)))
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<EngineState, EngineError>> {

@@ -1,4 +1,4 @@
-//! Holding what the agent kept: all documents in one step.
+//! Holding what the agent kept, and what a commit makes of it: all documents in one step.
 
 use std::sync::Arc;
 
@@ -6,13 +6,41 @@ use protocol::DataPath;
 use regorus::Value;
 
 use super::{
-    Inner, OwnedDocument, Snapshot, document,
+    Inner, OwnedDocument, Policies, PolicyModule, Snapshot, document,
     document::Refused,
     drop_elsewhere, lock, patch,
     read::{self, SPLIT_BYTES, Seen},
 };
 
 impl Inner {
+    /// Replaces policies and documents at one moment, or refuses and changes nothing.
+    pub(super) fn commit(
+        &self,
+        modules: &[PolicyModule],
+        documents: &[OwnedDocument],
+    ) -> Result<(), Refused> {
+        let policies = Policies::compile(modules, self.language)?;
+        let texts: Vec<&str> =
+            documents.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
+        let mut values = read_all(&texts).into_iter();
+        let _turn = lock(&self.turn);
+        let current = self.current();
+        let (mut data, mut old) = (current.data.clone(), vec![]);
+        drop(current);
+        for (path, text) in documents {
+            if text.is_none() {
+                document::remove(&mut data, path.segments());
+                continue;
+            }
+            let value = values.next().unwrap_or_else(|| Err("it was not read".to_owned()))?;
+            old.extend(document::put(&mut data, path.segments(), value)?);
+        }
+        policies.check_data(&data)?;
+        self.replace(Snapshot::new(Arc::new(policies), data));
+        old.into_iter().for_each(drop_elsewhere);
+        Ok(())
+    }
+
     /// Makes the data be these documents at their places. Returns what is refused: what is
     /// there stays.
     pub(super) fn restore(&self, owned: &[OwnedDocument]) -> Vec<(DataPath, Refused)> {
