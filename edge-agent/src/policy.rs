@@ -32,8 +32,7 @@ impl PolicySet {
     #[must_use]
     pub fn changed(&self, revision: String, changes: BTreeMap<String, Option<String>>) -> Self {
         let is_left = |module: &&PolicyModule| !changes.contains_key(&module.id);
-        let mut modules: Vec<PolicyModule> =
-            self.modules.iter().filter(is_left).cloned().collect();
+        let mut modules: Vec<PolicyModule> = self.modules.iter().filter(is_left).cloned().collect();
         let new = changes.into_iter();
         modules.extend(new.filter_map(|(id, rego)| Some(PolicyModule { id, rego: rego? })));
         modules.sort_by(|left, right| left.id.cmp(&right.id));

@@ -157,8 +157,7 @@ impl World {
                 let kept = Kept {
                     mark: agent.store.mark().clone(),
                     written: agent.store.written(),
-                    fresh: None,
-                    policies: None,
+                    ..Kept::default()
                 };
                 self.note(|_| format!("agent {at}: starts from {kept:?}"));
                 let agent = &mut self.agents[at];
@@ -258,7 +257,9 @@ impl World {
                 let record = Happening::Record(Box::new(ready), mark);
                 self.schedule.after(delay, Event::Agent(at, life, record));
             }
-            Effect::Discard(tag) => self.agents[at].store.discard(tag),
+            Effect::Discard(tags) => {
+                tags.into_iter().rev().for_each(|tag| self.agents[at].store.discard(tag));
+            }
             Effect::Save(mark) => {
                 let delay = self.rng.u64(..20);
                 self.schedule.after(delay, Event::Agent(at, life, Happening::Save(mark)));
@@ -269,7 +270,7 @@ impl World {
                 agent.engine.forget_tags();
                 agent.began_again = true;
             }
-            Effect::PrepareEngine => {
+            Effect::PrepareEngine(_) => {
                 let run = self.fresh();
                 let agent = &mut self.agents[at];
                 agent.run = run;
@@ -285,7 +286,10 @@ impl World {
                 self.schedule.after(delay, Event::Engine(at, Call::Probe { life, run }));
             }
             // The hub of the simulation has no policies.
-            Effect::SetPolicies(_) | Effect::KeepPolicies(_) | Effect::Tell(_) => {}
+            Effect::Commit(..)
+            | Effect::SetPolicies(_)
+            | Effect::KeepPolicies(_)
+            | Effect::Tell(_) => {}
             Effect::Report(report) => self.check_report(at, &report),
             Effect::GiveUp(reason) => self.violated(format!("agent {at} gives up: {reason}")),
         }

@@ -8,6 +8,7 @@
 //! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
+//! | policy in the log, and agents that decide by it | `policy_log.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
@@ -24,6 +25,7 @@
 mod commands;
 mod main_job;
 mod opa;
+mod policy_log;
 mod promises;
 mod socket;
 mod sources;

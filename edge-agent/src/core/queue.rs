@@ -16,8 +16,8 @@ mod parts;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use parts::ReadyCommit;
 use parts::Committing;
+pub use parts::ReadyCommit;
 use protocol::commit::is_part;
 use protocol::planted::{Bug, planted};
 use protocol::socket::Delivery;
@@ -397,7 +397,8 @@ impl Queue {
                 self.writing = Some(id);
                 return Some(Ready { job: id, record });
             }
-            before.push(job);
+            // Policy is in no data's way.
+            before.extend((!job.path.is_policy()).then_some(job));
         }
         None
     }

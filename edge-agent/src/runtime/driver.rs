@@ -225,11 +225,7 @@ fn kept(result: Result<(), StoreError>) {
 }
 
 /// Records what is about to be written: durable when this returns.
-async fn record_all(
-    store: &Arc<Store>,
-    records: &[Record],
-    mark: Mark,
-) -> Result<(), WriteError> {
+async fn record_all(store: &Arc<Store>, records: &[Record], mark: Mark) -> Result<(), WriteError> {
     let (recorder, records) = (Arc::clone(store), records.to_vec());
     let recorded = tokio::task::spawn_blocking(move || recorder.append(&records, &mark));
     match recorded.await {

@@ -28,7 +28,7 @@ fn fill(store: &Store) -> Vec<(Mark, Vec<(String, String)>)> {
             1 => put(seq, "/a", &format!("[{}]", vec![seq.to_string(); 50_000].join(","))),
             _ => put(seq, &format!("/b/{seq}"), &format!(r#"{{"n":{seq}}}"#)),
         };
-        store.append(&record, &mark(seq - 1)).unwrap();
+        store.append(std::slice::from_ref(&record), &mark(seq - 1)).unwrap();
         history.push((mark(seq - 1), owned(store)));
     }
     history
@@ -44,7 +44,7 @@ fn expect_fresh(dir: &TempDir, reason: &str) {
     assert_eq!((opened.mark, opened.written), (Mark::default(), vec![]));
     assert_eq!(owned(&store), []);
     // And the new one keeps.
-    store.append(&put(1, "/new", "1"), &mark(1)).unwrap();
+    store.append(&[put(1, "/new", "1")], &mark(1)).unwrap();
     drop(store);
     let (store, opened) = open(dir);
     assert_eq!((opened.mark, opened.fresh), (mark(1), None));
@@ -121,14 +121,14 @@ fn another_versions_file_is_moved_aside() {
 fn a_second_agent_is_told_so_and_harms_nothing() {
     let dir = TempDir::new().unwrap();
     let (store, _) = open(&dir);
-    store.append(&put(1, "/a", "1"), &mark(1)).unwrap();
+    store.append(&[put(1, "/a", "1")], &mark(1)).unwrap();
     for other in [identity(), Identity { scope: "other".to_owned(), ..identity() }] {
         let error = Store::open(Some(dir.path()), &other).unwrap_err().to_string();
         let folder = dir.path().display();
         let words = "is used by another agent; stop that one, or give this one another folder";
         assert_eq!(error, format!("--data-dir {folder} {words}"));
     }
-    store.append(&put(2, "/b", "2"), &mark(2)).unwrap();
+    store.append(&[put(2, "/b", "2")], &mark(2)).unwrap();
     assert_eq!(owned(&store).len(), 2);
     assert!(!aside(&dir).exists());
 }
@@ -225,7 +225,7 @@ fn a_process_killed_between_any_two_writes_to_the_disk_has_lost_nothing_it_kept(
     let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (store, _) = open(&dir);
     for seq in 1..=30 {
-        store.append(&put(seq, "/k", &format!("[{seq}]")), &mark(seq)).unwrap();
+        store.append(&[put(seq, "/k", &format!("[{seq}]"))], &mark(seq)).unwrap();
         fs::copy(file(&dir), file(&copy)).unwrap();
         let (left, opened) = open(&copy);
         assert_eq!((opened.mark, opened.fresh), (mark(seq), None));
@@ -241,7 +241,7 @@ fn a_process_killed_while_records_are_folded_has_lost_nothing_it_kept() {
     let Kept::File(kept) = &store.0 else { panic!("{store:?}") };
     let (mut folds, mut meanwhile) = (0, 0);
     for seq in 1..=24 {
-        store.append(&put(seq, &format!("/k{}", seq % 3), &text(seq)), &mark(seq)).unwrap();
+        store.append(&[put(seq, &format!("/k{}", seq % 3), &text(seq))], &mark(seq)).unwrap();
         let at_least = seq.saturating_sub(2).max(1);
         folds += u32::from(kept.is_folding());
         loop {
@@ -283,21 +283,21 @@ fn a_disk_that_is_full_is_told_and_what_was_kept_stays() {
         assert!(ended.status.success() && said.contains("1 passed"), "{said}");
         // With room again, everything that was said to be kept is there, and more can be.
         let (cursor, before, store) = kept(dir.path());
-        store.append(&put(cursor + 1, "/more", "1"), &mark(cursor + 1)).unwrap();
+        store.append(&[put(cursor + 1, "/more", "1")], &mark(cursor + 1)).unwrap();
         assert_eq!(owned(&store).len(), before.len() + 1);
         return;
     };
     let store = Store::open(Some(dir.as_ref()), &identity()).unwrap().0;
     let text = format!("\"{}\"", "x".repeat(300 << 10));
     let failed = (1..).find_map(|seq| {
-        let appended = store.append(&put(seq, &format!("/k{seq}"), &text), &mark(seq));
+        let appended = store.append(&[put(seq, &format!("/k{seq}"), &text)], &mark(seq));
         appended.err().map(|error| (seq, error))
     });
     let (seq, error) = failed.unwrap();
     assert!(matches!(&error, StoreError::Failed(why) if why.contains("failed: ")), "{error}");
     assert_eq!(owned(&store).len(), usize::try_from(seq - 1).unwrap());
     // The same again is refused again, not silently lost.
-    assert!(store.append(&put(seq, "/again", &text), &mark(seq)).is_err());
+    assert!(store.append(&[put(seq, "/again", &text)], &mark(seq)).is_err());
     drop(store);
     let (cursor, owned, _) = kept(dir.as_ref());
     assert_eq!((cursor, owned.len()), (seq - 1, usize::try_from(seq - 1).unwrap()));

@@ -34,7 +34,7 @@ fn nothing_is_written_before_the_engine_has_its_policies() {
     let [Effect::Report(Report::EngineDown(_, wait))] = effects[..] else { panic!("{effects:?}") };
     assert!(rig.status().problems.iter().any(|it| it.contains("refused")));
     let effects = rig.tick(rig.now.plus(wait));
-    assert!(matches!(effects[..], [Effect::PrepareEngine]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::PrepareEngine(_)]), "{effects:?}");
     assert_eq!(
         path_written(&rig.step(Input::Prepared(Ok(Restored::default())))),
         Some("/a".to_owned())
@@ -60,7 +60,7 @@ fn an_engine_that_went_away_gets_everything_that_is_recorded_and_the_write_has_e
     assert!(!rig.status().healthy && !rig.status().ready);
     assert_eq!((rig.core.cursor(), rig.core.progress().at), (Seq(0), None));
     let effects = rig.tick(rig.now.plus(wait));
-    assert!(matches!(effects[..], [Effect::PrepareEngine]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::PrepareEngine(_)]), "{effects:?}");
     let effects = rig.step(Input::Prepared(Ok(Restored::default())));
     assert_eq!(path_written(&effects), None, "the store had it, and so has the engine");
     assert_eq!((rig.core.cursor(), rig.core.progress().at), (Seq(1), Some(Seq(1))));
@@ -76,7 +76,7 @@ fn a_write_in_doubt_that_cannot_be_restored_is_given_up() {
         rig.tick(at);
         let effects = rig.step(Input::Prepared(Ok(restored(ready.record.tag))));
         let discarded =
-            |it: &Effect| matches!(it, Effect::Discard(tag) if *tag == ready.record.tag);
+            |it: &Effect| matches!(it, Effect::Discard(tags) if *tags == [ready.record.tag]);
         assert!(effects.iter().any(discarded), "{effects:?}");
         let given_up =
             |it: &Effect| matches!(it, Effect::Report(Report::GivenUp(Seq(1), why)) if why == "no");
@@ -100,7 +100,7 @@ fn an_emptied_or_altered_engine_is_given_what_is_recorded_and_nobody_is_asked() 
         let at = rig.core.next_tick().unwrap();
         assert!(matches!(rig.tick(at)[..], [Effect::ProbeEngine, ..]));
         let effects = rig.step(Input::Probed(Ok(state)));
-        assert!(effects.iter().any(|it| matches!(it, Effect::PrepareEngine)));
+        assert!(effects.iter().any(|it| matches!(it, Effect::PrepareEngine(_))));
         assert_eq!(resumes(&effects), []);
         assert!(!rig.status().ready && rig.core.progress().at.is_none());
         rig.step(Input::Prepared(Ok(Restored::default())));
@@ -146,6 +146,6 @@ fn a_patch_of_which_nobody_knows_whether_it_was_applied_is_not_applied_again() {
     let patch = write(&effects).unwrap();
     rig.step(Input::Written(patch.job, Err(unavailable("no answer in time"))));
     let at = rig.core.next_tick().unwrap();
-    assert!(matches!(rig.tick(at)[..], [Effect::PrepareEngine]));
+    assert!(matches!(rig.tick(at)[..], [Effect::PrepareEngine(_)]));
     assert_eq!(path_written(&rig.step(Input::Prepared(Ok(Restored::default())))), None);
 }

@@ -23,7 +23,7 @@ fn restarted(written: Vec<Written>) -> Rig {
         complete: true,
         generation: 3,
     };
-    let mut rig = Rig::started_with(Kept { mark, written, fresh: None, policies: None });
+    let mut rig = Rig::started_with(Kept { mark, written, ..Kept::default() });
     rig.step(Input::Prepared(Ok(Restored::default())));
     let effects = rig.step(Input::LinkUp);
     let [Effect::Send(AgentFrame::Hello(hello))] = &effects[..] else { panic!("{effects:?}") };
@@ -73,7 +73,7 @@ fn an_entry_that_had_ended_before_a_newer_one_is_not_written_again() {
 fn what_the_engine_did_not_take_back_is_written_again_and_hides_nothing() {
     let mark = Mark { cursor: Seq(5), ..Mark::default() };
     let had = vec![written(7, 0, "/a", SaveMethod::Put), written(8, 0, "/b", SaveMethod::Patch)];
-    let mut rig = Rig::started_with(Kept { mark, written: had, fresh: None, policies: None });
+    let mut rig = Rig::started_with(Kept { mark, written: had, ..Kept::default() });
     rig.step(Input::Prepared(Ok(Restored {
         refused: vec![(Tag { seq: Seq(8), place: 0 }, "no".to_owned())],
         refused_places: vec![(DataPath::parse("/a").unwrap(), "no".to_owned())],
@@ -145,7 +145,8 @@ fn what_the_engine_refuses_leaves_the_store() {
     let mut rig = Rig::live(0);
     let ready = write(&rig.deliver(0, 1, &[("/a", json!({}))])).unwrap();
     let effects = rig.step(Input::Written(ready.job, Err(rejected("no"))));
-    let discarded = |it: &Effect| matches!(it, Effect::Discard(tag) if *tag == ready.record.tag);
+    let discarded =
+        |it: &Effect| matches!(it, Effect::Discard(tags) if *tags == [ready.record.tag]);
     assert!(effects.iter().any(discarded), "{effects:?}");
 }
 

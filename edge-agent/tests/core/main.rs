@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod commit;
 mod engine;
 mod health;
 mod kept;

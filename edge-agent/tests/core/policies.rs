@@ -69,7 +69,7 @@ fn refused_policies_are_shown_and_the_last_good_ones_are_put_back() {
     rig.step(loaded("r2"));
     let effects =
         rig.step(Input::PoliciesSet(Err(EngineError::Rejected("a.rego:1: oops".to_owned()))));
-    assert!(effects.iter().any(|it| matches!(it, Effect::PrepareEngine)), "{effects:?}");
+    assert!(effects.iter().any(|it| matches!(it, Effect::PrepareEngine(_))), "{effects:?}");
     assert_eq!(kept(&effects), None);
     rig.step(Input::Prepared(Ok(Restored::default())));
     let status = rig.status();
@@ -103,8 +103,7 @@ fn newer_policies_take_the_place_of_those_that_wait() {
 
 #[test]
 fn policies_from_disk_count_and_are_not_put_in_again() {
-    let policies = Some("r1".to_owned());
-    let mut rig = Rig::started_with(Kept { policies, ..Kept::default() });
+    let mut rig = Rig::started_with(Kept { last_good: Some(set("r1")), ..Kept::default() });
     rig.step(Input::Prepared(Ok(Restored::default())));
     rig.step(Input::Policy(PolicyNews::Failed("answered 503".to_owned())));
     assert!(rig.status().problems.iter().any(|it| it.contains("answered 503")));

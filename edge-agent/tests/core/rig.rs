@@ -39,7 +39,7 @@ impl Rig {
         };
         let mut rig = Self { core: Core::new(config, kept), now: Millis(1) };
         let effects = rig.step(Input::Start);
-        assert!(matches!(effects[..], [Effect::PrepareEngine, Effect::Connect]), "{effects:?}");
+        assert!(matches!(effects[..], [Effect::PrepareEngine(_), Effect::Connect]), "{effects:?}");
         rig
     }
 

@@ -10,12 +10,13 @@ use crate::engine::{EngineError, OwnedDocument};
 use crate::policy::PolicyModule;
 
 impl OpaEngine {
-    /// Replaces the modules, and remembers those that OPA took.
+    /// Replaces the modules, of which these may be there, and remembers those that OPA took.
     pub(super) async fn replace_policies(
         &self,
         modules: &[PolicyModule],
+        there: &[PolicyModule],
     ) -> Result<(), EngineError> {
-        policies::replace(&self.rest, &self.marker, modules).await?;
+        policies::replace(&self.rest, &self.marker, modules, there).await?;
         *self.modules.lock().unwrap_or_else(PoisonError::into_inner) = modules.into();
         Ok(())
     }
@@ -27,12 +28,12 @@ impl OpaEngine {
         documents: &[OwnedDocument],
     ) -> Result<(), EngineError> {
         let before = Arc::clone(&self.modules.lock().unwrap_or_else(PoisonError::into_inner));
-        let modules_first = match self.replace_policies(modules).await {
+        let modules_first = match self.replace_policies(modules, &before).await {
             Ok(()) => self.put_documents(documents).await,
             refused => refused,
         };
         let Err(EngineError::Rejected(why)) = modules_first else { return modules_first };
-        self.put_back(&before, &why).await?;
+        self.put_back(&before, modules, &why).await?;
         if documents.is_empty() {
             return Err(EngineError::Rejected(why));
         }
@@ -42,7 +43,7 @@ impl OpaEngine {
             Err(EngineError::Rejected(_)) => return Err(EngineError::Rejected(why)),
             unknown => return unknown,
         }
-        match self.replace_policies(modules).await {
+        match self.replace_policies(modules, &before).await {
             // What the documents replaced only the store still has.
             Err(EngineError::Rejected(why)) => Err(EngineError::Unavailable(why)),
             other => other,
@@ -50,9 +51,19 @@ impl OpaEngine {
     }
 
     /// Puts back the modules that OPA had before it refused something.
-    async fn put_back(&self, before: &[PolicyModule], why: &str) -> Result<(), EngineError> {
-        self.replace_policies(before).await.map_err(|error| {
-            EngineError::Unavailable(format!("{why}; and what was before cannot be put back: {error}"))
+    async fn put_back(
+        &self,
+        before: &[PolicyModule],
+        modules: &[PolicyModule],
+        why: &str,
+    ) -> Result<(), EngineError> {
+        // What both have was not touched.
+        let untouched: Vec<PolicyModule> =
+            before.iter().filter(|module| modules.contains(module)).cloned().collect();
+        self.replace_policies(before, &untouched).await.map_err(|error| {
+            EngineError::Unavailable(format!(
+                "{why}; and what was before cannot be put back: {error}"
+            ))
         })
     }
 
@@ -64,7 +75,8 @@ impl OpaEngine {
         let mut operations = vec![];
         for (path, document) in documents {
             // Unlike a PUT, a patch does not make the parents. One that is there is left alone.
-            if let Some((_, parents)) = path.segments().split_last().filter(|(_, it)| !it.is_empty())
+            if let Some((_, parents)) =
+                path.segments().split_last().filter(|(_, it)| !it.is_empty())
             {
                 let parent = DataPath::default().below(parents.iter().cloned());
                 self.rest.make_object(&parent).await?;

@@ -158,7 +158,7 @@ impl Engine for OpaEngine {
         &'a self,
         modules: &'a [PolicyModule],
     ) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(self.replace_policies(modules))
+        Box::pin(self.replace_policies(modules, &[]))
     }
 
     fn commit<'a>(

@@ -17,11 +17,13 @@ use crate::{engine::EngineError, policy::PolicyModule};
 ///
 /// A module that OPA refuses is put again after the others: it may import one of them, or
 /// collide with one that is about to go. Whoever else put modules into this OPA keeps them,
-/// and nothing goes for good before the new modules are in.
+/// and nothing goes for good before the new modules are in. Modules that are `there` as they are
+/// wanted are not put again, since OPA compiles everything for each that it is given.
 pub(super) async fn replace(
     rest: &Rest,
     marker: &Marker,
     modules: &[PolicyModule],
+    there: &[PolicyModule],
 ) -> Result<(), EngineError> {
     let wanted: BTreeSet<String> = modules.iter().map(|module| module.id.clone()).collect();
     // An earlier run of the agent left its list.
@@ -33,7 +35,10 @@ pub(super) async fn replace(
     // Whatever happens from here on, what may be in OPA is known to be ours.
     marker.set_policies(ours.union(&wanted).cloned().collect());
 
-    let mut pending: Vec<&PolicyModule> = modules.iter().collect();
+    let there: BTreeMap<&str, &str> =
+        there.iter().map(|module| (module.id.as_str(), module.rego.as_str())).collect();
+    let is_new = |it: &&PolicyModule| there.get(it.id.as_str()).is_none_or(|text| *text != it.rego);
+    let mut pending: Vec<&PolicyModule> = modules.iter().filter(is_new).collect();
     if let Some(refused) = put_all(rest, &mut pending).await? {
         // Other modules are no reason for one that cannot be read.
         if refused.unreadable || stale.is_empty() {

@@ -349,6 +349,55 @@ async fn policies_that_made_way_in_vain_are_put_back() {
     assert_eq!(opa.lock().unwrap().policies, before);
 }
 
+fn document(at: &str, text: Option<&str>) -> OwnedDocument {
+    (path(at), text.map(json))
+}
+
+#[tokio::test]
+async fn a_commit_puts_the_modules_that_changed_and_then_all_data_at_once() {
+    let (opa, engine) = start().await;
+    engine.set_policies(&[module("a.rego"), module("b.rego"), module("c.rego")]).await.unwrap();
+    opa.lock().unwrap().asked.clear();
+    let mut changed = module("b.rego");
+    changed.rego.push_str("\nx := 1");
+    let documents = [document("/app/limits", Some("{}")), document("/old", None)];
+    engine.commit(&[module("a.rego"), changed], &documents).await.unwrap();
+    let asked = opa.lock().unwrap().asked.clone();
+    let writes: Vec<&str> =
+        asked.iter().filter(|it| !it.starts_with("GET")).map(String::as_str).collect();
+    let operations = r#"{"op":"add","path":"/app/limits","value":{}},{"op":"add","path":"/old","value":{}},{"op":"remove","path":"/old"}"#;
+    assert_eq!(
+        writes,
+        [
+            "PUT /v1/policies/b.rego text/plain Bearer tok package b\nx := 1",
+            "DELETE /v1/policies/c.rego  Bearer tok ",
+            "PUT /v1/data/app application/json Bearer tok {}",
+            &sent(&engine, operations),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_opa_refuses_of_a_commit_takes_the_rest_with_it() {
+    let (opa, engine) = start().await;
+    engine.mark().await.unwrap();
+    engine.set_policies(&[module("a.rego"), module("old.rego")]).await.unwrap();
+    let before = opa.lock().unwrap().policies.clone();
+    let mut changed = module("a.rego");
+    changed.rego.push_str("\nx := 1");
+    let broken = PolicyModule { id: "b.rego".to_owned(), rego: "pakage b".to_owned() };
+    let error = engine.commit(&[changed.clone(), broken], &[]).await.unwrap_err();
+    assert!(matches!(&error, EngineError::Rejected(why) if why.contains("b.rego:1")), "{error}");
+    assert_eq!(opa.lock().unwrap().policies, before);
+
+    let refusal = r#"{"code":"resource_conflict","message":"storage_write_conflict_error: /d"}"#;
+    opa.lock().unwrap().answers.insert("PATCH /v1/data".to_owned(), (404, refusal));
+    let documents = [document("/d", Some("{}"))];
+    let error = engine.commit(&[changed, module("c.rego")], &documents).await.unwrap_err();
+    assert!(matches!(&error, EngineError::Rejected(why) if why.contains("/d")), "{error}");
+    assert_eq!(opa.lock().unwrap().policies, before);
+}
+
 #[tokio::test]
 async fn an_opa_is_asked_past_the_proxy_of_the_environment() {
     const PROXY: &str = "http://127.0.0.1:1";

@@ -255,3 +255,30 @@ fn what_takes_long_to_drop_is_known() {
     assert!(is_large(&read(&format!("[{}1]", "1,".repeat(5_000)))));
     assert!(is_large(&read(&format!(r#"{{"a":[{}1]}}"#, "[{}],".repeat(3_000)))));
 }
+
+#[tokio::test]
+async fn a_commit_is_seen_as_a_whole_or_not_at_all() {
+    let engine = RegorusEngine::new();
+    put(&engine, "/limits", r#"{"max":1}"#).await.unwrap();
+    set(&engine, "package a\nx := data.limits.max").await.unwrap();
+    let module = |rego: &str| PolicyModule { id: "p.rego".to_owned(), rego: rego.to_owned() };
+    let document = |at: &str, text: &str| {
+        let text = (text != "-").then(|| Json::known(text.to_owned()));
+        (DataPath::parse(at).unwrap(), text)
+    };
+    // The rule comes where data was, and the data goes where a rule was.
+    let moved = [document("/limits", "-"), document("/a/x", r#"{"y":2}"#)];
+    engine.commit(&[module("package limits\nmax := 5")], &moved).await.unwrap();
+    assert_eq!(ask(&engine, "", None), r#"{"a":{"x":{"y":2}},"limits":{"max":5}}"#);
+    for (rego, documents, words) in [
+        ("package a\nz :=", vec![document("/b", "1")], "p.rego:2"),
+        ("package b", vec![document("/c", "1"), document("/a/x/y/z", "1")], "no members"),
+        ("package b\nc := 1", vec![document("/b", r#"{"c":1}"#)], "conflicting rule"),
+        ("package b", vec![document("/c", "{")], "EOF"),
+    ] {
+        let refused = engine.commit(&[module(rego)], &documents).await;
+        let Err(EngineError::Rejected(why)) = refused else { panic!("{rego}: {refused:?}") };
+        assert!(why.contains(words), "{words}: {why}");
+        assert_eq!(ask(&engine, "", None), r#"{"a":{"x":{"y":2}},"limits":{"max":5}}"#);
+    }
+}
