@@ -58,6 +58,10 @@ pub enum Bug {
     ReceiptEarly,
     /// Agent: a pause is not answered.
     PauseIgnored,
+    /// Agent: the parts of a commit are written before its marker has come.
+    MarkerIgnored,
+    /// Agent: what a replay says of policy is written before its end.
+    ReplayCommitted,
     /// Agent: it says that it is where it has only received.
     ProgressEarly,
     /// Agent: a replay counts before all of it has taken effect.
@@ -78,7 +82,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::PrevIsZero,
         Self::PatchCompacts,
         Self::BarrierIgnored,
@@ -105,6 +109,8 @@ impl Bug {
         Self::DoubtfulWrittenAgain,
         Self::ReceiptEarly,
         Self::PauseIgnored,
+        Self::MarkerIgnored,
+        Self::ReplayCommitted,
         Self::ProgressEarly,
         Self::SettlingForgotten,
         Self::RecordErrorIgnored,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use edge_agent::core::queue::{JobId, Ready};
+use edge_agent::core::queue::JobId;
 use edge_agent::core::status::ConnectionState;
 use edge_agent::core::{Config, Core, Effect, Input, Kept, Report, Restored, WriteError};
 use edge_agent::engine::{EngineError, EngineState};
 use edge_agent::fetch::{FetchError, Source};
+use edge_agent::policy::PolicySet;
 use edge_agent::store::{Mark, Record, Tag};
 use hub::machine::SocketId;
 use protocol::planted::{Bug, planted};
@@ -30,8 +31,8 @@ pub(crate) enum Happening {
     Input(Box<Input>),
     /// A connection that it closed is gone.
     Disconnected(SocketId),
-    /// The disk takes a record, or does not.
-    Record(Box<Ready>, Mark),
+    /// The disk takes the records of a job, or does not.
+    Record(JobId, Vec<Record>, Mark),
     Save(Mark),
     Tick,
 }
@@ -43,13 +44,13 @@ pub(crate) enum Call {
         life: u64,
         run: u64,
         job: JobId,
-        record: Box<Record>,
+        records: Vec<Record>,
         mark: Mark,
     },
     /// A write that the agent has given up already.
     LateWrite {
         run: u64,
-        record: Box<Record>,
+        records: Vec<Record>,
     },
     Restore {
         life: u64,
@@ -157,7 +158,9 @@ impl World {
                 let kept = Kept {
                     mark: agent.store.mark().clone(),
                     written: agent.store.written(),
-                    ..Kept::default()
+                    fresh: None,
+                    policies: agent.store.policies(),
+                    last_good: None,
                 };
                 self.note(|_| format!("agent {at}: starts from {kept:?}"));
                 let agent = &mut self.agents[at];
@@ -171,7 +174,7 @@ impl World {
                     self.agent_steps(at, Input::LinkDown("closed".to_owned()));
                 }
             }
-            Happening::Record(ready, mark) => self.record(at, *ready, mark),
+            Happening::Record(job, records, mark) => self.record(at, job, records, mark),
             Happening::Save(mark) => {
                 if now >= agent.store.fails_until {
                     agent.store.save(mark);
@@ -254,12 +257,16 @@ impl World {
             Effect::Fetch(job, source) => self.fetch(at, life, job, &source),
             Effect::Write(ready, mark) => {
                 let delay = self.rng.u64(..5);
-                let record = Happening::Record(Box::new(ready), mark);
+                let record = Happening::Record(ready.job, vec![ready.record], mark);
                 self.schedule.after(delay, Event::Agent(at, life, record));
             }
-            Effect::Discard(tags) => {
-                tags.into_iter().rev().for_each(|tag| self.agents[at].store.discard(tag));
+            Effect::Commit(commit, set, mark) => {
+                self.check_set(at, &set);
+                let delay = self.rng.u64(..5);
+                let record = Happening::Record(commit.job, commit.records, mark);
+                self.schedule.after(delay, Event::Agent(at, life, record));
             }
+            Effect::Discard(tags) => self.agents[at].store.discard(&tags),
             Effect::Save(mark) => {
                 let delay = self.rng.u64(..20);
                 self.schedule.after(delay, Event::Agent(at, life, Happening::Save(mark)));
@@ -285,11 +292,8 @@ impl World {
                 let (run, delay) = (self.agents[at].run, self.engine_delay(at));
                 self.schedule.after(delay, Event::Engine(at, Call::Probe { life, run }));
             }
-            // The hub of the simulation has no policies.
-            Effect::Commit(..)
-            | Effect::SetPolicies(_)
-            | Effect::KeepPolicies(_)
-            | Effect::Tell(_) => {}
+            // Sets are of opal-servers, of which there is none.
+            Effect::SetPolicies(_) | Effect::KeepPolicies(_) | Effect::Tell(_) => {}
             Effect::Report(report) => self.check_report(at, &report),
             Effect::GiveUp(reason) => self.violated(format!("agent {at} gives up: {reason}")),
         }
@@ -307,18 +311,17 @@ impl World {
         self.reply(at, life, delay, Input::Fetched(job, result));
     }
 
-    fn record(&mut self, at: usize, ready: Ready, mark: Mark) {
+    fn record(&mut self, at: usize, job: JobId, records: Vec<Record>, mark: Mark) {
         let (now, agent) = (self.schedule.now(), &mut self.agents[at]);
-        let (life, run, Ready { job, record }) = (agent.life, agent.run, ready);
+        let (life, run) = (agent.life, agent.run);
         if now < agent.store.fails_until {
             let full = WriteError::NotRecorded("no space left".to_owned());
             return self.agent_steps(at, Input::Written(job, Err(full)));
         }
-        agent.writing = Some(record.tag);
+        agent.writing = records.last().map(|record| record.tag);
         if !planted(Bug::EngineFirst) {
-            agent.store.append(record.clone(), mark.clone());
+            agent.store.append(&records, mark.clone());
         }
-        let record = Box::new(record);
         let delay = self.engine_delay(at);
         // A process beside us may do what we no longer wait for.
         let slow = self.agents[at].beside && self.agents[at].engine.slow_until > now;
@@ -326,9 +329,9 @@ impl World {
             let given_up = EngineError::Unavailable("no answer in time".to_owned()).into();
             self.reply(at, life, delay, Input::Written(job, Err(given_up)));
             let late = delay + self.some(2_000);
-            self.schedule.after(late, Event::Engine(at, Call::LateWrite { run, record }));
+            self.schedule.after(late, Event::Engine(at, Call::LateWrite { run, records }));
         } else {
-            let write = Call::Write { life, run, job, record, mark };
+            let write = Call::Write { life, run, job, records, mark };
             self.schedule.after(delay, Event::Engine(at, write));
         }
     }
@@ -348,18 +351,19 @@ impl World {
             // An engine inside the agent dies with it.
             Call::Write { life, .. } | Call::Restore { life, .. } | Call::Probe { life, .. }
                 if !agent.beside && life != agent.life => {}
-            Call::LateWrite { run, record } => {
+            Call::LateWrite { run, records } => {
                 if !is_down {
-                    let outcome = agent.engine.write(Some(run), &record, fence);
-                    self.note(|_| format!("engine {at}: late {:?} {outcome:?}", record.tag));
+                    let outcome = agent.engine.write(Some(run), &records, fence);
+                    let tag = records.last().map(|record| record.tag);
+                    self.note(|_| format!("engine {at}: late {tag:?} {outcome:?}"));
                     self.check_outcome(at, outcome);
                 }
             }
-            Call::Write { life, run, job, record, mark } => {
+            Call::Write { life, run, job, records, mark } => {
                 let result = if is_down {
                     Err(down())
                 } else {
-                    let outcome = agent.engine.write(Some(run), &record, fence);
+                    let outcome = agent.engine.write(Some(run), &records, fence);
                     let result = match &outcome {
                         Outcome::Done | Outcome::Wrong(_) => Ok(()),
                         Outcome::Refused if !agent.engine.altered => {
@@ -370,7 +374,7 @@ impl World {
                         }
                     };
                     if planted(Bug::EngineFirst) && result.is_ok() && life == agent.life {
-                        agent.store.append(*record, mark);
+                        agent.store.append(&records, mark);
                     }
                     self.note(|_| format!("engine {at}: {outcome:?}"));
                     self.check_outcome(at, outcome);
@@ -472,6 +476,17 @@ impl World {
         {
             self.violated(format!("agent {at}: {what}"));
         }
+    }
+
+    /// The policies that an engine is given are those of a revision, as a whole.
+    fn check_set(&mut self, at: usize, set: &PolicySet) {
+        if self.agents[at].began_again || self.hub.has_forgotten() {
+            return;
+        }
+        let modules = set.modules.iter().map(|it| (it.id.clone(), it.rego.clone())).collect();
+        let revision = set.revision.as_deref().unwrap_or_default();
+        let is_whole = self.policies.is_revision(revision, &modules);
+        self.require(is_whole, || format!("agent {at}: {modules:?} are not {revision:?}"));
     }
 
     /// The engine holds what the log says, up to where the agent says it is; and an update

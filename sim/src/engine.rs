@@ -60,7 +60,20 @@ impl Engine {
         self.applied.clear();
     }
 
-    pub(crate) fn write(&mut self, run: Option<u64>, record: &Record, fence: bool) -> Outcome {
+    /// All of it, or nothing.
+    pub(crate) fn write(&mut self, run: Option<u64>, records: &[Record], fence: bool) -> Outcome {
+        let before = (self.doc.clone(), self.applied.clone());
+        for record in records {
+            let outcome = self.write_one(run, record, fence);
+            if outcome != Outcome::Done {
+                (self.doc, self.applied) = before;
+                return outcome;
+            }
+        }
+        Outcome::Done
+    }
+
+    fn write_one(&mut self, run: Option<u64>, record: &Record, fence: bool) -> Outcome {
         if fence && self.run != run {
             return Outcome::Fenced;
         }

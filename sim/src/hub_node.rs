@@ -8,7 +8,7 @@ use hub::machine::{Attachment, Effect, Input, Machine, RequestId, Settings, Sock
 use hub::memory_log::MemoryLog;
 use protocol::internal::{HubRequest, Session};
 use protocol::planted::{Bug, planted};
-use protocol::{Claims, Millis, Seq};
+use protocol::{Claims, Millis, Seq, Update};
 
 use crate::network::{Up, What};
 use crate::publisher::Ask;
@@ -124,7 +124,7 @@ impl World {
             self.hub.arrived.push((request, asked));
             self.commit_together();
         } else {
-            if matches!(asked, HubRequest::Revoke(_)) {
+            if matches!(asked, HubRequest::Revoke(_) | HubRequest::SetPolicy { .. }) {
                 self.hub.written += 1;
             }
             self.step(Input::Requests(vec![(request, asked)]));
@@ -213,7 +213,10 @@ impl World {
         self.hub.committed = written;
         self.hub.durable = log;
         let publishers = &self.publishers;
-        let published = |id: &str| publishers.iter().find_map(|it| it.published(id));
+        let policies = &self.policies;
+        let published = |id: &str| {
+            publishers.iter().find_map(|it| it.published(id)).or_else(|| policies.update(id))
+        };
         let kept = self.history.committed(&self.hub.durable, published);
         if let Err(violation) = kept {
             self.violated(violation);
@@ -224,7 +227,13 @@ impl World {
     fn step(&mut self, input: Input<'_>) {
         let now = self.wall();
         let pushes = matches!(input, Input::Requests(..));
+        let head = self.hub.log.head();
         let effects = self.hub.machine.step(now, input, &mut self.hub.log);
+        for stored in self.hub.log.records.iter().filter(|it| it.record.seq > head) {
+            if stored.record.id.starts_with(Update::POLICY_ID) {
+                self.policies.made(&stored.record.id, &stored.record.update);
+            }
+        }
         for effect in effects {
             match &effect {
                 // The platform keeps it at once.

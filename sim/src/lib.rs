@@ -14,6 +14,7 @@
 //! | what is accepted, or delivered, is in the durable log | `publisher.rs`, `agent.rs` |
 //! | an engine holds exactly what the log says up to where its agent says it is, always | `World::check_engine` |
 //! | no entry takes effect twice, or after a newer one for the same place | `engine.rs` |
+//! | the policies that an engine is given are those of one revision, as a whole | `World::check_set` |
 //! | receipts are true, and nobody who waits is answered early | `World::check_receipt`, `World::check_wait` |
 //! | an ended or revoked token does nothing | `hub_node.rs`, `publisher.rs` |
 //! | what is on the way to a subscriber is bounded | `World::check_sockets` |
@@ -34,6 +35,7 @@ mod faults;
 mod history;
 mod hub_node;
 mod network;
+mod policies;
 mod profile;
 mod publisher;
 mod schedule;

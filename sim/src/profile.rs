@@ -72,6 +72,8 @@ pub(crate) struct Profile {
     pub(crate) agents: Vec<(Vec<String>, bool)>,
     /// How many updates each publisher has.
     pub(crate) publishers: Vec<u32>,
+    /// How many revisions of its policy the hub is given.
+    pub(crate) revisions: u32,
     /// Milliseconds between two updates of a publisher, at most.
     pub(crate) pause: u64,
     /// Milliseconds that a frame, a request or an answer takes, at most.
@@ -101,6 +103,9 @@ impl Profile {
         if rng.bool() {
             settings.push_window = rng.usize(1..=2_000);
         }
+        if rng.bool() {
+            settings.commit_parts = rng.usize(1..=3);
+        }
         if rng.u8(..12) == 0 {
             settings.retention = Retention { max_bytes: rng.u64(200..=2_000), max_age: None };
         }
@@ -109,6 +114,7 @@ impl Profile {
             fault_every: rng.u64(100..=3_000),
             agents,
             publishers,
+            revisions: if rng.bool() { rng.u32(1..=6) } else { 0 },
             pause: rng.u64(1..=1_500),
             latency: rng.u64(1..=60),
             commit: rng.u64(1..=40),
@@ -125,5 +131,8 @@ fn topics(rng: &mut Rng) -> Vec<String> {
     if topics.is_empty() {
         topics.push(TOPICS[rng.usize(..TOPICS.len())]);
     }
+    // Most agents want the policies, too.
+    let policies: &[&str] = if rng.u8(..4) > 0 { &["policy:.", "policy:.."] } else { &[] };
+    topics.extend(policies);
     topics.into_iter().map(str::to_owned).collect()
 }

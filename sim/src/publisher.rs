@@ -34,6 +34,8 @@ pub(crate) enum Ask {
     /// An id that was accepted, with another body.
     Conflict,
     Revoke(String),
+    /// The attempt.
+    Policy(u64),
 }
 
 /// One publisher.
@@ -152,7 +154,7 @@ impl World {
         self.ask(ask, HubRequest::Append { update, claims, wait });
     }
 
-    fn ask(&mut self, ask: Ask, asked: HubRequest) {
+    pub(crate) fn ask(&mut self, ask: Ask, asked: HubRequest) {
         if !self.settling && self.percent(2) {
             return self.note(|_| format!("lost on the way: {ask:?}"));
         }
@@ -167,6 +169,7 @@ impl World {
                     world.check_wait(at, wait, receipts);
                 });
             }
+            (Ask::Policy(attempt), answer) => self.policy_answered(attempt, answer),
             (Ask::Conflict, Err(problem)) if matches!(problem.status, 401 | 409 | 503) => {}
             (Ask::Conflict, answer) => self.violated(format!("another body: {answer:?}")),
             (Ask::Revoke(jti), Ok(_)) => {

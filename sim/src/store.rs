@@ -1,7 +1,11 @@
 //! An agent's disk: what [`edge_agent::store`] promises, without files. It outlives the
 //! agent.
 
+use std::collections::BTreeMap;
+
+use edge_agent::policy::PolicySet;
 use edge_agent::store::{Mark, Record, Tag, Written};
+use protocol::commit::Part;
 use serde_json::{Value, json};
 
 use crate::document;
@@ -27,12 +31,13 @@ impl Store {
         &self.mark
     }
 
-    pub(crate) fn append(&mut self, record: Record, mark: Mark) {
+    pub(crate) fn append(&mut self, records: &[Record], mark: Mark) {
         let tagged = mark.generation >= self.mark.generation;
         if tagged {
             self.mark = mark;
         }
-        self.records.push(Kept { record, tagged });
+        let records = records.iter().filter(|record| tagged || !record.path.is_policy());
+        self.records.extend(records.map(|record| Kept { record: record.clone(), tagged }));
     }
 
     pub(crate) fn save(&mut self, mark: Mark) {
@@ -41,14 +46,30 @@ impl Store {
         }
     }
 
-    pub(crate) fn discard(&mut self, tag: Tag) {
-        if self.records.last().is_some_and(|kept| kept.tagged && kept.record.tag == tag) {
-            self.records.pop();
+    pub(crate) fn discard(&mut self, tags: &[Tag]) {
+        let first = self.records.len().saturating_sub(tags.len());
+        let last = self.records.get(first..).unwrap_or_default();
+        if last.iter().all(|kept| kept.tagged) && last.iter().map(|it| &it.record.tag).eq(tags) {
+            self.records.truncate(first);
         }
+    }
+
+    /// The policies that all commits make.
+    pub(crate) fn policies(&self) -> Option<PolicySet> {
+        let (mut revision, mut modules) = (None, BTreeMap::new());
+        for Kept { record, .. } in &self.records {
+            match Part::read(&record.path, record.data.get()) {
+                Ok(Part::Module(id, rego)) => drop(modules.insert(id, rego)),
+                Ok(Part::Marker(marker)) => revision = Some(marker.hash),
+                Ok(Part::Data) | Err(_) => {}
+            }
+        }
+        Some(PolicySet::default().changed(revision?, modules))
     }
 
     pub(crate) fn begin_again(&mut self, mark: Mark) {
         self.mark = mark;
+        self.records.retain(|kept| !kept.record.path.is_policy());
         self.records.iter_mut().for_each(|kept| kept.tagged = false);
     }
 

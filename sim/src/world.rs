@@ -11,6 +11,7 @@ use crate::agent::{self, Agent};
 use crate::history::History;
 use crate::hub_node::{self, HubNode};
 use crate::network::{Connection, Down, Up};
+use crate::policies::{self, Policies};
 use crate::profile::Profile;
 use crate::publisher::{self, Ask, Publisher};
 use crate::schedule::{Moment, Schedule};
@@ -26,6 +27,7 @@ const LOOK_EVERY: u64 = 97;
 #[derive(Debug)]
 pub(crate) enum Event {
     Publisher(usize, publisher::Turn),
+    Policies(policies::Turn),
     Request(Ask, Box<HubRequest>),
     Answer(Ask, Box<Result<HubAnswer, Problem>>),
     Hub(hub_node::Happening),
@@ -48,6 +50,7 @@ pub(crate) struct World {
     pub(crate) hub: HubNode,
     pub(crate) agents: Vec<Agent>,
     pub(crate) publishers: Vec<Publisher>,
+    pub(crate) policies: Policies,
     pub(crate) connections: BTreeMap<SocketId, Connection>,
     pub(crate) history: History,
     /// The sources do not answer until this moment.
@@ -99,6 +102,7 @@ impl World {
         Self {
             agents: agents.collect(),
             publishers: profile.publishers.iter().map(|count| Publisher::new(*count)).collect(),
+            policies: Policies::new(profile.revisions),
             hub: HubNode::new(profile.settings),
             rng,
             profile,
@@ -124,6 +128,8 @@ impl World {
             let delay = self.rng.u64(..2_000);
             self.schedule.after(delay, Event::Publisher(at, publisher::Turn::Next));
         }
+        let delay = self.rng.u64(..2_000);
+        self.schedule.after(delay, Event::Policies(policies::Turn::Next));
         self.schedule.after(0, Event::Look);
         if !self.profile.faults.is_empty() {
             self.schedule.after(self.profile.fault_every, Event::Fault);
@@ -146,6 +152,7 @@ impl World {
                 self.schedule.postpone(moment, until, event);
             }
             Event::Publisher(at, turn) => self.publisher_turn(at, turn),
+            Event::Policies(turn) => self.policies_turn(turn),
             Event::Request(ask, asked) => self.hub_request(ask, *asked),
             Event::Answer(ask, answer) => self.answered(ask, *answer),
             Event::Hub(happening) => self.hub_happens(happening),
@@ -234,7 +241,8 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        let published = self.publishers.iter().all(Publisher::has_ended);
+        let published =
+            self.publishers.iter().all(Publisher::has_ended) && self.policies.has_ended();
         published && self.hub.is_idle() && self.agents.iter().all(|it| it.is_settled(&self.history))
     }
 }

@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 use crate::log::{Fingerprint, Log, LogError, Record};
 
 /// Documents of one update that are looked at.
-const MAX_DOCUMENTS: usize = 100;
+pub const MAX_DOCUMENTS: usize = 100;
 /// Patches between a document and what it could replace that are looked at.
 pub(crate) const MAX_PATCHES: usize = 64;
 /// Entries with the document's own audience that go at one time.

@@ -102,6 +102,9 @@ pub struct Settings {
     pub replay_batch: usize,
     /// Bytes that may be on the way to one socket, at most.
     pub push_window: usize,
+    /// Parts of a commit of policy in one update. Compaction looks at no more than
+    /// [`crate::compaction::MAX_DOCUMENTS`] of one.
+    pub commit_parts: usize,
 }
 
 impl Default for Settings {
@@ -110,6 +113,7 @@ impl Default for Settings {
             retention: Retention::default(),
             replay_batch: limits::REPLAY_BATCH_BYTES,
             push_window: limits::MAX_PUSH_WINDOW_BYTES,
+            commit_parts: crate::compaction::MAX_DOCUMENTS,
         }
     }
 }

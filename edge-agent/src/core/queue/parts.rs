@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use protocol::commit::{Part, is_marker_place};
+use protocol::planted::{Bug, planted};
 use protocol::{SaveMethod, Seq};
 
 use super::{Finished, JobId, Queue, State};
@@ -72,15 +73,16 @@ impl Queue {
             }
         }
         let tags = records.iter().map(|record| record.tag).collect();
+        let revision = revision.or_else(|| planted(Bug::MarkerIgnored).then(String::new))?;
         self.writing = Some(marker);
         self.committing = Some(Committing { marker, jobs, tags });
-        Some(ReadyCommit { job: marker, revision: revision?, modules, records })
+        Some(ReadyCommit { job: marker, revision, modules, records })
     }
 
     /// The last marker, if that is not one that was refused.
     fn last_marker(&self) -> Option<JobId> {
         let mut parts = self.jobs.iter().rev().filter(|(_, job)| job.part);
-        let last = parts.find(|(_, job)| is_marker_place(&job.path));
+        let last = parts.find(|(_, job)| is_marker_place(&job.path) || planted(Bug::MarkerIgnored));
         last.filter(|(_, job)| !job.held).map(|(id, _)| *id)
     }
 

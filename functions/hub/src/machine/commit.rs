@@ -22,8 +22,6 @@ use crate::log::Log;
 
 /// What the log says of the policy.
 const LOGGED: &str = "policy/logged";
-/// Parts in one update: compaction looks at no more of one.
-const MAX_PARTS: usize = 100;
 /// Bytes of one update, but for a single larger part.
 const MAX_BYTES: usize = limits::REPLAY_BATCH_BYTES - 1_024;
 
@@ -104,10 +102,12 @@ impl Commit {
         Ok(Self { hash: new.hash.clone(), parts, is_all, logged })
     }
 
-    /// Appends it. If storage refuses, nobody has got the marker.
+    /// Appends it, in updates of at most so many parts. If storage refuses, nobody has got the
+    /// marker.
     pub(super) fn append(
         self,
         now: Millis,
+        most: usize,
         batch: &mut Batch,
         log: &mut dyn Log,
     ) -> Result<Logged, Problem> {
@@ -119,7 +119,7 @@ impl Commit {
         put(log, LOGGED, &Logged { unfinished, ..before.clone() })?;
         let since = if is_all { log.head().next() } else { before.since };
         let mut marker = Seq::ZERO;
-        for entries in pack(parts)? {
+        for entries in pack(parts, most)? {
             // No other update ever has this id, also when a revision comes back.
             let id = format!("{}{hash}/{}", Update::POLICY_ID, log.head().next());
             let reason = Some(format!("policy {hash}"));
@@ -142,7 +142,7 @@ pub(super) fn awaited(hash: &str) -> Result<Update, Problem> {
 }
 
 /// Parts in updates that can be delivered and compacted.
-fn pack(parts: Vec<Entry>) -> Result<Vec<Vec<Entry>>, Problem> {
+fn pack(parts: Vec<Entry>, most: usize) -> Result<Vec<Vec<Entry>>, Problem> {
     let mut updates: Vec<Vec<Entry>> = vec![];
     let (mut bytes, mut topics) = (usize::MAX, BTreeSet::<String>::new());
     for part in parts {
@@ -153,9 +153,7 @@ fn pack(parts: Vec<Entry>) -> Result<Vec<Vec<Entry>>, Problem> {
         topics.extend(expanded.map(str::to_owned));
         bytes = bytes.saturating_add(size + 1);
         let full = |update: &Vec<Entry>| {
-            update.len() >= MAX_PARTS
-                || bytes > MAX_BYTES
-                || topics.len() > limits::MAX_EXPANDED_TOPICS
+            update.len() >= most || bytes > MAX_BYTES || topics.len() > limits::MAX_EXPANDED_TOPICS
         };
         match updates.last_mut().filter(|update| !full(update)) {
             Some(update) => update.push(part),

@@ -61,7 +61,8 @@ impl Machine {
         if wait.is_some() {
             self.has_room_to_wait(batch)?;
         }
-        let Set { hash, change, seq } = set(now, &files, name, batch, log)?;
+        let Set { hash, change, seq } =
+            set((now, self.settings.commit_parts), &files, name, batch, log)?;
         *then = change.as_ref().map_or_else(Vec::new, |it| self.tell_policy(now, it));
         let awaited = commit::awaited(&hash)?;
         let answer = HubAnswer::PolicySet { hash, changed: change.is_some(), seq, receipts: None };
@@ -72,13 +73,13 @@ impl Machine {
     pub(super) fn renew_policy(&mut self, now: Millis, log: &mut dyn Log) -> Vec<Effect> {
         let mut batch = Batch::default();
         // What storage does not do now is the turn of the next update that is given up.
-        let _ = renew(now, &mut batch, log);
+        let _ = renew((now, self.settings.commit_parts), &mut batch, log);
         self.conclude(now, batch, log)
     }
 }
 
 fn set(
-    now: Millis,
+    (now, most): (Millis, usize),
     files: &Files,
     name: Option<String>,
     batch: &mut Batch,
@@ -109,7 +110,7 @@ fn set(
     if let Some(old) = old.as_ref().filter(|old| old.hash != new.hash) {
         keep_before(log, old, &new)?;
     }
-    let logged = commit.append(now, batch, log)?;
+    let logged = commit.append(now, most, batch, log)?;
     // From here on it is the policy; before, nothing that was is gone.
     put(log, HEAD, &new)?;
     commit::finished(log, &logged);
@@ -121,13 +122,17 @@ fn set(
     Ok(Set { hash: new.hash, change, seq: logged.marker })
 }
 
-fn renew(now: Millis, batch: &mut Batch, log: &mut dyn Log) -> Result<(), Problem> {
+fn renew(
+    (now, most): (Millis, usize),
+    batch: &mut Batch,
+    log: &mut dyn Log,
+) -> Result<(), Problem> {
     let Some(logged) = Logged::read(log)?.filter(|logged| !logged.is_whole(log)) else {
         return Ok(());
     };
     let Some(Policy { revision, files, .. }) = read(log, None)? else { return Ok(()) };
     let commit = Commit::new(log, Some(logged), Some(&revision), &revision, &files)?;
-    let logged = commit.append(now, batch, log)?;
+    let logged = commit.append(now, most, batch, log)?;
     commit::finished(log, &logged);
     Ok(())
 }
