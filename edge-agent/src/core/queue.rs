@@ -181,7 +181,13 @@ impl Job {
         let is_apart = !before.extent.overlaps(&self.extent);
         is_apart
             || planted(Bug::OrderIgnored)
-            || (self.save_method == SaveMethod::Put && self.path.covers(&before.path))
+            || (self.is_document() && self.path.covers(&before.path))
+    }
+
+    /// True if what was at its place does not matter once it is written. A part that removes
+    /// comes after one that makes.
+    fn is_document(&self) -> bool {
+        self.part || self.save_method == SaveMethod::Put
     }
 }
 

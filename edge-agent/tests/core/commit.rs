@@ -371,3 +371,19 @@ fn a_commit_of_any_size_leaves_room_and_what_waits_for_one_without_a_marker_does
     }
     assert!(seq > 1_000, "as long as there is room it waits: {seq}");
 }
+
+#[test]
+fn data_between_two_commits_comes_between_them_if_it_depends_on_the_first() {
+    let mut rig = Rig::live(0);
+    let busy = write(&rig.deliver(0, 1, &[("/z", json!({}))])).unwrap();
+    deliver(&mut rig, 1, 2, &[data("app/x", Some("{}")), simple("r1")].concat());
+    let patch = json!({"seq": 3, "prev": 2, "id": "p", "at": 0, "places": [0], "entries": [{
+        "topics": ["users"], "dst_path": "/app", "save_method": "PATCH",
+        "data": [{"op": "add", "path": "/k", "value": 1}]}]});
+    rig.frame(&json!({"updates": [patch]}));
+    deliver(&mut rig, 3, 4, &[data("app/x", Some("{}")), simple("r2")].concat());
+    let first = taken(&rig.written(busy.job)).unwrap().0;
+    assert_eq!(first.revision, "r1");
+    let patch = write(&rig.written(first.job)).unwrap();
+    assert_eq!(revision(&rig.written(patch.job)), Some("r2".to_owned()));
+}

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use protocol::commit::{Part, is_marker_place};
 use protocol::planted::{Bug, planted};
-use protocol::{SaveMethod, Seq};
+use protocol::{DataPath, SaveMethod, Seq};
 
 use super::{Finished, JobId, Queue, State};
 use crate::store::{Record, Tag};
@@ -50,19 +50,7 @@ impl Queue {
         if self.is_writing() || self.committing.is_some() || self.parts == 0 {
             return None;
         }
-        let marker = self.last_marker()?;
-        let (mut others, mut jobs, mut records) = (vec![], vec![], vec![]);
-        for (&id, job) in self.jobs.range(..=marker) {
-            if !job.part {
-                others.push(job);
-                continue;
-            }
-            if !others.iter().all(|before| job.may_pass(before)) {
-                return None;
-            }
-            jobs.push(id);
-            records.push(job.record()?);
-        }
+        let (marker, jobs, records) = self.markers().find_map(|marker| self.group(marker))?;
         let (mut modules, mut revision) = (BTreeMap::new(), None);
         for Record { path, data, .. } in &records {
             // What cannot be read is of a newer hub, which means something by it to newer agents.
@@ -79,18 +67,37 @@ impl Queue {
         Some(ReadyCommit { job: marker, revision, modules, records })
     }
 
-    /// The last marker, if that is not one that was refused.
-    fn last_marker(&self) -> Option<JobId> {
-        let mut parts = self.jobs.iter().rev().filter(|(_, job)| job.part);
-        let last = parts.find(|(_, job)| is_marker_place(&job.path) || planted(Bug::MarkerIgnored));
-        last.filter(|(_, job)| !job.held).map(|(id, _)| *id)
+    /// The markers from which a commit can be made, the newest first. One that is behind another
+    /// is needed where data that came between them depends on the one and not on the other.
+    fn markers(&self) -> impl Iterator<Item = JobId> {
+        let is_marker = |path: &DataPath| is_marker_place(path) || planted(Bug::MarkerIgnored);
+        let parts = self.jobs.iter().rev().filter(|(_, job)| job.part);
+        let markers = parts.filter(move |(_, job)| is_marker(&job.path));
+        markers.take_while(|(_, job)| !job.held).map(|(id, _)| *id)
+    }
+
+    /// The parts up to a marker, if nothing before them is in their way.
+    fn group(&self, marker: JobId) -> Option<(JobId, Vec<JobId>, Vec<Record>)> {
+        let (mut others, mut jobs, mut records) = (vec![], vec![], vec![]);
+        for (&id, job) in self.jobs.range(..=marker) {
+            if !job.part {
+                others.push(job);
+                continue;
+            }
+            if !others.iter().all(|before| job.may_pass(before)) {
+                return None;
+            }
+            jobs.push(id);
+            records.push(job.record()?);
+        }
+        Some((marker, jobs, records))
     }
 
     /// True if there is no room for more, which may be because of what waits for the data of a
     /// commit of which no marker is here. That data then goes by itself: with the queue full the
     /// marker would never come.
     pub(super) fn is_crowded_by_parts(&self) -> bool {
-        self.parts > 0 && !self.has_room() && self.last_marker().is_none()
+        self.parts > 0 && !self.has_room() && self.markers().next().is_none()
     }
 
     /// True if this is the commit that is being written.
