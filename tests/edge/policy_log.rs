@@ -110,9 +110,10 @@ async fn an_agent_that_was_away_catches_up_and_one_without_a_hub_decides_by_what
     agent.stop().await.unwrap();
     functions.stop().await.unwrap();
     agent.restart().await.unwrap();
-    let status = agent.wait_status(|it| it["ready"] == true, SOON).await.unwrap();
-    assert!(status["policy_revision"].is_string(), "{status}");
-    assert_eq!((allows(&agent, 8).await, allows(&agent, 9).await), (json!(false), json!(true)));
+    agent.wait_decision("app/allow", &json!({"level": 9}), &json!(true), SOON).await.unwrap();
+    assert_eq!(allows(&agent, 8).await, json!(false));
+    let status = agent.status().await.unwrap();
+    assert!(status["policy_revision"].is_string() && status["engine_up"] == true, "{status}");
 }
 
 #[tokio::test]

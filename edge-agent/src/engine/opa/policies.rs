@@ -35,6 +35,8 @@ pub(super) async fn replace(
     // Whatever happens from here on, what may be in OPA is known to be ours.
     marker.set_policies(ours.union(&wanted).cloned().collect());
 
+    // An OPA that was emptied has none of them.
+    let there = if marked { there } else { &[] };
     let there: BTreeMap<&str, &str> =
         there.iter().map(|module| (module.id.as_str(), module.rego.as_str())).collect();
     let is_new = |it: &&PolicyModule| there.get(it.id.as_str()).is_none_or(|text| *text != it.rego);

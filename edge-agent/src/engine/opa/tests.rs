@@ -357,6 +357,7 @@ fn document(at: &str, text: Option<&str>) -> OwnedDocument {
 async fn a_commit_puts_the_modules_that_changed_and_then_all_data_at_once() {
     let (opa, engine) = start().await;
     engine.set_policies(&[module("a.rego"), module("b.rego"), module("c.rego")]).await.unwrap();
+    engine.mark().await.unwrap();
     opa.lock().unwrap().asked.clear();
     let mut changed = module("b.rego");
     changed.rego.push_str("\nx := 1");
@@ -365,12 +366,17 @@ async fn a_commit_puts_the_modules_that_changed_and_then_all_data_at_once() {
     let asked = opa.lock().unwrap().asked.clone();
     let writes: Vec<&str> =
         asked.iter().filter(|it| !it.starts_with("GET")).map(String::as_str).collect();
+    let marked = format!(
+        "PUT /v1/data/girasol/agent application/json Bearer tok {}",
+        engine.marker.document()
+    );
     let operations = r#"{"op":"add","path":"/app/limits","value":{}},{"op":"add","path":"/old","value":{}},{"op":"remove","path":"/old"}"#;
     assert_eq!(
         writes,
         [
             "PUT /v1/policies/b.rego text/plain Bearer tok package b\nx := 1",
             "DELETE /v1/policies/c.rego  Bearer tok ",
+            &marked,
             "PUT /v1/data/app application/json Bearer tok {}",
             &sent(&engine, operations),
         ]
