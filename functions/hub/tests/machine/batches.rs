@@ -29,7 +29,8 @@ fn large(numbers: Range<u32>) -> Vec<HubRequest> {
 fn rig_with(replay_batch: usize, push_window: usize) -> Rig {
     let mut rig = Rig::new();
     let retention = Retention::default();
-    rig.machine = Machine::new(Settings { retention, replay_batch, push_window });
+    rig.machine =
+        Machine::new(Settings { retention, replay_batch, push_window, ..Settings::default() });
     rig.hello(1, &["t"], 0);
     rig
 }
