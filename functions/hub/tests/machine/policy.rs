@@ -31,12 +31,15 @@ fn set(name: Option<&str>, files: Files) -> HubRequest {
     HubRequest::SetPolicy { claims, revision, files, wait: None }
 }
 
-/// Sets a policy: its hash, whether files changed, and its number.
+/// A policy's hash, whether files changed, and its number.
+type Answer = (String, bool, Seq);
+
+/// Sets a policy.
 fn push(
     rig: &mut Rig,
     name: Option<&str>,
     all: &[(&str, &str)],
-) -> (Result<(String, bool, Seq), Problem>, Vec<Effect>) {
+) -> (Result<Answer, Problem>, Vec<Effect>) {
     let mut effects = rig.ask(set(name, files(all)));
     let Effect::Answer(_, answer) = effects.remove(0) else { panic!("the answer comes first") };
     let read = |answer| match answer {
