@@ -249,7 +249,8 @@ impl Core {
                 for update in updates {
                     let seq = update.seq;
                     self.results.arrived(&update, self.subscription.is_of_our_time(seq));
-                    self.queue.push(update, &self.known);
+                    let replayed = !self.subscription.is_live();
+                    self.queue.push(update, &self.known, replayed);
                     self.known.reached(seq);
                 }
                 if self.queue.has_parts() {

@@ -95,6 +95,8 @@ pub struct Job {
     save_method: SaveMethod,
     /// Of a commit, with which it is written.
     part: bool,
+    /// A replay brought it.
+    replayed: bool,
     /// The engine refused it with its commit: it waits for the next one.
     held: bool,
     source: Source,
@@ -125,6 +127,8 @@ pub struct Queue {
     committing: Option<Committing>,
     /// Jobs that are parts.
     parts: usize,
+    /// The data of a commit is to go by itself, if it can.
+    circular: bool,
     /// Of all data that is there.
     bytes: usize,
     last: u64,
@@ -200,6 +204,7 @@ impl Queue {
             writing: None,
             committing: None,
             parts: 0,
+            circular: false,
             bytes: 0,
             last: 0,
             seed,
@@ -231,7 +236,7 @@ impl Queue {
     }
 
     /// Appends the entries of an update, without those that the store has already.
-    pub fn push(&mut self, update: Delivery, known: &Known) {
+    pub fn push(&mut self, update: Delivery, known: &Known, replayed: bool) {
         let Delivery { seq, id, entries, places, .. } = update;
         for (at, entry) in entries.into_iter().enumerate() {
             let place =
@@ -258,6 +263,7 @@ impl Queue {
                 extent,
                 save_method: entry.save_method,
                 part,
+                replayed,
                 held: false,
                 source: Source { url: entry.url, config: entry.config },
                 state: inline.map_or(State::Wanted(Millis(0)), State::Ready),
@@ -393,10 +399,10 @@ impl Queue {
         if self.is_writing() {
             return None;
         }
-        let crowded = self.is_crowded_by_parts();
+        let alone = std::mem::take(&mut self.circular) || self.is_crowded_by_parts();
         let mut before: Vec<&Job> = vec![];
         for (&id, job) in &self.jobs {
-            if (!job.part || crowded && !job.path.is_policy())
+            if (!job.part || alone && !job.path.is_policy())
                 && let Some(record) = job.record()
                 && before.iter().all(|before| job.may_pass(before))
             {

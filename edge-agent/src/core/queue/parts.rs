@@ -13,7 +13,7 @@ use protocol::commit::{Part, is_marker_place};
 use protocol::planted::{Bug, planted};
 use protocol::{DataPath, SaveMethod, Seq};
 
-use super::{Finished, JobId, Queue, State};
+use super::{Finished, Job, JobId, Queue, State};
 use crate::store::{Record, Tag};
 
 /// The jobs of a commit.
@@ -50,7 +50,12 @@ impl Queue {
         if self.is_writing() || self.committing.is_some() || self.parts == 0 {
             return None;
         }
-        let (marker, jobs, records) = self.markers().find_map(|marker| self.group(marker))?;
+        let Some((marker, jobs, records)) = self.markers().find_map(|marker| self.group(marker))
+        else {
+            let marker = self.markers().next();
+            self.circular = marker.is_some_and(|marker| self.is_circular(marker));
+            return None;
+        };
         let (mut modules, mut revision) = (BTreeMap::new(), None);
         for Record { path, data, .. } in &records {
             // What cannot be read is of a newer hub, which means something by it to newer agents.
@@ -68,12 +73,25 @@ impl Queue {
     }
 
     /// The markers from which a commit can be made, the newest first. One that is behind another
-    /// is needed where data that came between them depends on the one and not on the other.
+    /// is needed where data that came between them depends on the one and not on the other. Of
+    /// those that a replay brought only the last one stands for a revision.
     fn markers(&self) -> impl Iterator<Item = JobId> {
         let is_marker = |path: &DataPath| is_marker_place(path) || planted(Bug::MarkerIgnored);
         let parts = self.jobs.iter().rev().filter(|(_, job)| job.part);
         let markers = parts.filter(move |(_, job)| is_marker(&job.path));
-        markers.take_while(|(_, job)| !job.held).map(|(id, _)| *id)
+        let mut over = false;
+        let markers = markers
+            .take_while(move |(_, job)| !std::mem::replace(&mut over, job.replayed) && !job.held);
+        markers.map(|(id, _)| *id)
+    }
+
+    /// True if what is in a commit's way waits for nothing but the commit itself. It can be so
+    /// where a log that was compacted is replayed; then the data goes by itself.
+    fn is_circular(&self, marker: JobId) -> bool {
+        let jobs = || self.jobs.range(..=marker).map(|(_, job)| job);
+        let is_near =
+            |other: &Job| jobs().any(|job| job.part && job.extent.overlaps(&other.extent));
+        jobs().filter(|job| !job.part && is_near(job)).all(|job| job.data().is_some())
     }
 
     /// The parts up to a marker, if nothing before them is in their way.
