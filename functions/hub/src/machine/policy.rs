@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use protocol::internal::{HubAnswer, Policy, Wait};
-use protocol::opal::policy::{Files, PolicyUpdateMessage, Revision};
+use protocol::opal::policy::{Files, PolicyUpdateMessage, Revision, check_revision};
 use protocol::{Millis, Problem, Seq};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,8 +31,6 @@ const TEXT: &str = "policy/text/";
 const MIN_ABBREVIATION: usize = 4;
 /// So many revisions are known besides the policy itself.
 const MAX_BEFORE: usize = 32;
-/// Bytes of a revision's name.
-const MAX_NAME_BYTES: usize = 128;
 
 /// What somebody wants to be the policy.
 pub(super) struct Wanted {
@@ -144,13 +142,8 @@ fn renew(
 
 /// A name that means other files already would make clients believe that they have these.
 fn check_name(log: &dyn Log, old: Option<&Revision>, new: &Revision) -> Result<(), Problem> {
-    let (name, limit) = (&new.hash, MAX_NAME_BYTES);
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.' | '+');
-    if name.is_empty() || name.len() > limit || !name.chars().all(is_plain) {
-        return Err(Problem::invalid(format!(
-            "revision: 1 to {limit} letters, digits, `-`, `_`, `.` and `+`, such as a commit's hash"
-        )));
-    }
+    let name = &new.hash;
+    check_revision(name)?;
     let head = old.filter(|old| old.hash == *name).cloned();
     let known = match head {
         Some(head) => Some(head),
