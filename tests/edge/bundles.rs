@@ -179,7 +179,8 @@ async fn an_opa_that_persists_takes_no_delta_and_starts_without_the_functions() 
     config["persistence_directory"] = json!(folder.path());
     config["bundles"]["main"]["persist"] = json!(true);
     let mut opa = Opa::start_with(&config).await.unwrap();
-    status(&functions, |it| is_at(it, 0)).await;
+    // The policy is the log's first update.
+    status(&functions, |it| is_at(it, 1)).await;
     let users = json!({"alice": {"active": true}});
     let seq = functions.publish_ok(&token, &inline("users", "/users", &users)).await.unwrap();
     let told = status(&functions, |it| is_at(it, seq)).await;
@@ -385,8 +386,7 @@ async fn a_scope_has_bundles_of_its_own() {
         return;
     }
     let (functions, token) = functions().await;
-    let scope = json!({"scope_id": "s1", "policy": {"source_type": "git", "url": "https://h/r",
-        "auth": {"auth_type": "none"}, "branch_name": "main"}, "data": {"entries": []}});
+    let scope = json!({"scope_id": "s1"});
     let made = functions.request(Method::PUT, "/scopes", Some(&token), Some(&scope)).await.unwrap();
     assert_eq!(made.status, 201, "{made:?}");
     let files = json!({"files": {"app/allow.rego": POLICY}});

@@ -242,8 +242,8 @@ async fn what_cannot_be_policy_is_refused_and_publishers_keep_to_data() {
     }
     let (functions, token) = functions().await;
     for (files, status, words) in [
-        (json!({"a.rego": "\"".repeat(600_000)}), 413, "`a.rego`"),
-        (json!({"app/data.json": "[]"}), 422, "not an object"),
+        (json!({"a.rego": format!("package a\n# {}", "\"".repeat(600_000))}), 413, "`a.rego`"),
+        (json!({"app/data.json": "[]"}), 422, "app/data.json:1: it is no JSON object"),
         (json!({"girasol/data.json": "{}"}), 422, "reserved"),
     ] {
         let answer = put(&functions, &token, "", &files).await;
