@@ -111,6 +111,7 @@ const girasol :Workerd.Worker = (
     (name = "GIRASOL_POLICY_REPO_MANIFEST_PATH", fromEnvironment = "GIRASOL_POLICY_REPO_MANIFEST_PATH"),
     (name = "OPAL_POLICY_REPO_MANIFEST_PATH", fromEnvironment = "OPAL_POLICY_REPO_MANIFEST_PATH"),
     # What a policy must be to get in.
+    (name = "GIRASOL_POLICY_GATE", fromEnvironment = "GIRASOL_POLICY_GATE"),
     (name = "GIRASOL_POLICY_RUN_TESTS", fromEnvironment = "GIRASOL_POLICY_RUN_TESTS"),
     (name = "GIRASOL_REGO_V0", fromEnvironment = "GIRASOL_REGO_V0"),
     # How much of the log is kept.

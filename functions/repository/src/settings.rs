@@ -18,6 +18,7 @@
 //! | `FILTER_FILE_EXTENSIONS` | `.rego,.json` | which files count |
 //! | `BUNDLE_IGNORE` | – | which do not, as globs |
 //! | `POLICY_REPO_MANIFEST_PATH` | – | where the manifest is |
+//! | `POLICY_GATE` | `true` | a policy must compile, also where it is pushed |
 //! | `POLICY_RUN_TESTS` | `false` | a policy's tests must pass, also where it is pushed |
 //! | `REGO_V0` | `false` | modules that do not say so are of Rego before OPA 1.0 |
 
@@ -116,13 +117,16 @@ pub fn scope_interval(read: Read<'_>) -> Result<Option<u64>, Problem> {
     interval(read, if is_set { name } else { "POLICY_REPO_POLLING_INTERVAL" })
 }
 
-/// How strict the gate is.
+/// How strict the gate is; none if there is none: not all that an OPA compiles does compile here.
 ///
 /// # Errors
 /// 503 that names the setting.
-pub fn gate(read: Read<'_>) -> Result<Options, Problem> {
+pub fn gate(read: Read<'_>) -> Result<Option<Options>, Problem> {
+    if read("POLICY_GATE").is_some() && !flag(read, "POLICY_GATE")? {
+        return Ok(None);
+    }
     let language = if flag(read, "REGO_V0")? { Language::V0 } else { Language::V1 };
-    Ok(Options { run_tests: flag(read, "POLICY_RUN_TESTS")?, language })
+    Ok(Some(Options { run_tests: flag(read, "POLICY_RUN_TESTS")?, language }))
 }
 
 fn wanted(read: Read<'_>) -> Wanted {
@@ -238,13 +242,16 @@ mod tests {
     }
 
     #[test]
-    fn tests_are_run_only_if_that_is_set() {
-        let gate_with = |value: Option<&str>| {
-            let value = value.map(str::to_owned);
-            gate(&|name| value.clone().filter(|_| name == "POLICY_RUN_TESTS"))
+    fn the_gate_is_there_unless_it_is_switched_off_and_runs_tests_if_that_is_set() {
+        let gate_with = |set: &str, value: &str| {
+            let gate = gate(&|name| (name == set).then(|| value.to_owned()));
+            gate.map(|gate| gate.map(|it| it.run_tests)).map_err(|problem| problem.status)
         };
-        assert_eq!(gate_with(None).map(|it| it.run_tests), Ok(false));
-        assert_eq!(gate_with(Some("True")).map(|it| it.run_tests), Ok(true));
-        assert_eq!(gate_with(Some("perhaps")).unwrap_err().status, 503);
+        assert_eq!(gate_with("", ""), Ok(Some(false)));
+        assert_eq!(gate_with("POLICY_RUN_TESTS", "True"), Ok(Some(true)));
+        assert_eq!(gate_with("POLICY_RUN_TESTS", "perhaps"), Err(503));
+        assert_eq!(gate_with("POLICY_GATE", "true"), Ok(Some(false)));
+        assert_eq!(gate_with("POLICY_GATE", "false"), Ok(None));
+        assert_eq!(gate_with("POLICY_GATE", "off"), Err(503));
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn statistics(env: &Env) -> bool {
 ///
 /// # Errors
 /// 503 that names the setting.
-pub(crate) fn gate(env: &Env) -> Result<rego::gate::Options, Problem> {
+pub(crate) fn gate(env: &Env) -> Result<Option<rego::gate::Options>, Problem> {
     repository::settings::gate(&|name| read(env, name))
 }
 

@@ -205,7 +205,7 @@ impl Shared {
     /// Makes these files the policy, if they can be.
     async fn publish(&self, files: Files, revision: Option<String>) -> Result<Looked, Failure> {
         let options = settings::gate(&|name| setting(&self.env, name)).map_err(Failure::of)?;
-        let files = gate::pass(files, &options).map_err(Failure::Refused)?;
+        let files = gate::pass(files, options.as_ref()).map_err(Failure::Refused)?;
         let set = self.set_policy(revision.clone(), files.clone()).await;
         match (set, revision) {
             // Other files of the same commit are wanted than before.

@@ -51,9 +51,10 @@ pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let wait = publish::query::wait(&asked.query())?;
     let env = asked.caller.env;
     // It computes here and not in the scope's hub, which has others to answer meanwhile.
-    let files = ::repository::gate::pass(files, &settings::gate(env)?).inspect_err(|refused| {
-        console_warn!("scope {scope}: the policy that was pushed is refused: {refused}");
-    })?;
+    let files =
+        ::repository::gate::pass(files, settings::gate(env)?.as_ref()).inspect_err(|refused| {
+            console_warn!("scope {scope}: the policy that was pushed is refused: {refused}");
+        })?;
     let set = ask::set_policy(env, &scope, claims, files, revision, wait).await?;
     // If something was followed before, it is not what the policy is any more.
     ask::forget(env, &scope).await?;
