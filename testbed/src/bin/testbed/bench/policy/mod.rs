@@ -94,7 +94,7 @@ impl Stage {
     async fn agent(&self, engine: testbed::Engine) -> Result<Decider> {
         let token = self.functions.mint("client", json!({})).await?;
         let agent = Agent::builder(self.functions.url(), token).engine(engine).start().await?;
-        Ok(Decider::Agent(agent))
+        Ok(Decider::Agent(Box::new(agent)))
     }
 
     /// An OPA that follows the functions' bundle by itself.
@@ -153,7 +153,7 @@ fn decision(number: usize) -> String {
 
 /// Who decides by the policies.
 enum Decider {
-    Agent(Agent),
+    Agent(Box<Agent>),
     Opa(Opa),
 }
 
