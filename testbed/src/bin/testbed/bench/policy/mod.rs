@@ -105,7 +105,7 @@ impl Stage {
         let bundle = json!({"service": "girasol", "resource": "bundles/main",
             "polling": {"long_polling_timeout_seconds": 30}});
         let config = json!({"services": {"girasol": service}, "bundles": {"main": bundle}});
-        Opa::start_with(&config).await.map(Decider::Opa)
+        Opa::start_with(&config).await.map(Box::new).map(Decider::Opa)
     }
 
     /// Waits until somebody decides by the policy that comes last by its path.
@@ -154,7 +154,7 @@ fn decision(number: usize) -> String {
 /// Who decides by the policies.
 enum Decider {
     Agent(Box<Agent>),
-    Opa(Opa),
+    Opa(Box<Opa>),
 }
 
 impl Decider {
