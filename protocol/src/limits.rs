@@ -79,5 +79,7 @@ pub const MAX_STATUSES: usize = 500;
 pub const MAX_STATUSES_BYTES: usize = 16 << 20;
 /// Decisions that a hub keeps.
 pub const MAX_DECISIONS: usize = 10_000;
+/// Reports in which they came: the list of them is read and written with each.
+pub const MAX_DECISION_REPORTS: usize = 500;
 /// Bytes of all those together.
 pub const MAX_DECISIONS_BYTES: usize = 8 << 20;

@@ -189,7 +189,11 @@ impl Machine {
         self.since.get_or_insert(now);
         match input {
             Input::Requests(requests) => self.requests(now, requests, log),
-            Input::Opened(socket, session) => self.opened(socket, *session, log),
+            Input::Opened(socket, session) => {
+                let mut effects = self.adopt_policy(now, log);
+                effects.extend(self.opened(socket, *session, log));
+                effects
+            }
             Input::Text(socket, text) if self.is_opal(socket) => {
                 self.opal_frame(now, socket, text, log)
             }

@@ -4,6 +4,8 @@
 //! is there. So one that is sent twice, late or by a stranger costs a look that finds nothing, and
 //! there is no list of deliveries that were seen. With a secret a stranger's is refused.
 
+mod payload;
+
 use std::collections::BTreeSet;
 
 use hmac::{Hmac, Mac as _};
@@ -65,6 +67,8 @@ const PRESETS: [(&str, Preset); 4] = [
 /// The event of a webhook that names none.
 const NO_EVENT: &str = "ping";
 /// Where a payload has addresses of the repository.
+/// The members of a body that are looked into, by whichever host.
+const MEMBERS: [&str; 5] = ["repository", "project", "resource", "ref", "push"];
 const URLS: [&str; 9] = [
     "/repository/git_url",
     "/repository/ssh_url",
@@ -184,9 +188,8 @@ impl Webhooks {
         body: &[u8],
     ) -> Result<Said, Problem> {
         self.verify(header(&self.params.secret_header_name), body)?;
-        let payload: Value = serde_json::from_slice(body).map_err(|_| {
-            Problem::new(400, "the body is not JSON; have the webhook send application/json")
-        })?;
+        let by_key = self.params.event_request_key.as_deref();
+        let payload = payload::read(body, &[MEMBERS.as_slice(), by_key.as_slice()].concat())?;
         let texts = |places: &[&str]| -> BTreeSet<String> {
             let found = places.iter().filter_map(|place| payload.pointer(place)?.as_str());
             found.map(str::to_owned).collect()
@@ -197,7 +200,6 @@ impl Webhooks {
             return Err(Problem::new(400, "repo url or full name not found in payload!"));
         }
         let by_header = self.params.event_header_name.as_deref().and_then(header);
-        let by_key = self.params.event_request_key.as_deref();
         let event = by_header
             .or_else(|| payload.get(by_key?)?.as_str().map(str::to_owned))
             .unwrap_or_else(|| NO_EVENT.to_owned());

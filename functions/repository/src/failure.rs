@@ -46,6 +46,17 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The same of what was not found out: it says nothing of what was found before.
+    #[must_use]
+    pub fn of_nothing_found(self) -> Self {
+        match self {
+            Self::Refused(why) => Self::Lasting(why),
+            other => other,
+        }
+    }
+}
+
 impl From<GitError> for Failure {
     /// 409 for a branch that is not there, 422 for what cannot be policy, 502 for other mistakes of
     /// the server or in the settings, and 503 for what passes.
@@ -53,7 +64,9 @@ impl From<GitError> for Failure {
         let text = error.to_string();
         match error {
             _ if error.is_temporary() => Self::Passing(Problem::unavailable(text)),
-            GitError::NoSuchBranch(_) => Self::Lasting(Problem::conflict(text)),
+            GitError::NoSuchBranch(_) => Self::Lasting(Problem::conflict(format!(
+                "{text} (GIRASOL_POLICY_REPO_MAIN_BRANCH, or the scope's policy.branch)"
+            ))),
             GitError::Path { .. } | GitError::Limit(_) => Self::Refused(Problem::invalid(text)),
             GitError::Order(_) => Self::Lasting(Problem::internal(text)),
             _ => Self::Lasting(Problem::new(502, text)),
@@ -78,7 +91,9 @@ mod tests {
         let down = Failure::from(GitError::Status { status: 502, step: "x" });
         assert!(matches!(&down, Failure::Passing(it) if it.status == 503), "{down:?}");
         let path = GitError::Path { path: "a".to_owned(), reason: "a symlink".to_owned() };
-        assert!(matches!(Failure::from(path), Failure::Refused(it) if it.status == 422));
+        let refused = Failure::from(path);
+        assert!(matches!(&refused, Failure::Refused(it) if it.status == 422), "{refused:?}");
+        assert!(matches!(refused.of_nothing_found(), Failure::Lasting(it) if it.status == 422));
         for (status, passes) in [(401, false), (404, false), (429, true), (500, true), (418, false)]
         {
             let failure = Failure::status("the server", status);

@@ -96,6 +96,11 @@ impl Record {
 
     /// A look begins.
     pub fn begin(&mut self, now: Millis) {
+        if self.begun.is_some() {
+            // Whatever ended it has left no word.
+            let why = "the look before this one did not end; it may take more memory than there is";
+            self.failed(Failure::Passing(Problem::unavailable(why)));
+        }
         self.begun = Some(now);
         self.last_look = Some(now);
     }
@@ -168,7 +173,8 @@ impl Record {
     /// When something has to be done without anybody asking for it.
     #[must_use]
     pub fn alarm(&self) -> Option<Millis> {
-        match self.begun {
+        let is_tried = self.source.is_some() && self.failures <= MAX_RETRIES;
+        match self.begun.filter(|_| is_tried) {
             Some(begun) => Some(begun.plus(LOOK_WITHIN_MS)),
             None => self.next_look(),
         }
@@ -348,6 +354,29 @@ mod tests {
         other.wanted.directories = vec!["app".to_owned()];
         assert!(!record.follow(Some(other)), "the objects are still of use");
         assert_eq!(record.found("c1", false), Todo::Publish);
+    }
+
+    #[test]
+    fn a_look_that_never_ended_counts_as_a_failure_and_not_for_ever() {
+        let mut record = Record::default();
+        record.follow(Some(source("main", None)));
+        record.begin(NOW);
+        for failures in 1..=MAX_RETRIES + 1 {
+            assert_eq!(record.alarm(), Some(NOW.plus(LOOK_WITHIN_MS)));
+            record.begin(NOW);
+            assert_eq!(record.state().failures, failures);
+            assert!(record.state().error.is_some_and(|it| it.detail.contains("did not end")));
+        }
+        assert_eq!(record.alarm(), None);
+    }
+
+    #[test]
+    fn where_nothing_is_followed_there_is_no_alarm() {
+        let mut record = Record::default();
+        record.follow(Some(source("main", Some(30_000))));
+        record.begin(NOW);
+        record.follow(None);
+        assert_eq!(record.alarm(), None);
     }
 
     #[test]

@@ -65,7 +65,20 @@ impl Repository {
     ) -> Result<Self, Failure> {
         // A relative path would be relative to the temporary folder.
         let place = match Path::new(place).canonicalize() {
-            Ok(path) if path.is_dir() => path.to_string_lossy().into_owned(),
+            Ok(path) if path.is_dir() => {
+                if !["", ".git"].iter().any(|inner| path.join(inner).join("HEAD").exists())
+                    && !path.join(".git").is_file()
+                {
+                    return Err(Failure::usage(format!(
+                        "REPO: {place} is no git repository: there is no .git in it"
+                    ))
+                    .hint("give its top folder; a folder without git is for `policy push`"));
+                }
+                path.to_string_lossy().into_owned()
+            }
+            _ if !place.contains(':') => {
+                return Err(Failure::usage(format!("REPO: there is no folder {place}")));
+            }
             _ => place.to_owned(),
         };
         let mut url = gix::url::parse(place.as_str()).map_err(|_| {

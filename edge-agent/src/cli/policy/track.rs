@@ -182,7 +182,8 @@ impl Follower {
             401 | 403 => {
                 Trouble::Never(failure.hint("is the token of type datasource, and for this scope?"))
             }
-            408 | 429 | 500.. => Trouble::Later(failure),
+            // A scope that is not there yet, or somebody who is busy.
+            404 | 408 | 429 | 500.. => Trouble::Later(failure),
             _ => refused(failure),
         })?;
         say(&format!("{commit} is the policy, {policies} files"));

@@ -115,7 +115,9 @@ impl Commit {
         // All but the marker, which every commit says anew.
         let places = parts.iter().rev().skip(1);
         let places = places.map(|part| (part.dst_path.clone(), part.topics.clone()));
-        let unfinished = before.unfinished.iter().cloned().chain(places).collect();
+        // Each once, however often storage refuses.
+        let unfinished: BTreeMap<_, _> = before.unfinished.iter().cloned().chain(places).collect();
+        let unfinished = unfinished.into_iter().collect();
         put(log, LOGGED, &Logged { unfinished, ..before.clone() })?;
         let since = if is_all { log.head().next() } else { before.since };
         let mut marker = Seq::ZERO;

@@ -61,6 +61,13 @@ impl Machine {
         if wait.is_some() {
             self.has_room_to_wait(batch)?;
         }
+        let bytes: usize = files.values().map(String::len).sum();
+        if usize::try_from(self.settings.retention.max_bytes).is_ok_and(|limit| bytes > limit / 2) {
+            return Err(Problem::too_large(format!(
+                "the policy has {bytes} bytes, more than half of what the log keeps \
+                 (GIRASOL_LOG_MAX_BYTES)"
+            )));
+        }
         let Set { hash, change, seq } =
             set((now, self.settings.commit_parts), &files, name, batch, log)?;
         *then = change.as_ref().map_or_else(Vec::new, |it| self.tell_policy(now, it));
@@ -70,6 +77,11 @@ impl Machine {
         let awaited = commit::awaited(&hash)?;
         let answer = HubAnswer::PolicySet { hash, changed: change.is_some(), seq, receipts: None };
         Ok(batch.answer(request, answer, wait, (seq, awaited)))
+    }
+
+    /// Says all of the policy if the log says nothing of it: a hub of an earlier version did not.
+    pub(super) fn adopt_policy(&mut self, now: Millis, log: &mut dyn Log) -> Vec<Effect> {
+        if matches!(Logged::read(log), Ok(None)) { self.renew_policy(now, log) } else { vec![] }
     }
 
     /// Says all of the policy again if retention has given up a part of it.
@@ -130,11 +142,12 @@ fn renew(
     batch: &mut Batch,
     log: &mut dyn Log,
 ) -> Result<(), Problem> {
-    let Some(logged) = Logged::read(log)?.filter(|logged| !logged.is_whole(log)) else {
+    let logged = Logged::read(log)?;
+    if logged.as_ref().is_some_and(|logged| logged.is_whole(log)) {
         return Ok(());
-    };
+    }
     let Some(Policy { revision, files, .. }) = read(log, None)? else { return Ok(()) };
-    let commit = Commit::new(log, Some(logged), Some(&revision), &revision, &files)?;
+    let commit = Commit::new(log, logged, Some(&revision), &revision, &files)?;
     let logged = commit.append(now, most, batch, log)?;
     commit::finished(log, &logged);
     Ok(())

@@ -106,7 +106,9 @@ fn decisions(log: &mut dyn Log, batch: &Batch) -> Result<(), Problem> {
     let mut events: usize = list.kept.iter().map(|kept| kept.events).sum();
     let mut bytes: usize = list.kept.iter().map(|kept| kept.bytes).sum();
     while list.kept.len() > 1
-        && (events > limits::MAX_DECISIONS || bytes > limits::MAX_DECISIONS_BYTES)
+        && (events > limits::MAX_DECISIONS
+            || bytes > limits::MAX_DECISIONS_BYTES
+            || list.kept.len() > limits::MAX_DECISION_REPORTS)
         && let Some(oldest) = list.kept.pop_front()
     {
         events = events.saturating_sub(oldest.events);

@@ -67,7 +67,7 @@ fn data_of_its_topics_wakes_who_waits_and_nothing_else_does() {
     assert!(marks(&set_policy(&mut rig, &[("a.rego", "package a")])).is_empty());
     let told = marks(&rig.put("b", "users/eu"));
     assert_eq!(told.len(), 2);
-    assert!(told.iter().all(|(_, mark)| mark.seq == Seq(2)), "{told:?}");
+    assert!(told.iter().all(|(_, mark)| mark.seq == Seq(3)), "{told:?}");
     assert_eq!(rig.machine.next_tick(), None);
     assert!(marks(&rig.put("c", "users")).is_empty());
 }

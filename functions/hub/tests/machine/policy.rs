@@ -186,7 +186,7 @@ fn a_name_that_means_other_files_already_is_a_conflict() {
     push(&mut rig, Some("r2"), B).0.unwrap();
     assert_eq!(push(&mut rig, Some("r1"), C).0.unwrap_err().status, 409);
     assert_eq!(seen(&rig, "policy:."), expected("r2", B));
-    for name in ["", "a b", "a/b", &"x".repeat(129)] {
+    for name in ["", "a b", "a:b", &"x".repeat(129)] {
         assert_eq!(push(&mut rig, Some(name), C).0.unwrap_err().status, 422, "{name:?}");
     }
 }
@@ -228,6 +228,29 @@ fn a_policy_from_before_it_was_in_the_log_gets_there_with_the_next_request() {
     let (hash, changed, seq) = push(&mut rig, None, A).0.unwrap();
     assert_eq!((changed, seq), (false, Seq(1)));
     assert_eq!(seen(&rig, "policy:."), expected(&hash, A));
+}
+
+#[test]
+fn a_policy_from_before_it_was_in_the_log_gets_there_when_somebody_connects() {
+    let mut rig = Rig::new();
+    let (hash, ..) = push(&mut rig, None, A).0.unwrap();
+    rig.log.records.clear();
+    rig.log.keep("policy/logged", None).unwrap();
+    rig.open(1, session(None));
+    assert_eq!(seen(&rig, "policy:."), expected(&hash, A));
+    let records = rig.log.records.len();
+    rig.open(2, session(None));
+    assert_eq!(rig.log.records.len(), records, "once");
+}
+
+#[test]
+fn a_policy_that_the_log_could_not_keep_is_refused() {
+    let mut rig = Rig::new();
+    let retention = Retention { max_bytes: 1_000, ..Retention::default() };
+    rig.machine = Machine::new(Settings { retention, ..Settings::default() });
+    let large = format!("package a\n# {}", "x".repeat(500));
+    assert_eq!(push(&mut rig, None, &[("a.rego", &large)]).0.unwrap_err().status, 413);
+    assert!(push(&mut rig, None, A).0.is_ok());
 }
 
 #[test]

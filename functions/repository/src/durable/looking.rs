@@ -53,7 +53,8 @@ impl Shared {
         let found = match &source.place {
             Place::Git { url, branch } => {
                 let remote = Remote::new(url, auth(&source.access))?;
-                Found::Commit(self.find_commit(remote, branch).await?)
+                let found = self.find_commit(remote, branch).await;
+                Found::Commit(found.map_err(Failure::of_nothing_found)?)
             }
             Place::Bundle { .. } | Place::S3 { .. } => {
                 let Some(known) = self.known_bundle(source, is_thorough)? else { return Ok(None) };
