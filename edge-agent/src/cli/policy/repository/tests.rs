@@ -141,7 +141,6 @@ fn what_cannot_be_reached_is_named_without_secrets() {
         format!("http://me:secret@{closed}/policy.git"),
         format!("http://secret@{closed}/policy.git"),
         format!("ssh://me:secret@{closed}/policy.git"),
-        "/nowhere/secretless".to_owned(),
     ] {
         let reason = look(&follow(&place, None), None).unwrap_err();
         assert!(!reason.contains("secret@"), "{reason}");
@@ -149,4 +148,15 @@ fn what_cannot_be_reached_is_named_without_secrets() {
     }
     let failure = Repository::new("https://h/x", Some("a..b"), None, None).err().unwrap();
     assert!(failure.code == 2 && failure.message.starts_with("--branch: "));
+}
+
+#[test]
+fn a_folder_that_is_no_repository_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let nowhere = format!("{place}/nowhere");
+    for (place, words) in [(place, "no .git in it"), (&nowhere, "there is no folder")] {
+        let failure = Repository::new(place, None, None, None).err().unwrap();
+        assert!(failure.code == 2 && failure.message.contains(words), "{}", failure.message);
+    }
 }
