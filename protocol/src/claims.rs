@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DEFAULT_SCOPE, Problem, commit, topic};
+use crate::{DEFAULT_SCOPE, Problem, topic};
 
 /// The role of a token's bearer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,23 +99,6 @@ impl Claims {
         }
     }
 
-    /// Checks that the bearer may change a scope's policy: a token that names topics is for those
-    /// alone, and one of them has to be of policy.
-    ///
-    /// # Errors
-    /// 403, 401.
-    pub fn require_policy_change(&self, scope: &str) -> Result<(), Problem> {
-        self.require_change(scope)?;
-        let is_for_policy =
-            |topics: &Vec<String>| topics.iter().any(|topic| commit::is_policy_topic(topic));
-        if self.permitted_topics.as_ref().is_none_or(is_for_policy) {
-            return Ok(());
-        }
-        Err(Problem::unauthorized(
-            "the token's permitted_topics have none of policy; ask for one with `policy:.`",
-        ))
-    }
-
     /// True if the bearer may use one of the topics that something for `topics` is published to.
     #[must_use]
     pub fn permits_any(&self, topics: &[String]) -> bool {
@@ -167,12 +150,7 @@ mod tests {
         assert!(problem.detail.contains("`users/eu`"), "{problem}");
         let topics = |topic: &str| vec!["other".to_owned(), topic.to_owned()];
         assert!(claims.permits_any(&topics("users/eu")) && !claims.permits_any(&topics("user")));
-        assert_eq!(claims.require_policy_change("default").unwrap_err().status, 401);
-        let policy =
-            Claims { permitted_topics: Some(vec!["policy:.".to_owned()]), ..claims.clone() };
-        assert_eq!(policy.require_policy_change("default"), Ok(()));
         let anything = Claims { permitted_topics: None, ..claims };
-        assert_eq!(anything.require_policy_change("default"), Ok(()));
         assert!(anything.permits_any(&topics("user")));
         assert_eq!(anything.require_topics(["users/eu"]), Ok(()));
     }

@@ -72,10 +72,11 @@ pub fn is_policy_topic(topic: &str) -> bool {
     topic.starts_with(PREFIX)
 }
 
-/// True for an entry that is a part of a commit.
+/// True for an entry that is a part of a commit. One without topics is none: an opal-server's are
+/// made so.
 #[must_use]
 pub fn is_part(entry: &Entry) -> bool {
-    entry.topics.iter().all(|topic| is_policy_topic(topic))
+    !entry.topics.is_empty() && entry.topics.iter().all(|topic| is_policy_topic(topic))
 }
 
 /// True for a place under which policy is kept, and which therefore is no data of an engine.
@@ -328,6 +329,7 @@ mod tests {
             let entry = module(path, rego).unwrap();
             let again: Entry = serde_json::from_str(&text(&entry)).unwrap();
             assert!(is_part(&again));
+            assert!(!is_part(&Entry { topics: vec![], ..again.clone() }));
             assert_eq!(again.dst_path, entry.dst_path);
             let part = Part::read(&again.dst_path, again.inline().unwrap().get());
             assert_eq!(part, Ok(Part::Module(path.to_owned(), rego.map(str::to_owned))));

@@ -152,7 +152,7 @@ pub(super) async fn refresh(asked: Asked<'_>) -> Result<Response, Problem> {
     let env = asked.caller.env;
     let id = asked.query_scope().unwrap_or_else(|| DEFAULT_SCOPE.to_owned());
     publish::scopes::check_name(&id)?;
-    claims.require_policy_change(&id)?;
+    claims.require_change(&id)?;
     ask::check(env, DEFAULT_SCOPE, claims.clone()).await?;
     let scope = scope_called(&asked, &id, claims).await?;
     let source = source_of_any(env, scope.as_ref())?;
