@@ -2,7 +2,6 @@
 //! away and come back.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,9 +19,8 @@ use crate::server::Server;
 /// An HTTP server on 127.0.0.1 that answers every method on every path. Stopped when dropped.
 #[derive(Debug)]
 pub struct Source {
-    address: SocketAddr,
     script: Arc<Script>,
-    server: Option<Server>,
+    server: Server,
 }
 
 /// What a source answers.
@@ -71,16 +69,14 @@ impl Source {
         let (count, _) = watch::channel(0);
         let replies = Replies { by_path: HashMap::new(), otherwise: Reply::json(document) };
         let script = Script { replies: Mutex::new(replies), received: Mutex::default(), count };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
         let script = Arc::new(script);
-        let server = Some(serve(listener, Arc::clone(&script))?);
-        Ok(Self { address, script, server })
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&script));
+        Ok(Self { script, server: Server::start("source", app)? })
     }
 
     /// `http://127.0.0.1:PORT` followed by `path`.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}/{}", self.address, path.trim_start_matches('/'))
+        format!("http://{}/{}", self.server.address(), path.trim_start_matches('/'))
     }
 
     /// From now on answers `reply` on every path without a reply of its own.
@@ -118,9 +114,7 @@ impl Source {
 
     /// Goes away: the port refuses connections, and open ones are cut.
     pub fn stop(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.stop();
-        }
+        self.server.stop();
     }
 
     /// Comes back on the same port, with the same replies and count.
@@ -128,26 +122,12 @@ impl Source {
     /// # Errors
     /// The port was taken by something else in the meantime.
     pub fn restart(&mut self) -> Result<()> {
-        self.stop();
-        let listener = TcpListener::bind(self.address)
-            .with_context(|| format!("listening on {} again", self.address))?;
-        self.server = Some(serve(listener, Arc::clone(&self.script))?);
-        Ok(())
+        self.server.restart()
     }
 
     fn replies(&self) -> MutexGuard<'_, Replies> {
         self.script.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn serve(listener: TcpListener, script: Arc<Script>) -> Result<Server> {
-    Server::start("source", listener, Router::new().fallback(answer).with_state(script))
 }
 
 async fn answer(

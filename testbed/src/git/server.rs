@@ -1,7 +1,6 @@
 //! A git server: the real `git http-backend` behind a small HTTP server.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,9 +19,8 @@ use crate::server::Server;
 /// Serves repositories over git's smart HTTP protocol on 127.0.0.1. Stopped when dropped.
 #[derive(Debug)]
 pub struct GitServer {
-    address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
-    server: Option<Server>,
+    server: Server,
 }
 
 #[derive(Debug, Default)]
@@ -44,11 +42,9 @@ impl GitServer {
     /// # Errors
     /// No port or thread could be had.
     pub fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
-        let shared = Arc::default();
-        let server = Some(serve(listener, &shared)?);
-        Ok(Self { address, shared, server })
+        let shared = Arc::<Mutex<Shared>>::default();
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        Ok(Self { shared, server: Server::start("git server", app)? })
     }
 
     /// Serves a repository as `/NAME`; gives its URL. The repository must outlive the requests.
@@ -59,7 +55,7 @@ impl GitServer {
 
     /// `http://127.0.0.1:PORT/NAME`.
     pub fn url(&self, name: &str) -> String {
-        format!("http://{}/{name}", self.address)
+        format!("http://{}/{name}", self.server.address())
     }
 
     /// From now on lets in only who sends `authorization` as the header of that name, such as
@@ -95,9 +91,7 @@ impl GitServer {
 
     /// Goes away: the port refuses connections, and open ones are cut.
     pub fn stop(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.stop();
-        }
+        self.server.stop();
     }
 
     /// Comes back on the same port with the same repositories.
@@ -105,11 +99,7 @@ impl GitServer {
     /// # Errors
     /// The port was taken by something else in the meantime.
     pub fn restart(&mut self) -> Result<()> {
-        self.stop();
-        let listener = TcpListener::bind(self.address)
-            .with_context(|| format!("listening on {} again", self.address))?;
-        self.server = Some(serve(listener, &self.shared)?);
-        Ok(())
+        self.server.restart()
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -117,19 +107,8 @@ impl GitServer {
     }
 }
 
-impl Drop for GitServer {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn serve(listener: TcpListener, shared: &Arc<Mutex<Shared>>) -> Result<Server> {
-    let app = Router::new().fallback(answer).with_state(Arc::clone(shared));
-    Server::start("git server", listener, app)
 }
 
 async fn answer(
