@@ -31,4 +31,5 @@ pub use error::GitError;
 pub use limits::Limits;
 pub use look::{HttpRequest, Look, Next, Outcome, Server};
 pub use object::{Kind, MemoryObjects, Object, ObjectId, Objects, StoreError};
-pub use remote::{Auth, Remote, Secret};
+pub use protocol::repository::Secret;
+pub use remote::{Auth, Remote};

@@ -1,18 +1,13 @@
 //! Where a repository is, and who asks for it.
 
-use std::fmt;
-
 use base64ct::{Base64, Encoding as _};
 use percent_encoding::percent_decode_str;
+use protocol::repository::Secret;
 
 use crate::error::GitError;
 
 /// Ways to name a repository that need another program than this.
 const OTHER_WAYS: [&str; 4] = ["ssh://", "git://", "git+ssh://", "file://"];
-
-/// A text that nothing prints.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,28 +31,6 @@ pub struct Remote {
     /// `http(s)://host[:port]/path` without a user and without a `/` at its end.
     url: String,
     auth: Auth,
-}
-
-// === impl Secret ===
-
-impl Secret {
-    /// Takes a text.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 // === impl Auth ===

@@ -111,12 +111,14 @@ impl PolicySource {
     #[must_use]
     pub fn access(&self) -> Access {
         match &self.auth {
-            Some(Auth::GithubToken { token }) => {
-                Access::Basic { username: TOKEN_USER.to_owned(), password: Secret(token.clone()) }
-            }
-            Some(Auth::Userpass { username, password }) => {
-                Access::Basic { username: username.clone(), password: Secret(password.clone()) }
-            }
+            Some(Auth::GithubToken { token }) => Access::Basic {
+                username: TOKEN_USER.to_owned(),
+                password: Secret::new(token.clone()),
+            },
+            Some(Auth::Userpass { username, password }) => Access::Basic {
+                username: username.clone(),
+                password: Secret::new(password.clone()),
+            },
             None | Some(Auth::None {} | Auth::Ssh { .. }) => Access::Open,
         }
     }

@@ -57,11 +57,11 @@ impl Request {
         let mut headers = vec![];
         match (place, access) {
             (Place::S3 { region, .. }, Access::Key { id, secret }) => {
-                let signer = Signer { id, secret: &secret.0, region, service: "s3" };
+                let signer = Signer { id, secret: secret.expose(), region, service: "s3" };
                 headers.extend(signer.sign_get(&host(&url), url.path(), now));
             }
             (_, Access::Bearer(token)) => {
-                headers.push(("authorization", format!("Bearer {}", token.0)));
+                headers.push(("authorization", format!("Bearer {}", token.expose())));
             }
             _ => {}
         }
@@ -163,7 +163,7 @@ mod tests {
 
     fn request(url: &str, known: Option<&str>) -> Request {
         let place = Place::Bundle { url: url.to_owned() };
-        let access = Access::Bearer(Secret("s3cret".to_owned()));
+        let access = Access::Bearer(Secret::new("s3cret".to_owned()));
         Request::new(&place, &access, known, Millis(0)).unwrap()
     }
 
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn an_s3_request_is_signed_for_its_port() {
         let (url, region) = ("http://127.0.0.1:9000/bucket".to_owned(), "eu-1".to_owned());
-        let access = Access::Key { id: "ID".to_owned(), secret: Secret("s".to_owned()) };
+        let access = Access::Key { id: "ID".to_owned(), secret: Secret::new("s".to_owned()) };
         let signed = Request::new(&Place::S3 { url, region }, &access, None, Millis(0)).unwrap();
         assert_eq!(names(&signed), ["authorization", "x-amz-content-sha256", "x-amz-date"]);
         assert_eq!(host(&signed.url), "127.0.0.1:9000");

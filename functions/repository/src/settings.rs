@@ -57,7 +57,7 @@ fn repository(read: Read<'_>) -> Result<Option<(Place, Access)>, Problem> {
     let access = match read("POLICY_REPO_TOKEN") {
         Some(token) => {
             let username = read("POLICY_REPO_USERNAME").unwrap_or_else(|| TOKEN_USER.to_owned());
-            Access::Basic { username, password: Secret(token.trim().to_owned()) }
+            Access::Basic { username, password: Secret::new(token.trim().to_owned()) }
         }
         None => Access::Open,
     };
@@ -68,7 +68,7 @@ fn bundle_server(read: Read<'_>) -> Result<Option<(Place, Access)>, Problem> {
     let Some(url) = read("POLICY_BUNDLE_URL") else { return Ok(None) };
     bundle::address(&url)?;
     let url = url.trim().trim_end_matches('/').to_owned();
-    let token = read("POLICY_BUNDLE_SERVER_TOKEN").map(Secret);
+    let token = read("POLICY_BUNDLE_SERVER_TOKEN").map(Secret::new);
     let kind = read("POLICY_BUNDLE_SERVER_TYPE").unwrap_or_else(|| "HTTP".to_owned());
     Ok(Some(match kind.trim().to_ascii_uppercase().as_str() {
         "HTTP" => (Place::Bundle { url }, token.map_or(Access::Open, Access::Bearer)),
@@ -98,10 +98,9 @@ pub fn git(url: &str, branch: &str, access: Access) -> Result<(Place, Access), P
     let remote = Remote::new(url.trim(), Auth::None);
     let remote = remote.map_err(|error| Problem::invalid(error.to_string()))?;
     let access = match (access, remote.auth()) {
-        (Access::Open, Auth::Basic { username, password }) => Access::Basic {
-            username: username.clone(),
-            password: Secret(password.expose().to_owned()),
-        },
+        (Access::Open, Auth::Basic { username, password }) => {
+            Access::Basic { username: username.clone(), password: password.clone() }
+        }
         (access, _) => access,
     };
     Ok((Place::Git { url: remote.url().to_owned(), branch: branch.to_owned() }, access))
@@ -183,7 +182,7 @@ mod tests {
         let url = "https://git.example/x.git".to_owned();
         assert_eq!(source.place, Place::Git { url, branch: "master".to_owned() });
         assert_eq!(source.poll_ms, None);
-        let password = Secret("pw".to_owned());
+        let password = Secret::new("pw".to_owned());
         assert_eq!(source.access, Access::Basic { username: "u".to_owned(), password });
         assert!(!format!("{source:?}").contains("pw"));
     }
@@ -197,7 +196,7 @@ mod tests {
             ("POLICY_REPO_POLLING_INTERVAL", "30"),
         ];
         let source = with(&all).unwrap().unwrap();
-        let (username, password) = (TOKEN_USER.to_owned(), Secret("t".to_owned()));
+        let (username, password) = (TOKEN_USER.to_owned(), Secret::new("t".to_owned()));
         assert_eq!(source.access, Access::Basic { username, password });
         assert_eq!((source.place.branch(), source.poll_ms), (Some("main"), Some(30_000)));
     }
@@ -210,7 +209,7 @@ mod tests {
         assert_eq!(with(&[api]), Ok(None));
         let http = with(&[api, url, token]).unwrap().unwrap();
         assert_eq!(http.place, Place::Bundle { url: "https://h/b".to_owned() });
-        assert_eq!(http.access, Access::Bearer(Secret("t".to_owned())));
+        assert_eq!(http.access, Access::Bearer(Secret::new("t".to_owned())));
         let s3 = ("POLICY_BUNDLE_SERVER_TYPE", "AWS-S3");
         let id = ("POLICY_BUNDLE_SERVER_TOKEN_ID", "I");
         let s3_source = with(&[api, url, token, s3, id]).unwrap().unwrap();

@@ -19,6 +19,7 @@ use gix::{ObjectId, Url};
 use protocol::limits::{MAX_POLICY_BYTES, MAX_POLICY_FILE_BYTES};
 use protocol::opal::filter::Filter;
 use protocol::opal::policy::Files;
+use protocol::repository::TOKEN_USER;
 use tempfile::TempDir;
 
 use super::Failure;
@@ -29,8 +30,6 @@ use crate::settings::Secret;
 const HEAD: &str = "refs/girasol/head";
 /// The folder of what was fetched.
 const FETCHED: &str = "git";
-/// The user's name that goes with a token, where none is given: hosts look at the token only.
-const TOKEN_USER: &str = "x-access-token";
 /// Entries of all folders of a commit. One that claims more was made to keep its reader busy.
 const MAX_ENTRIES: usize = 1_000_000;
 /// Files of fetched packs after which everything is fetched again. A pack has two.

@@ -238,11 +238,10 @@ impl Shared {
 
 fn auth(access: &Access) -> Auth {
     match access {
-        Access::Basic { username, password } => Auth::Basic {
-            username: username.clone(),
-            password: git::Secret::new(password.0.clone()),
-        },
-        Access::Bearer(token) => Auth::Bearer(git::Secret::new(token.0.clone())),
+        Access::Basic { username, password } => {
+            Auth::Basic { username: username.clone(), password: password.clone() }
+        }
+        Access::Bearer(token) => Auth::Bearer(token.clone()),
         Access::Open | Access::Key { .. } => Auth::None,
     }
 }
