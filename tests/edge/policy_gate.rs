@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::{Answer, Functions};
 
-use crate::support::{can_run, functions};
+use crate::support::{can_run, functions, revoke};
 
 async fn push(functions: &Functions, token: &str, body: &Value) -> Answer {
     functions.request(Method::PUT, "/policy", Some(token), Some(body)).await.unwrap()
@@ -141,4 +141,17 @@ async fn a_policy_as_deep_as_may_be_does_not_exhaust_the_workers_stack() {
         let answer = push(&functions, &token, &body).await;
         assert!(matches!(answer.status, 200 | 422), "{text}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_revoked_token_has_nothing_compiled_and_nobody_look() {
+    if !can_run(&[]) {
+        return;
+    }
+    let (functions, token) = functions().await;
+    revoke(&functions, &json!({ "token": token })).await;
+    let broken = json!({"files": {"a.rego": "no rego"}});
+    assert_eq!(push(&functions, &token, &broken).await.status, 401);
+    let looked = functions.request(Method::POST, "/policy/refresh", Some(&token), None).await;
+    assert_eq!(looked.unwrap().status, 401);
 }

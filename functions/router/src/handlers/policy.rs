@@ -42,7 +42,6 @@ pub(super) async fn set(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let scope = asked.path_scope()?;
     let claims = asked.authenticate_as(PeerType::Datasource)?;
     claims.require_change(&scope)?;
-    ask::check(asked.caller.env, &scope, claims.clone()).await?;
     repository::refuse_push(&asked, &scope, &claims).await?;
     let body = asked.body_of_at_most(limits::MAX_POLICY_BYTES).await?;
     let Body { files, revision } = json::parse(&body)?;

@@ -153,7 +153,6 @@ pub(super) async fn refresh(asked: Asked<'_>) -> Result<Response, Problem> {
     let id = asked.query_scope().unwrap_or_else(|| DEFAULT_SCOPE.to_owned());
     publish::scopes::check_name(&id)?;
     claims.require_change(&id)?;
-    ask::check(env, DEFAULT_SCOPE, claims.clone()).await?;
     let scope = scope_called(&asked, &id, claims).await?;
     let source = source_of_any(env, scope.as_ref())?;
     if source.is_none() {
@@ -242,14 +241,14 @@ pub(super) async fn refuse_push(
     )))
 }
 
-/// A scope by its name; none for the default one.
+/// A scope by its name, for a bearer whose token is still good; none for the default one.
 async fn scope_called(
     asked: &Asked<'_>,
     id: &str,
     claims: Claims,
 ) -> Result<Option<Scope>, Problem> {
     if id == DEFAULT_SCOPE {
-        return Ok(None);
+        return ask::check(asked.caller.env, id, claims).await.map(|()| None);
     }
     asked.find_scope(id, claims).await?.map(Some).ok_or_else(|| no_such(id))
 }
