@@ -213,3 +213,15 @@ fn decisions_are_shown_newest_first_and_the_oldest_go() {
     assert_eq!(shown.len(), limits::MAX_DECISIONS, "a batch goes as a whole");
     assert_eq!(shown.last().unwrap(), "3");
 }
+
+#[test]
+fn small_reports_of_decisions_have_a_limit_of_their_own() {
+    let mut rig = Rig::new();
+    for number in 0..limits::MAX_DECISION_REPORTS + 2 {
+        let events = vec![raw(number.to_string())];
+        report(&mut rig, Report::Decisions { partition: None, events });
+    }
+    let shown = reported(&mut rig, Reported::Decisions(usize::MAX));
+    assert_eq!(shown.len(), limits::MAX_DECISION_REPORTS);
+    assert_eq!(shown.last().unwrap().report.get(), "2", "the oldest went");
+}

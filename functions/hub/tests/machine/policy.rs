@@ -220,6 +220,30 @@ fn storage_that_refuses_half_way_leaves_nothing_that_the_next_commit_does_not_pu
 }
 
 #[test]
+fn what_an_unfinished_commit_may_have_said_is_noted_once_however_often_storage_refuses() {
+    let mut noted = false;
+    for takes in 0..24 {
+        let mut rig = Rig::new();
+        push(&mut rig, Some("a"), A).0.unwrap();
+        let mut refused = || {
+            rig.log.takes = Some(takes);
+            let is_refused = push(&mut rig, Some("b"), B).0.is_err();
+            rig.log.takes = None;
+            let note = rig.log.document("policy/logged").unwrap();
+            note.filter(|note| is_refused && note.contains("unfinished"))
+        };
+        let (first, _) = (refused(), refused());
+        let third = refused();
+        if let (Some(first), Some(third)) = (first, third) {
+            noted = true;
+            assert!(third.len() <= 2 * first.len(), "{takes}: {first} {third}");
+            assert_eq!(refused(), Some(third), "{takes}");
+        }
+    }
+    assert!(noted);
+}
+
+#[test]
 fn a_policy_from_before_it_was_in_the_log_gets_there_with_the_next_request() {
     let mut rig = Rig::new();
     push(&mut rig, None, A).0.unwrap();
