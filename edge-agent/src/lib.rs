@@ -15,7 +15,7 @@
 //! | How is the agent? | [`local_api`] |
 //! | Which settings are there, from where? | [`settings`] |
 //! | Which commands? | [`cli`] |
-//! | How does anything here connect out? | [`http`] |
+//! | How does anything here connect out, and where may it? | [`net`], [`http`] |
 //! | What is data while nobody looks into it? | [`json`] |
 
 pub mod cli;
@@ -27,6 +27,7 @@ pub mod http;
 pub mod json;
 pub mod local_api;
 pub mod logging;
+pub mod net;
 pub mod opal;
 pub mod policy;
 pub mod runtime;

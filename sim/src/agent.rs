@@ -304,7 +304,7 @@ impl World {
         let found = workload::fetched(&source.url);
         let result = match found.map(|data| RawValue::from_string(data.to_string())) {
             _ if fails => Err(FetchError::new("the source does not answer")),
-            Some(Ok(data)) => Ok(data),
+            Some(Ok(data)) => Ok(data.into()),
             _ => Err(FetchError::permanent("there is no such thing")),
         };
         let delay = self.some(500);

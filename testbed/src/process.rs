@@ -1,6 +1,6 @@
 //! A child process: how it starts, speaks and ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -65,7 +65,11 @@ pub(crate) fn own_folder(name: &str) -> Result<tempfile::TempDir> {
     Ok(tempfile::Builder::new().prefix(&format!("girasol-{name}-")).tempdir()?)
 }
 
-/// A port of 127.0.0.1 that nothing listens on at this moment, for what must come back on it.
+/// The ports that [`free_port`] has given: while its owner is away, a port looks free.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port of 127.0.0.1 that nothing listens on at this moment, for what must come back on it. No
+/// other call in this process gives the same one.
 ///
 /// It is below the ports that the system gives to outgoing connections. One of those could
 /// otherwise take it while its owner is away; even somebody who only tries to connect to it would
@@ -79,7 +83,8 @@ pub fn free_port() -> Result<u16> {
         getrandom::fill(&mut random).map_err(|error| anyhow!("no random bytes: {error}"))?;
         let port =
             LISTENING.start() + u16::from_ne_bytes(random) % (LISTENING.end() - LISTENING.start());
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port) {
             return Ok(port);
         }
     }

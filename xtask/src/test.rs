@@ -27,6 +27,11 @@ const SUITES: &[Suite] = &[
         run: sim,
     },
     Suite {
+        name: "fetch",
+        about: "the agent's fetchers against the real servers that data lives in",
+        run: |workspace, arguments| black_box(workspace, "edge-agent", "fetch", arguments),
+    },
+    Suite {
         name: "edge",
         about: "black-box tests on workerd with the agent and OPA",
         run: |workspace, arguments| black_box(workspace, "tests", "edge", arguments),

@@ -2,12 +2,12 @@
 
 use protocol::socket::{AgentFrame, HubFrame};
 use protocol::{DataPath, Millis, Seq, topic::TopicSet};
-use serde_json::value::RawValue;
 
 use super::queue::{JobId, Ready, ReadyCommit};
 use super::results::UpdateReport;
 use crate::engine::{EngineError, EngineState};
 use crate::fetch::{FetchError, Source};
+use crate::json::Json;
 use crate::policy::PolicySet;
 use crate::store::{Mark, Tag, Written};
 
@@ -84,7 +84,7 @@ pub enum Input {
     /// There is no socket (any more); why.
     LinkDown(String),
     /// A fetch ended.
-    Fetched(JobId, Result<Box<RawValue>, FetchError>),
+    Fetched(JobId, Result<Json, FetchError>),
     /// A write ended.
     Written(JobId, Result<(), WriteError>),
     /// [`Effect::PrepareEngine`] ended.

@@ -50,10 +50,10 @@ mod subscription;
 use protocol::planted::{Bug, planted};
 use protocol::socket::{AgentFrame, HubFrame};
 use protocol::{DataPath, Millis, Seq};
-use serde_json::value::RawValue;
 
 use crate::engine::{EngineError, EngineState};
 use crate::fetch::FetchError;
+use crate::json::Json;
 use crate::store::Mark;
 use backoff::Backoff;
 pub use io::{Config, Effect, Input, Kept, PolicyNews, Report, Restored, WriteError};
@@ -287,7 +287,7 @@ impl Core {
         &mut self,
         now: Millis,
         job: JobId,
-        result: Result<Box<RawValue>, FetchError>,
+        result: Result<Json, FetchError>,
         effects: &mut Vec<Effect>,
     ) {
         match self.queue.fetched(now, job, result) {

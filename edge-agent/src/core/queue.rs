@@ -22,7 +22,6 @@ use protocol::commit::is_part;
 use protocol::planted::{Bug, planted};
 use protocol::socket::Delivery;
 use protocol::{DataPath, Millis, SaveMethod, Seq};
-use serde_json::value::RawValue;
 
 use super::backoff::Backoff;
 use super::extent;
@@ -371,12 +370,12 @@ impl Queue {
         &mut self,
         now: Millis,
         id: JobId,
-        result: Result<Box<RawValue>, FetchError>,
+        result: Result<Json, FetchError>,
     ) -> Option<Failed> {
         let job = self.jobs.get_mut(&id)?;
         match result {
             Ok(data) => {
-                job.state = State::Ready(data.into());
+                job.state = State::Ready(data);
                 job.error = None;
                 self.bytes += job.bytes();
                 None

@@ -1,19 +1,31 @@
 //! Where data comes from: fetchers behind one trait, named by an entry's `config.fetcher`
 //! (`spec/opal-protocol.md` §6).
 //!
+//! A [`Fetcher`] is given a [`Source`] whose secrets are filled in, fetches it once, and answers
+//! with JSON text. Trying again, sharing equal fetches, and the time a fetch may take are not its
+//! business. It connects only through [`Means::reach`], reads no more than
+//! [`Means::max_bytes`], and its errors name no secret: no body, no header, no password.
+//!
 //! | question | file |
 //! |---|---|
-//! | What may the `config` of an HTTP source say? | `http_config.rs` |
-//! | How is an HTTP source asked, and what is a failure? | `http.rs` |
+//! | How is an HTTP source asked? | `http` |
+
+mod http;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+pub use http::HttpFetcher;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-mod http;
-mod http_config;
+use crate::http::HttpError;
+use crate::json::Json;
+use crate::net::Reach;
 
-pub use http::HttpFetcher;
+/// Bytes of JSON that one fetch brings at most, unless the settings say otherwise.
+const MAX_BYTES: usize = 64 << 20;
 
 /// What to fetch.
 #[derive(Clone)]
@@ -37,19 +49,32 @@ impl std::fmt::Debug for Source {
 pub struct FetchError {
     message: String,
     permanent: bool,
+    retry_after: Option<Duration>,
 }
 
 impl FetchError {
     /// Worth another try: what failed is the world, which changes.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), permanent: false }
+        Self { message: message.into(), permanent: false, retry_after: None }
     }
 
     /// Fails however often it is tried: what is wrong is the source itself.
     #[must_use]
     pub fn permanent(message: impl Into<String>) -> Self {
-        Self { message: message.into(), permanent: true }
+        Self { message: message.into(), permanent: true, retry_after: None }
+    }
+
+    /// The same, when the source has said how long not to ask it again.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
+    /// How long the source wants not to be asked again.
+    #[must_use]
+    pub fn wanted_wait(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// True if another try would fail in the same way.
@@ -59,18 +84,51 @@ impl FetchError {
     }
 }
 
+/// What fetchers share.
+#[derive(Clone)]
+pub struct Means {
+    /// Where they may connect to.
+    pub reach: Arc<Reach>,
+    /// TLS as the settings have it: whom to trust, what to show.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// An HTTP client made of the two; it follows no redirects.
+    pub http: reqwest::Client,
+    /// Bytes of JSON that one fetch may bring.
+    pub max_bytes: usize,
+    /// The time one fetch may take.
+    pub timeout: Duration,
+}
+
+impl Means {
+    /// With the platform's trust store, and nothing refused or allowed but what always is.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn standard(timeout: Duration) -> Result<Self, HttpError> {
+        Ok(Self {
+            reach: Arc::default(),
+            tls: crate::http::tls_config()?,
+            http: crate::http::client(timeout)?,
+            max_bytes: MAX_BYTES,
+            timeout,
+        })
+    }
+}
+
 /// A way to fetch data.
 pub trait Fetcher: Send + Sync + 'static {
     /// The name that `config.fetcher` gives.
     fn name(&self) -> &'static str;
 
-    /// Fetches once; trying again is the caller's.
-    fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Box<RawValue>, FetchError>>;
+    /// Fetches once; trying again and giving up when it takes too long is the caller's, who may
+    /// drop the future at any moment.
+    fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>>;
 }
 
 /// The fetchers that this agent has; the first is the one of an entry that names none.
 pub struct Fetchers {
     known: Vec<Box<dyn Fetcher>>,
+    timeout: Duration,
 }
 
 /// The one member of `config` that is not the fetcher's own.
@@ -81,19 +139,21 @@ struct Named {
 }
 
 impl Fetchers {
-    /// The fetchers that are built in. `http` is [`crate::http::client`]'s: it refuses
-    /// addresses that no source may have, and its timeout is that of a fetch.
+    /// The fetchers that are built in.
     #[must_use]
-    pub fn standard(http: reqwest::Client) -> Self {
-        Self { known: vec![Box::new(HttpFetcher::new(http))] }
+    pub fn standard(means: &Means) -> Self {
+        let http = HttpFetcher::new(means.clone());
+        Self { known: vec![Box::new(http)], timeout: means.timeout }
     }
 
     /// Fetches with the fetcher that the source names.
     ///
     /// # Errors
     /// No fetcher of that name, or it has no data; the message is for people.
-    pub async fn fetch(&self, source: &Source) -> Result<Box<RawValue>, FetchError> {
-        self.pick(source)?.fetch(source).await
+    pub async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
+        let fetch = self.pick(source)?.fetch(source);
+        let timely = tokio::time::timeout(self.timeout, fetch).await;
+        timely.unwrap_or_else(|_| Err(FetchError::new("no answer in time")))
     }
 
     fn pick(&self, source: &Source) -> Result<&dyn Fetcher, FetchError> {
@@ -138,14 +198,15 @@ mod tests {
             self.0
         }
 
-        fn fetch<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Box<RawValue>, FetchError>> {
+        fn fetch<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
             Box::pin(async { Err(FetchError::new(self.0)) })
         }
     }
 
     async fn picked(config: Option<&str>) -> FetchError {
-        let fetchers =
-            Fetchers { known: vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))] };
+        let known: Vec<Box<dyn Fetcher>> =
+            vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))];
+        let fetchers = Fetchers { known, timeout: Duration::from_secs(1) };
         let config = config.map(|text| RawValue::from_string(text.to_owned()).unwrap());
         let source = Source { url: "http://h".to_owned(), config };
         fetchers.fetch(&source).await.unwrap_err()

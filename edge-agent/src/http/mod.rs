@@ -2,19 +2,18 @@
 //!
 //! A client follows no redirects: only a fetch has a reason to, and it looks at every
 //! step ([`crate::fetch`]). A client connects to no name that resolves to an address that
-//! [`guard`] refuses. Literal addresses are not resolved, so a client cannot tell: whoever
-//! takes addresses from others, as a fetch does, asks [`guard::check`] first. The addresses
+//! [`Reach`](crate::net::Reach) refuses. Literal addresses are not resolved, so a client cannot tell: whoever
+//! takes addresses from others, as a fetch does, asks [`Reach::check`](crate::net::Reach::check) first. The addresses
 //! of the settings are the operator's own word.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-pub mod guard;
-mod tls;
+use crate::net::{reach, tls};
 
 /// Why there is no client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("TLS cannot be set up: {0}")]
-pub struct HttpError(String);
+pub struct HttpError(pub(crate) String);
 
 /// Connecting takes longer only if nobody will answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +38,7 @@ pub fn direct_client(timeout: Duration) -> Result<reqwest::Client, HttpError> {
 fn build(builder: reqwest::ClientBuilder, timeout: Duration) -> Result<reqwest::Client, HttpError> {
     builder
         .tls_backend_preconfigured(tls::config()?)
-        .dns_resolver(guard::GuardedResolver)
+        .dns_resolver(reach::GuardedResolver(Arc::default()))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)

@@ -227,10 +227,10 @@ mod tests {
     #[test]
     fn a_callback_is_registered_once_and_told_only_if_the_settings_say_so() {
         let with = |reports| {
-            let http = crate::http::client(std::time::Duration::from_secs(1)).unwrap();
+            let means = crate::fetch::Means::standard(std::time::Duration::from_secs(1)).unwrap();
             let server = Some("http://s/data/callback_report".to_owned());
             let token = Secret::new("t1".to_owned());
-            Callbacks::new(HttpFetcher::new(http), reports, server, &token)
+            Callbacks::new(HttpFetcher::new(means), reports, server, &token)
         };
         let callback = |key: Option<&str>| Registered {
             key: key.map(str::to_owned),

@@ -39,8 +39,8 @@ use tokio::time::Instant;
 use crate::core::status::Progress;
 use crate::core::{Config, Core, Input, Kept};
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
-use crate::fetch::{Fetchers, HttpFetcher};
-use crate::http::{self, HttpError};
+use crate::fetch::{Fetchers, HttpFetcher, Means};
+use crate::http::HttpError;
 use crate::policy::{self, PolicyError, PolicyModule};
 use crate::settings::{self, EngineKind, Protocol, Secret, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
@@ -117,14 +117,15 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         tracing::warn!(%reason, "the agent starts anew");
     }
     let timeout = Duration::from_secs(settings.fetch_timeout_seconds);
-    let http = http::client(timeout)?;
+    let means = Means::standard(timeout)?;
+    let http = means.http.clone();
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
         Renewal::new(&settings.server, http.clone(), settings.data_dir.as_deref(), &settings.token);
     let opal = Arc::new(OpalLink::new(
         opal_config(&settings),
         settings.opal.data_sources_url.clone(),
-        http.clone(),
+        HttpFetcher::new(means.clone()),
     ));
     let target = link::Target {
         server: &settings.server,
@@ -134,7 +135,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     };
     let link =
         Link::new(&target, renewal.token(), http.clone(), Arc::clone(&opal), inputs.clone())?;
-    let callbacks = Arc::new(callbacks(&settings, HttpFetcher::new(http.clone()), renewal.token()));
+    let callbacks =
+        Arc::new(callbacks(&settings, HttpFetcher::new(means.clone()), renewal.token()));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
     let waiting = Waiting::new(progressed, inputs.clone(), started);
@@ -170,7 +172,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         store: Arc::new(store),
         local_policies,
         policy_file,
-        fetchers: Arc::new(Fetchers::standard(http)),
+        fetchers: Arc::new(Fetchers::standard(&means)),
         callbacks: Arc::clone(&callbacks),
         link,
         inputs,

@@ -40,11 +40,11 @@ pub(super) struct Triggers {
 }
 
 impl OpalLink {
-    pub(super) fn new(config: Config, sources: Option<Url>, http: reqwest::Client) -> Self {
+    pub(super) fn new(config: Config, sources: Option<Url>, http: HttpFetcher) -> Self {
         Self {
             server: config.server.clone(),
             machine: Mutex::new(Machine::new(config)),
-            http: HttpFetcher::new(http),
+            http,
             sources,
             token: RwLock::new(Secret::new(String::new())),
             started: Instant::now(),
@@ -176,7 +176,8 @@ impl OpalLink {
         let config = serde_json::json!({ "headers": { "authorization": bearer } });
         let config = serde_json::value::to_raw_value(&config).ok();
         let source = Source { url: url.to_string(), config };
-        self.http.fetch(&source).await.map_err(|error| error.to_string())
+        let data = self.http.fetch(&source).await.map_err(|error| error.to_string())?;
+        RawValue::from_string(data.get().to_owned()).map_err(|error| error.to_string())
     }
 
     fn now(&self) -> Millis {

@@ -79,7 +79,7 @@ impl Rig {
     }
 
     pub(crate) fn fetched(&mut self, job: JobId, data: &str) -> Vec<Effect> {
-        self.step(Input::Fetched(job, Ok(RawValue::from_string(data.to_owned()).unwrap())))
+        self.step(Input::Fetched(job, Ok(RawValue::from_string(data.to_owned()).unwrap().into())))
     }
 
     pub(crate) fn fetch_failed(&mut self, job: JobId) -> Vec<Effect> {

@@ -2,39 +2,38 @@
 
 use futures::future::BoxFuture;
 use reqwest::{
-    Client, Method, Response, StatusCode,
+    Method, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
 };
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{FetchError, Fetcher, Source, http_config::Request, settings_of};
-use crate::{
-    fetch::http_config::HttpConfig,
-    http::{display, failure, guard},
-};
+use super::{FetchError, Fetcher, Means, Source, settings_of};
+use crate::http::{display, failure};
+use crate::json::Json;
+use crate::net::Reach;
+use config::{HttpConfig, Request};
 
-/// Bytes of an answer.
-const MAX_BODY_BYTES: usize = 64 << 20;
+mod config;
+
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 
 /// OPAL's `HttpFetchProvider`.
 pub struct HttpFetcher {
-    http: Client,
-    max_body_bytes: usize,
+    means: Means,
 }
 
 impl HttpFetcher {
-    /// Fetches with `http`, which follows no redirects itself.
+    /// Fetches with [`Means::http`].
     #[must_use]
-    pub fn new(http: Client) -> Self {
-        Self { http, max_body_bytes: MAX_BODY_BYTES }
+    pub fn new(means: Means) -> Self {
+        Self { means }
     }
 
-    async fn fetch(&self, source: &Source) -> Result<Box<RawValue>, FetchError> {
+    async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
         let request = settings_of::<HttpConfig>(source)?.request_or(Method::GET)?;
-        let url = address(&source.url)?;
+        let url = self.address(&source.url)?;
         let is_json = request.is_json;
         let (shown, response) = self.ask(url, request).await?;
         let named = |message: String| FetchError::new(format!("{shown} {message}"));
@@ -65,11 +64,20 @@ impl HttpFetcher {
             request.headers.entry(CONTENT_TYPE).or_insert(json);
             request.body = Some(body.to_owned());
         }
-        let (shown, response) = self.ask(address(url)?, request).await?;
+        let (shown, response) = self.ask(self.address(url)?, request).await?;
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(FetchError::new(format!("{shown} answered {status}"))),
         }
+    }
+
+    /// An address that may be fetched from.
+    fn address(&self, text: &str) -> Result<Url, FetchError> {
+        let url = Url::parse(text).map_err(|error| {
+            FetchError::permanent(format!("url: {error}; give http://… or https://…"))
+        })?;
+        may_be_fetched(&self.means.reach, &url).map_err(FetchError::permanent)?;
+        Ok(url)
     }
 
     /// Sends the request, and again wherever a redirect points to.
@@ -79,7 +87,7 @@ impl HttpFetcher {
         for _ in 0..=MAX_REDIRECTS {
             let shown = display(&url);
             let named = |message: String| FetchError::new(format!("{shown}: {message}"));
-            let mut builder = self.http.request(method.clone(), url.clone());
+            let mut builder = self.means.http.request(method.clone(), url.clone());
             builder = builder.headers(headers.clone());
             if let Some(body) = &body {
                 builder = builder.body(body.clone());
@@ -90,7 +98,7 @@ impl HttpFetcher {
             };
             let next = next.map_err(named)?;
             // Not the publisher's word but the server's, which may be another one tomorrow.
-            may_be_fetched(&next).map_err(FetchError::new)?;
+            may_be_fetched(&self.means.reach, &next).map_err(FetchError::new)?;
             if next.origin() != url.origin() {
                 // Headers were meant for the host that the publisher named, whatever they
                 // are called; so was the body.
@@ -113,7 +121,7 @@ impl HttpFetcher {
     }
 
     async fn read(&self, mut response: Response) -> Result<Vec<u8>, String> {
-        let limit = self.max_body_bytes;
+        let limit = self.means.max_bytes;
         let too_large = || format!("answered more than the limit of {limit} bytes");
         if response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(too_large());
@@ -137,28 +145,19 @@ impl Fetcher for HttpFetcher {
         "HttpFetchProvider"
     }
 
-    fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Box<RawValue>, FetchError>> {
+    fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
         Box::pin(self.fetch(source))
     }
 }
 
-/// An address that may be fetched from.
-fn address(text: &str) -> Result<Url, FetchError> {
-    let url = Url::parse(text).map_err(|error| {
-        FetchError::permanent(format!("url: {error}; give http://… or https://…"))
-    })?;
-    may_be_fetched(&url).map_err(FetchError::permanent)?;
-    Ok(url)
-}
-
 /// Refuses other schemes than HTTP's, and literal addresses that are never fetched from;
 /// names are looked at when they are resolved.
-fn may_be_fetched(url: &Url) -> Result<(), String> {
+fn may_be_fetched(reach: &Reach, url: &Url) -> Result<(), String> {
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = url.scheme();
         return Err(format!("url: `{scheme}` is not fetched from; give http://… or https://…"));
     }
-    guard::check(url).map_err(|refused| format!("{}: {refused}", display(url)))
+    reach.check(url).map_err(|refused| format!("{}: {refused}", display(url)))
 }
 
 /// Where a response says to go, if it does.
@@ -175,24 +174,23 @@ fn content_type(headers: &HeaderMap) -> String {
 }
 
 /// The answer as it came, so that numbers stay as they were written.
-fn json(body: &[u8], kind: &str) -> Result<Box<RawValue>, String> {
+fn json(body: &[u8], kind: &str) -> Result<Json, String> {
     if body.trim_ascii().is_empty() {
         return Err("answered without a body".to_owned());
     }
     let value: Box<RawValue> = serde_json::from_slice(body)
         .map_err(|error| format!("answered {kind} that is not JSON: {error}"))?;
     match value.get().as_bytes().first() {
-        Some(b'{' | b'[') => Ok(value),
+        Some(b'{' | b'[') => Ok(value.into()),
         Some(b'n') => Err("answered null: Fetched data is empty".to_owned()),
         _ => Err("answered a bare JSON value; data is an object or an array".to_owned()),
     }
 }
 
-fn text(body: Vec<u8>) -> Result<Box<RawValue>, String> {
+fn text(body: Vec<u8>) -> Result<Json, String> {
     let text = String::from_utf8(body).map_err(|_| "answered text that is not UTF-8".to_owned())?;
-    serde_json::value::to_raw_value(&text).map_err(|error| error.to_string())
+    serde_json::to_string(&text).map(Json::known).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
-#[path = "http_tests.rs"]
 mod tests;

@@ -1,14 +1,22 @@
-//! Addresses that nothing the agent fetches may have: link-local ones and the metadata
-//! services of clouds, which hand out credentials to whoever can reach them.
+//! Where sources may be. Whoever publishes an update chooses what an agent connects to, from a
+//! machine that can reach more than the publisher can.
 //!
-//! Names are checked after they are resolved, at the moment of connecting, so that a name
-//! cannot mean one address for the check and another for the connection. Loopback and
-//! private ranges are allowed: that is where data sources live. Through a proxy
-//! (`HTTP_PROXY`) it is the proxy that resolves, and only literal addresses are checked.
+//! Never, unless the operator allows it by name: link-local addresses and the metadata services
+//! of clouds, which hand out credentials to whoever can reach them. Loopback and private ranges
+//! are allowed: that is where data lives.
+//!
+//! A name is resolved once, what it resolves to is checked, and the connection goes to exactly
+//! what was checked, so that a name cannot mean one address for the check and another for the
+//! connection. Every fetcher connects through [`Reach::connect`], or has its library connect to
+//! what [`Reach::resolve`] answered. Through an HTTP proxy it is the proxy that resolves, and
+//! only names and literal addresses are checked.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use reqwest::dns::{Name, Resolve, Resolving};
+use tokio::net::TcpStream;
 use url::{Host, Url};
 
 /// Metadata services outside the link-local ranges.
@@ -54,33 +62,72 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         .or_else(|| (compatible || translated).then(|| Ipv4Addr::new(w, x, y, z)))
 }
 
-/// Checks the host of an address that is about to be connected to, if it is a literal
-/// one; names are checked when they are resolved.
-///
-/// # Errors
-/// The host may not be connected to.
-pub fn check(url: &Url) -> Result<(), Refused> {
-    let address = match url.host() {
-        Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
-        Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
-        Some(Host::Domain(_)) | None => return Ok(()),
-    };
-    if refuses(address) { Err(Refused(address.to_string())) } else { Ok(()) }
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The operator does not want it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The name cannot be resolved, or nobody answers there.
+    #[error("{0}")]
+    Io(#[from] io::Error),
 }
 
-/// The system's resolver, without the addresses that are refused.
-pub(super) struct GuardedResolver;
+/// Where sources may be.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {}
+
+impl Reach {
+    /// Checks an address before anything is resolved: its scheme's own rules are the fetcher's.
+    ///
+    /// # Errors
+    /// Its host, as a literal address, or its path may not be reached.
+    #[expect(clippy::unused_self, reason = "the rules come with the settings")]
+    pub fn check(&self, url: &Url) -> Result<(), Refused> {
+        let address = match url.host() {
+            Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
+            Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
+            Some(Host::Domain(_)) | None => return Ok(()),
+        };
+        if refuses(address) { Err(Refused(address.to_string())) } else { Ok(()) }
+    }
+
+    /// The addresses of `host`, a name or a literal address, that may be connected to.
+    ///
+    /// # Errors
+    /// None of them may be, or there are none.
+    pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((bare, port)).await?.collect();
+        let allowed: Vec<SocketAddr> =
+            found.iter().copied().filter(|address| !refuses(address.ip())).collect();
+        if allowed.is_empty() && !found.is_empty() {
+            return Err(Refused(host.to_owned()).into());
+        }
+        Ok(allowed)
+    }
+
+    /// Connects to the first of `host`'s addresses that answers and may be connected to.
+    ///
+    /// # Errors
+    /// None may be, or none answers.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        let addresses = self.resolve(host, port).await?;
+        let stream = TcpStream::connect(addresses.as_slice()).await?;
+        // Small questions, whose answers are waited for.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// What an HTTP client resolves names with.
+pub(crate) struct GuardedResolver(pub(crate) Arc<Reach>);
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let reach = Arc::clone(&self.0);
         Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<SocketAddr> =
-                found.iter().copied().filter(|address| !refuses(address.ip())).collect();
-            if allowed.is_empty() && !found.is_empty() {
-                return Err(Refused(name.as_str().to_owned()).into());
-            }
+            let allowed = reach.resolve(name.as_str(), 0).await?;
             Ok(Box::new(allowed.into_iter()) as reqwest::dns::Addrs)
         })
     }
@@ -89,6 +136,10 @@ impl Resolve for GuardedResolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn guarded() -> GuardedResolver {
+        GuardedResolver(Arc::default())
+    }
 
     #[test]
     fn link_local_and_metadata_addresses_are_refused_in_every_form() {
@@ -110,7 +161,7 @@ mod tests {
             "168.63.129.16",
         ] {
             let url = Url::parse(&format!("http://{host}/latest")).unwrap();
-            let refused = check(&url).expect_err(host).to_string();
+            let refused = Reach::default().check(&url).expect_err(host).to_string();
             assert!(refused.contains("link-local or metadata"), "{refused}");
         }
     }
@@ -131,7 +182,7 @@ mod tests {
             "169.254.169.254.example.com",
         ] {
             let url = Url::parse(&format!("http://{host}/latest")).unwrap();
-            assert_eq!(check(&url), Ok(()), "{host}");
+            assert_eq!(Reach::default().check(&url), Ok(()), "{host}");
         }
     }
 
@@ -139,9 +190,9 @@ mod tests {
     async fn a_name_that_resolves_to_a_refused_address_is_refused() {
         // Resolvers read numbers as addresses too, which makes them names to test with.
         let name = "169.254.169.254".parse::<Name>().unwrap();
-        let Err(error) = GuardedResolver.resolve(name).await else { panic!("resolved") };
+        let Err(error) = guarded().resolve(name).await else { panic!("resolved") };
         assert!(error.to_string().contains("link-local or metadata"), "{error}");
         let name = "localhost".parse::<Name>().unwrap();
-        assert!(GuardedResolver.resolve(name).await.unwrap().next().is_some());
+        assert!(guarded().resolve(name).await.unwrap().next().is_some());
     }
 }

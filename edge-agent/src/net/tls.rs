@@ -13,13 +13,13 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use super::HttpError;
+use crate::http::HttpError;
 
 /// One verifier a process: the client and the websocket share the store they read.
 static VERIFIER: OnceLock<Arc<LazyVerifier>> = OnceLock::new();
 
 /// A configuration without client certificates.
-pub(super) fn config() -> Result<ClientConfig, HttpError> {
+pub(crate) fn config() -> Result<ClientConfig, HttpError> {
     let provider = Arc::new(ring::default_provider());
     // Fails only if another part of the process was first, which is as good.
     let _ = ring::default_provider().install_default();

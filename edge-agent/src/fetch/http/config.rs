@@ -10,7 +10,7 @@ use reqwest::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::FetchError;
+use crate::fetch::FetchError;
 
 /// The settings as they are written. Other members are other fetchers', or OPAL's
 /// `process_data`, which only its callbacks look at.

@@ -92,8 +92,8 @@ async fn source() -> String {
 }
 
 fn fetcher() -> HttpFetcher {
-    let http = crate::http::client(Duration::from_millis(500)).unwrap();
-    HttpFetcher { http, max_body_bytes: 256 }
+    let means = Means::standard(Duration::from_millis(500)).unwrap();
+    HttpFetcher::new(Means { max_bytes: 256, ..means })
 }
 
 async fn fetch(url: &str, config: &str) -> Result<String, FetchError> {
@@ -164,7 +164,7 @@ async fn every_failure_says_what_came_and_nothing_of_what_was_in_it() {
         let url = format!("{}{path}?key=secret", base.replace("http://", "http://me:secret@"));
         let source = Source { url, config: None };
         let mut fetcher = fetcher();
-        fetcher.max_body_bytes = 32;
+        fetcher.means.max_bytes = 32;
         let error = fetcher.fetch(&source).await.unwrap_err();
         assert!(!error.is_permanent(), "{path}");
         let error = error.to_string();

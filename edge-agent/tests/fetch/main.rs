@@ -1,0 +1,8 @@
+//! The fetchers against real servers: one file a kind of source.
+//!
+//! `cargo xtask test fetch` installs the servers and runs this; each test starts its own, on
+//! loopback, and is skipped with a word where there is none.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
