@@ -82,7 +82,6 @@ impl Reach {
     ///
     /// # Errors
     /// Its host, as a literal address, or its path may not be reached.
-    #[expect(clippy::unused_self, reason = "the rules come with the settings")]
     pub fn check(&self, url: &Url) -> Result<(), Refused> {
         let address = match url.host() {
             Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
