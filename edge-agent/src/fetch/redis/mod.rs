@@ -226,7 +226,11 @@ fn failure(endpoint: &Endpoint, error: &RedisError) -> FetchError {
         (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => {
             endpoint.failed("refuses the user or the password")
         }
-        (_, Some("NOPERM")) => endpoint.failed("this user may not run the command or read the key"),
+        (_, Some("NOPERM" | "ERR"))
+            if error.code() == Some("NOPERM") || detail.contains("no permissions") =>
+        {
+            endpoint.failed("this user may not run the command or read the key")
+        }
         // The server would go on with what was asked.
         (_, Some("ERR")) if detail.starts_with("unknown command") => {
             endpoint.permanent("config.command: it is not a command of this server")
