@@ -9,8 +9,13 @@
 //! | question | file |
 //! |---|---|
 //! | How is an HTTP source asked? | `http` |
+//! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How do rows become one document? | [`rows`] |
 
 mod http;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod rows;
 
 use std::sync::Arc;
 use std::time::Duration;
