@@ -10,6 +10,8 @@
 //! |---|---|
 //! | How is an HTTP source asked? | `http` |
 //! | How is Redis asked? | `redis` |
+//! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How do rows become one document? | [`rows`] |
 //! | Where is a server, and who are we there? | `endpoint` |
 //! | Which connections are kept between fetches? | `idle` |
 //! | How is more than the limit not even read? | `metered` |
@@ -18,8 +20,11 @@ mod endpoint;
 mod http;
 mod idle;
 mod metered;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+pub mod rows;
 
 use std::sync::Arc;
 use std::time::Duration;
