@@ -23,6 +23,8 @@ pub enum Part {
     /// PostgreSQL's `postgres`, with `initdb` and `psql` beside it, `GIRASOL_POSTGRES_BIN`, else
     /// where Debian has it, else on `PATH`.
     Postgres,
+    /// Redis's server, with `redis-cli` beside it, `GIRASOL_REDIS_BIN`, else on `PATH`.
+    Redis,
 }
 
 /// The checkout that this crate was built in.
@@ -63,6 +65,7 @@ impl Part {
             Self::Opa => "OPA_BIN",
             Self::Opal => "OPAL_CLIENT_BIN",
             Self::Postgres => "GIRASOL_POSTGRES_BIN",
+            Self::Redis => "GIRASOL_REDIS_BIN",
         }
     }
 
@@ -74,6 +77,7 @@ impl Part {
             Self::Opa => "opa",
             Self::Opal => "opal-client",
             Self::Postgres => "postgres",
+            Self::Redis => "redis-server",
         }
     }
 
@@ -91,6 +95,7 @@ impl Part {
                  opal-server and opal-client 0.9.9 from PyPI"
             }
             Self::Postgres => "run `apt-get install postgresql`, or `cargo xtask setup` as root",
+            Self::Redis => "run `apt-get install redis-tools`, or `cargo xtask setup` as root",
         }
     }
 
@@ -111,6 +116,10 @@ impl Part {
                 .into_iter()
                 .chain(on_path("postgres"))
                 .collect(),
+            // Debian's redis-tools has the server by the name of what it can do besides.
+            Self::Redis => {
+                on_path("redis-server").into_iter().chain(on_path("redis-check-rdb")).collect()
+            }
         }
     }
 
