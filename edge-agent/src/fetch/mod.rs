@@ -9,8 +9,8 @@
 //! | question | file |
 //! |---|---|
 //! | How is an HTTP source asked? | `http` |
-//! | How is Redis asked? | `redis` |
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
 //! | Where is a server, and who are we there? | `endpoint` |
 //! | Which connections are kept between fetches? | `idle` |
