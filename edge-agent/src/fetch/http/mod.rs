@@ -11,7 +11,6 @@ use url::Url;
 use super::{FetchError, Fetcher, Means, Source, settings_of};
 use crate::http::{display, failure};
 use crate::json::Json;
-use crate::net::Reach;
 use config::{HttpConfig, Request};
 
 mod config;
@@ -76,7 +75,7 @@ impl HttpFetcher {
         let url = Url::parse(text).map_err(|error| {
             FetchError::permanent(format!("url: {error}; give http://… or https://…"))
         })?;
-        may_be_fetched(&self.means.reach, &url).map_err(FetchError::permanent)?;
+        may_be_fetched(&self.means, &url).map_err(FetchError::permanent)?;
         Ok(url)
     }
 
@@ -98,7 +97,7 @@ impl HttpFetcher {
             };
             let next = next.map_err(named)?;
             // Not the publisher's word but the server's, which may be another one tomorrow.
-            may_be_fetched(&self.means.reach, &next).map_err(FetchError::new)?;
+            may_be_fetched(&self.means, &next).map_err(FetchError::new)?;
             if next.origin() != url.origin() {
                 // Headers were meant for the host that the publisher named, whatever they
                 // are called; so was the body.
@@ -152,12 +151,12 @@ impl Fetcher for HttpFetcher {
 
 /// Refuses other schemes than HTTP's, and literal addresses that are never fetched from;
 /// names are looked at when they are resolved.
-fn may_be_fetched(reach: &Reach, url: &Url) -> Result<(), String> {
+fn may_be_fetched(means: &Means, url: &Url) -> Result<(), String> {
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = url.scheme();
         return Err(format!("url: `{scheme}` is not fetched from; give http://… or https://…"));
     }
-    reach.check(url).map_err(|refused| format!("{}: {refused}", display(url)))
+    means.check_http(url).map_err(|refused| format!("{}: {refused}", display(url)))
 }
 
 /// Where a response says to go, if it does.
