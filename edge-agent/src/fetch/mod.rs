@@ -11,6 +11,7 @@
 //! | What do fetchers share: limits, TLS, a client? | `means` |
 //! | How is an HTTP source asked? | `http` |
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How is MySQL or MariaDB asked, what becomes of its values? | `mysql` |
 //! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
 //! | Where is a server, and who are we there? | `endpoint` |
@@ -22,6 +23,8 @@ mod http;
 mod idle;
 mod means;
 mod metered;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
@@ -32,7 +35,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
-pub use means::{Means, MeansError};
+pub use means::{Means, MeansError, TlsFiles};
+#[cfg(feature = "mysql")]
+pub use mysql::MySqlFetcher;
 #[cfg(feature = "redis")]
 pub use redis::RedisFetcher;
 use serde::Deserialize;
@@ -126,6 +131,8 @@ impl Fetchers {
     pub fn standard(means: &Means) -> Self {
         let known: Vec<Box<dyn Fetcher>> = vec![
             Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "mysql")]
+            Box::new(MySqlFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
             Box::new(RedisFetcher::new(means.clone())),
         ];

@@ -3,16 +3,19 @@
 //!
 //! | question | file |
 //! |---|---|
+//! | how is MariaDB run? | `mariadb.rs` |
 //! | how is PostgreSQL run? | `postgres.rs` |
 //! | how is Redis run? | `redis.rs` |
 //! | who runs a server that refuses to run as root? | `user.rs` |
 //! | which certificate does a server with TLS show? | `authority.rs` |
 
 mod authority;
+mod mariadb;
 mod postgres;
 mod redis;
 mod user;
 
 pub use authority::Authority;
+pub use mariadb::{MariaDb, MariaDbBuilder};
 pub use postgres::{Postgres, PostgresBuilder};
 pub use redis::{Redis, RedisBuilder};
