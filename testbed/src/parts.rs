@@ -28,6 +28,8 @@ pub enum Part {
     MariaDb,
     /// Redis's server, with `redis-cli` beside it, `GIRASOL_REDIS_BIN`, else on `PATH`.
     Redis,
+    /// OpenLDAP's `slapd`, `GIRASOL_SLAPD_BIN`, else where Debian has it, else on `PATH`.
+    Slapd,
 }
 
 /// The checkout that this crate was built in.
@@ -70,6 +72,7 @@ impl Part {
             Self::Postgres => "GIRASOL_POSTGRES_BIN",
             Self::MariaDb => "GIRASOL_MARIADB_BIN",
             Self::Redis => "GIRASOL_REDIS_BIN",
+            Self::Slapd => "GIRASOL_SLAPD_BIN",
         }
     }
 
@@ -83,6 +86,7 @@ impl Part {
             Self::Postgres => "postgres",
             Self::MariaDb => "mariadbd",
             Self::Redis => "redis-server",
+            Self::Slapd => "slapd",
         }
     }
 
@@ -105,6 +109,7 @@ impl Part {
                  setup` as root"
             }
             Self::Redis => "run `apt-get install redis-tools`, or `cargo xtask setup` as root",
+            Self::Slapd => "run `apt-get install slapd`, or `cargo xtask setup` as root",
         }
     }
 
@@ -131,6 +136,9 @@ impl Part {
             // Debian's redis-tools has the server by the name of what it can do besides.
             Self::Redis => {
                 on_path("redis-server").into_iter().chain(on_path("redis-check-rdb")).collect()
+            }
+            Self::Slapd => {
+                std::iter::once(PathBuf::from("/usr/sbin/slapd")).chain(on_path("slapd")).collect()
             }
         }
     }

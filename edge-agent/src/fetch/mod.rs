@@ -11,6 +11,7 @@
 //! | What do fetchers share: limits, TLS, a client? | `means` |
 //! | How is an HTTP source asked? | `http` |
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How is a directory searched with LDAP? | `ldap` |
 //! | How is MySQL or MariaDB asked, what becomes of its values? | `mysql` |
 //! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
@@ -21,6 +22,8 @@
 mod endpoint;
 mod http;
 mod idle;
+#[cfg(feature = "ldap")]
+mod ldap;
 mod means;
 mod metered;
 #[cfg(feature = "mysql")]
@@ -35,6 +38,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+#[cfg(feature = "ldap")]
+pub use ldap::LdapFetcher;
 pub use means::{Means, MeansError, TlsFiles};
 #[cfg(feature = "mysql")]
 pub use mysql::MySqlFetcher;
@@ -131,6 +136,8 @@ impl Fetchers {
     pub fn standard(means: &Means) -> Self {
         let known: Vec<Box<dyn Fetcher>> = vec![
             Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "ldap")]
+            Box::new(LdapFetcher::new(means.clone())),
             #[cfg(feature = "mysql")]
             Box::new(MySqlFetcher::new(means.clone())),
             #[cfg(feature = "redis")]

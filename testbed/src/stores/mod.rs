@@ -6,6 +6,7 @@
 //! | how is MariaDB run? | `mariadb.rs` |
 //! | how is PostgreSQL run? | `postgres.rs` |
 //! | how is Redis run? | `redis.rs` |
+//! | how is OpenLDAP run? | `slapd.rs` |
 //! | who runs a server that refuses to run as root? | `user.rs` |
 //! | which certificate does a server with TLS show? | `authority.rs` |
 
@@ -13,9 +14,11 @@ mod authority;
 mod mariadb;
 mod postgres;
 mod redis;
+mod slapd;
 mod user;
 
 pub use authority::Authority;
 pub use mariadb::{MariaDb, MariaDbBuilder};
 pub use postgres::{Postgres, PostgresBuilder};
 pub use redis::{Redis, RedisBuilder};
+pub use slapd::{Slapd, SlapdBuilder};
