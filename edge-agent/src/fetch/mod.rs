@@ -34,8 +34,10 @@ pub mod postgres;
 mod redis;
 pub mod rows;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
 #[cfg(feature = "ldap")]
@@ -151,9 +153,14 @@ impl Fetchers {
     /// # Errors
     /// No fetcher of that name, or it has no data; the message is for people.
     pub async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
-        let fetch = self.pick(source)?.fetch(source);
-        let timely = tokio::time::timeout(self.timeout, fetch).await;
-        timely.unwrap_or_else(|_| Err(FetchError::new("no answer in time")))
+        // Whoever publishes an update chooses the server, and libraries believe what a server
+        // sends; one that ends its thread's part in it must not take the agent's along.
+        let fetch = AssertUnwindSafe(self.pick(source)?.fetch(source)).catch_unwind();
+        match tokio::time::timeout(self.timeout, fetch).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(FetchError::new("the source answered what cannot be read")),
+            Err(_) => Err(FetchError::new("no answer in time")),
+        }
     }
 
     fn pick(&self, source: &Source) -> Result<&dyn Fetcher, FetchError> {
@@ -222,6 +229,27 @@ mod tests {
         ] {
             assert_eq!(picked(config).await, FetchError::new(expected));
         }
+    }
+
+    struct Broken;
+
+    impl Fetcher for Broken {
+        fn name(&self) -> &'static str {
+            "Broken"
+        }
+
+        fn fetch<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
+            Box::pin(async { panic!("as a library might") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_library_that_panics_is_an_error_of_its_source_alone() {
+        let known: Vec<Box<dyn Fetcher>> = vec![Box::new(Broken)];
+        let fetchers = Fetchers { known, timeout: Duration::from_secs(1) };
+        let source = Source { url: "http://h".to_owned(), config: None };
+        let expected = FetchError::new("the source answered what cannot be read");
+        assert_eq!(fetchers.fetch(&source).await, Err(expected));
     }
 
     #[tokio::test]
