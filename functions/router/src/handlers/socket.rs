@@ -77,7 +77,7 @@ fn parameters(query: &str) -> BTreeMap<String, String> {
     };
     let shown = |(name, value): (String, String)| {
         let is_secret = SECRETS.contains(&name.to_ascii_lowercase().as_str());
-        (name, if is_secret { publish::inspection::HIDDEN.to_owned() } else { value })
+        (name, if is_secret { protocol::credentials::HIDDEN.to_owned() } else { value })
     };
     publish::query::pairs(query).filter(fits).take(MAX_PARAMETERS).map(shown).collect()
 }
