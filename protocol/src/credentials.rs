@@ -96,6 +96,12 @@ fn warning(path: &str) -> String {
     )
 }
 
+/// True for the name of an address's parameter that is a credential.
+#[must_use]
+pub fn is_parameter(name: &str) -> bool {
+    Place::Query.is_credential(name)
+}
+
 /// True if the text names a secret in place of holding one.
 #[must_use]
 pub fn is_named(text: &str) -> bool {
