@@ -42,7 +42,8 @@ use crate::engine::{Engine, OpaEngine, RegorusEngine};
 use crate::fetch::{Fetchers, HttpFetcher, Means};
 use crate::http::HttpError;
 use crate::policy::{self, PolicyError, PolicyModule};
-use crate::settings::{self, EngineKind, Protocol, Secret, Settings};
+use crate::secrets::Secrets;
+use crate::settings::{self, EngineKind, Protocol, Secret, SecretSettings, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
 use crate::{decisions, local_api, opal};
 use callbacks::{Callbacks, Registered};
@@ -118,6 +119,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
     let timeout = Duration::from_secs(settings.fetch_timeout_seconds);
     let means = Means::standard(timeout)?;
+    let SecretSettings { dir, command, rules } = &settings.secrets;
+    let secrets = Secrets::new(dir.clone(), command, rules.clone());
     let http = means.http.clone();
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
@@ -135,8 +138,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     };
     let link =
         Link::new(&target, renewal.token(), http.clone(), Arc::clone(&opal), inputs.clone())?;
-    let callbacks =
-        Arc::new(callbacks(&settings, HttpFetcher::new(means.clone()), renewal.token()));
+    let http_fetcher = HttpFetcher::new(means.clone());
+    let callbacks = Arc::new(callbacks(&settings, http_fetcher, secrets.clone(), renewal.token()));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
     let waiting = Waiting::new(progressed, inputs.clone(), started);
@@ -172,7 +175,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         store: Arc::new(store),
         local_policies,
         policy_file,
-        fetchers: Arc::new(Fetchers::standard(&means)),
+        fetchers: Arc::new(Fetchers::standard(&means).with_secrets(secrets)),
         callbacks: Arc::clone(&callbacks),
         link,
         inputs,
@@ -229,11 +232,16 @@ fn opal_config(settings: &Settings) -> opal::Config {
 }
 
 /// Who hears of updates, besides those that an update names.
-fn callbacks(settings: &Settings, http: HttpFetcher, token: &Secret) -> Callbacks {
+fn callbacks(
+    settings: &Settings,
+    http: HttpFetcher,
+    secrets: Secrets,
+    token: &Secret,
+) -> Callbacks {
     let wanted = &settings.opal;
     let server = link::beside(&settings.server, &["data", "callback_report"]).to_string();
     let server = wanted.default_callbacks.is_none().then_some(server);
-    let callbacks = Callbacks::new(http, wanted.reports, server, token);
+    let callbacks = Callbacks::new(http, secrets, wanted.reports, server, token);
     let configured = wanted.default_callbacks.as_ref();
     let configured = configured.and_then(|text| settings::callbacks(text.expose()).ok());
     for (url, config) in configured.into_iter().flatten() {

@@ -17,6 +17,7 @@ use tracing::Level;
 use url::Url;
 
 use crate::engine::regorus::Language;
+use crate::secrets::Rules;
 
 mod kind;
 mod print;
@@ -165,6 +166,19 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Seconds that one fetch may take.
     pub fetch_timeout_seconds: u64,
+    /// Where the secrets come from that updates name.
+    pub secrets: SecretSettings,
+}
+
+/// Where the secrets come from that updates name, besides the environment.
+#[derive(Clone, Debug)]
+pub struct SecretSettings {
+    /// A folder with a file each.
+    pub dir: Option<PathBuf>,
+    /// A program with its first arguments; empty for none.
+    pub command: Vec<String>,
+    /// Which hosts they may go to.
+    pub rules: Rules,
 }
 
 /// OPAL's variables among `names` that the agent does not follow.
@@ -240,6 +254,18 @@ impl Settings {
                 _ => LogFormat::Text,
             },
             fetch_timeout_seconds: resolved.seconds("fetch_timeout_seconds")?,
+            secrets: SecretSettings::new(resolved)?,
+        })
+    }
+}
+
+impl SecretSettings {
+    fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
+        let rules = resolved.text("secrets").ok().map(|text| Rules::read(&text)).transpose();
+        Ok(Self {
+            dir: resolved.path("secrets_dir"),
+            command: resolved.list("secrets_command").unwrap_or_default(),
+            rules: rules.map_err(|reason| resolved.refuse("secrets", &reason))?.unwrap_or_default(),
         })
     }
 }
