@@ -155,6 +155,11 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// Says something beside the answer. A reader that has gone away is no error.
+fn warn(line: &str) {
+    let _ = writeln!(io::stderr(), "warning: {line}");
+}
+
 /// The first variable that is set to something.
 fn variable(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))

@@ -23,6 +23,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::json::Json;
+use crate::secrets::Secrets;
 
 /// What to fetch.
 #[derive(Clone)]
@@ -68,6 +69,12 @@ impl FetchError {
         Self { retry_after: Some(wait), ..self }
     }
 
+    /// The same in other words.
+    #[must_use]
+    pub(crate) fn reworded(self, with: impl FnOnce(&str) -> String) -> Self {
+        Self { message: with(&self.message), ..self }
+    }
+
     /// How long the source wants not to be asked again.
     #[must_use]
     pub fn wanted_wait(&self) -> Option<Duration> {
@@ -95,6 +102,7 @@ pub trait Fetcher: Send + Sync + 'static {
 pub struct Fetchers {
     known: Vec<Box<dyn Fetcher>>,
     timeout: Duration,
+    secrets: Secrets,
 }
 
 /// The one member of `config` that is not the fetcher's own.
@@ -109,14 +117,31 @@ impl Fetchers {
     #[must_use]
     pub fn standard(means: &Means) -> Self {
         let http = HttpFetcher::new(means.clone());
-        Self { known: vec![Box::new(http)], timeout: means.timeout }
+        Self { known: vec![Box::new(http)], timeout: means.timeout, secrets: Secrets::default() }
     }
 
-    /// Fetches with the fetcher that the source names.
+    /// The same with these secrets, which sources name.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Fetches with the fetcher that the source names, which alone gets to know the secrets that
+    /// the source names.
     ///
     /// # Errors
-    /// No fetcher of that name, or it has no data; the message is for people.
+    /// A secret cannot be filled in, no fetcher of that name, or it has no data; the message is
+    /// for people, and holds no secret.
     pub async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
+        let filled = self.secrets.fill(source).await?;
+        let fetched = self.fetch_filled(filled.source()).await;
+        fetched.map_err(|error| {
+            self.secrets.doubt(&filled);
+            filled.hide(error)
+        })
+    }
+
+    async fn fetch_filled(&self, source: &Source) -> Result<Json, FetchError> {
         let fetch = self.pick(source)?.fetch(source);
         let timely = tokio::time::timeout(self.timeout, fetch).await;
         timely.unwrap_or_else(|_| Err(FetchError::new("no answer in time")))
@@ -172,7 +197,8 @@ mod tests {
     async fn picked(config: Option<&str>) -> FetchError {
         let known: Vec<Box<dyn Fetcher>> =
             vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))];
-        let fetchers = Fetchers { known, timeout: Duration::from_secs(1) };
+        let secrets = Secrets::default();
+        let fetchers = Fetchers { known, timeout: Duration::from_secs(1), secrets };
         let config = config.map(|text| RawValue::from_string(text.to_owned()).unwrap());
         let source = Source { url: "http://h".to_owned(), config };
         fetchers.fetch(&source).await.unwrap_err()

@@ -10,11 +10,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use protocol::credentials;
 use serde_json::{Value, json};
 use url::Url;
 
 use super::{Facts, Parts, ask, verdict};
-use crate::http::display;
 use crate::runtime::callbacks::Registered;
 
 type Shared = State<Arc<Parts>>;
@@ -110,17 +110,10 @@ async fn remove(State(parts): Shared, Path(key): Path<String>) -> Response {
     if parts.callbacks.remove(&key) { StatusCode::NO_CONTENT.into_response() } else { unknown() }
 }
 
-/// A callback without what may be a credential: its headers, its body, its address's query.
+/// A callback without what may be a credential.
 fn shown(callback: &Registered) -> Value {
-    let url = Url::parse(&callback.url).map(|url| display(&url)).unwrap_or_default();
-    let config = callback.config.as_deref();
-    let config = config.and_then(|it| serde_json::from_str::<Value>(it.get()).ok());
-    let config = config.map(|mut config| {
-        if let Some(config) = config.as_object_mut() {
-            config.retain(|name, _| !matches!(name.as_str(), "headers" | "data"));
-        }
-        config
-    });
+    let url = credentials::show::address(&callback.url);
+    let config = callback.config.as_deref().map(credentials::show::config);
     json!({"key": callback.key, "url": url, "config": config})
 }
 

@@ -43,7 +43,8 @@ use crate::fetch::{Fetchers, HttpFetcher, Means, MeansError};
 use crate::http::{self, HttpError};
 use crate::net::Tls;
 use crate::policy::{self, PolicyError, PolicyModule};
-use crate::settings::{self, EngineKind, Protocol, Secret, Settings};
+use crate::secrets::Secrets;
+use crate::settings::{self, EngineKind, Protocol, Secret, SecretSettings, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
 use crate::{decisions, local_api, opal};
 use callbacks::{Callbacks, Registered};
@@ -130,6 +131,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let own = settings.opal.data_sources_url.iter().chain([&settings.server]);
     let own = means.reaching(means.reach.as_ref().clone().and(own))?;
     let http = http::client_with(rustls::ClientConfig::clone(tls.trusting()), timeout)?;
+    let SecretSettings { dir, command, rules } = &settings.secrets;
+    let secrets = Secrets::new(dir.clone(), command, rules.clone());
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
         Renewal::new(&settings.server, http.clone(), settings.data_dir.as_deref(), &settings.token);
@@ -146,7 +149,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     };
     let connecting = link::Connecting { http, tls: Arc::clone(tls.trusting()) };
     let link = Link::new(&target, renewal.token(), connecting, Arc::clone(&opal), inputs.clone())?;
-    let callbacks = Arc::new(callbacks(&settings, HttpFetcher::new(own), renewal.token()));
+    let callbacks =
+        Arc::new(callbacks(&settings, HttpFetcher::new(own), secrets.clone(), renewal.token()));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
     let waiting = Waiting::new(progressed, inputs.clone(), started);
@@ -182,7 +186,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         store: Arc::new(store),
         local_policies,
         policy_file,
-        fetchers: Arc::new(Fetchers::standard(&means)),
+        fetchers: Arc::new(Fetchers::standard(&means).with_secrets(secrets)),
         callbacks: Arc::clone(&callbacks),
         link,
         inputs,
@@ -239,11 +243,16 @@ fn opal_config(settings: &Settings) -> opal::Config {
 }
 
 /// Who hears of updates, besides those that an update names.
-fn callbacks(settings: &Settings, http: HttpFetcher, token: &Secret) -> Callbacks {
+fn callbacks(
+    settings: &Settings,
+    http: HttpFetcher,
+    secrets: Secrets,
+    token: &Secret,
+) -> Callbacks {
     let wanted = &settings.opal;
     let server = link::beside(&settings.server, &["data", "callback_report"]).to_string();
     let server = wanted.default_callbacks.is_none().then_some(server);
-    let callbacks = Callbacks::new(http, wanted.reports, server, token);
+    let callbacks = Callbacks::new(http, secrets, wanted.reports, server, token);
     let configured = wanted.default_callbacks.as_ref();
     let configured = configured.and_then(|text| settings::callbacks(text.expose()).ok());
     for (url, config) in configured.into_iter().flatten() {

@@ -17,6 +17,7 @@ use tracing::Level;
 use url::Url;
 
 use crate::engine::regorus::Language;
+use crate::secrets::Rules;
 
 mod kind;
 mod print;
@@ -186,6 +187,19 @@ pub struct Settings {
     pub fetch_timeout_seconds: u64,
     /// Where sources may be, and how they are connected to.
     pub fetch: FetchSettings,
+    /// Where the secrets come from that updates name.
+    pub secrets: SecretSettings,
+}
+
+/// Where the secrets come from that updates name, besides the environment.
+#[derive(Clone, Debug)]
+pub struct SecretSettings {
+    /// A folder with a file each.
+    pub dir: Option<PathBuf>,
+    /// A program with its first arguments; empty for none.
+    pub command: Vec<String>,
+    /// Which hosts they may go to.
+    pub rules: Rules,
 }
 
 /// OPAL's variables among `names` that the agent does not follow.
@@ -262,6 +276,7 @@ impl Settings {
             },
             fetch_timeout_seconds: resolved.seconds("fetch_timeout_seconds")?,
             fetch: FetchSettings::new(resolved)?,
+            secrets: SecretSettings::new(resolved)?,
         })
     }
 }
@@ -289,6 +304,17 @@ impl FetchSettings {
             cert_file,
             key_file,
             proxy: resolved.secret("fetch_proxy"),
+        })
+    }
+}
+
+impl SecretSettings {
+    fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
+        let rules = resolved.text("secrets").ok().map(|text| Rules::read(&text)).transpose();
+        Ok(Self {
+            dir: resolved.path("secrets_dir"),
+            command: resolved.list("secrets_command").unwrap_or_default(),
+            rules: rules.map_err(|reason| resolved.refuse("secrets", &reason))?.unwrap_or_default(),
         })
     }
 }

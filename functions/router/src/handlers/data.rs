@@ -1,7 +1,7 @@
 //! Updates come in, base sources and what is left of the log go out.
 
 use protocol::opal::data::{SourceList, Sources};
-use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, Seq, json, limits};
+use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, Seq, credentials, json, limits};
 use publish::Published;
 use publish::scopes::{name_topics, named_by_topics};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,9 @@ pub(super) async fn publish(asked: Asked<'_>) -> Result<Response, Problem> {
     claims.require_change(&scope)?;
     name_topics(&scope, &mut update);
     let wait = publish::query::wait(&asked.query())?;
+    let warnings = credentials::warnings(&update);
     let (seq, receipts) = ask::append(asked.caller, &scope, &id, update, claims, wait).await?;
-    answer::ok(&Published::new(id, seq, receipts))
+    answer::ok(&Published::new(id, seq, receipts).warn(warnings))
 }
 
 /// Answers a client that connects: the base sources, then what is left of the log.
