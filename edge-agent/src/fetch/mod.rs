@@ -34,6 +34,21 @@ pub struct Source {
     pub config: Option<Box<RawValue>>,
 }
 
+impl Source {
+    fn text(&self) -> (&str, Option<&str>) {
+        (&self.url, self.config.as_deref().map(RawValue::get))
+    }
+}
+
+impl PartialEq for Source {
+    /// To the letter: what else means the same only its fetcher knows.
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Source {}
+
 impl std::fmt::Debug for Source {
     /// Says nothing of the address and the settings: both can hold passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
