@@ -10,15 +10,33 @@
 //! |---|---|
 //! | What do fetchers share: limits, TLS, a client? | `means` |
 //! | How is an HTTP source asked? | `http` |
+//! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How is Redis asked? | `redis` |
+//! | How do rows become one document? | [`rows`] |
+//! | Where is a server, and who are we there? | `endpoint` |
+//! | Which connections are kept between fetches? | `idle` |
+//! | How is more than the limit not even read? | `metered` |
 
+mod endpoint;
 mod http;
+mod idle;
 mod means;
+mod metered;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+pub mod rows;
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
 pub use means::{Means, MeansError};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresFetcher;
+#[cfg(feature = "redis")]
+pub use redis::RedisFetcher;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -131,8 +149,14 @@ impl Fetchers {
     /// The fetchers that are built in.
     #[must_use]
     pub fn standard(means: &Means) -> Self {
-        let http = HttpFetcher::new(means.clone());
-        Self { known: vec![Box::new(http)], timeout: means.timeout, secrets: Secrets::default() }
+        let known: Vec<Box<dyn Fetcher>> = vec![
+            Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "postgres")]
+            Box::new(PostgresFetcher::new(means.clone())),
+            #[cfg(feature = "redis")]
+            Box::new(RedisFetcher::new(means.clone())),
+        ];
+        Self { known, timeout: means.timeout, secrets: Secrets::default() }
     }
 
     /// The same with these secrets, which sources name.
