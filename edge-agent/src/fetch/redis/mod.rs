@@ -167,7 +167,7 @@ impl Connection {
     ) -> Result<Value, Failure> {
         self.allowance.set(limit);
         let sent = self.redis.send_packed_command(command).await;
-        let sent = sent.and_then(|value| value.extract_error());
+        let sent = sent.and_then(Value::extract_error);
         sent.map_err(|error| {
             if self.allowance.is_used_up() {
                 let limit = limit.saturating_sub(OVERHEAD);
