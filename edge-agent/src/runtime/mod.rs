@@ -39,7 +39,8 @@ use tokio::time::Instant;
 use crate::core::status::Progress;
 use crate::core::{Config, Core, Input, Kept};
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
-use crate::fetch::{Fetchers, HttpFetcher, Means};
+use crate::fetch::exec::ExecFetcher;
+use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means};
 use crate::http::HttpError;
 use crate::policy::{self, PolicyError, PolicyModule};
 use crate::settings::{self, EngineKind, Protocol, Secret, Settings};
@@ -96,6 +97,18 @@ pub enum RunError {
 /// # Errors
 /// What cannot be mended by waiting: settings, policies, addresses in use.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
+    run_with(settings, |_| vec![]).await
+}
+
+/// The same with fetchers of somebody's own besides those that are built in and those that the
+/// settings name; they are made of what fetchers share.
+///
+/// # Errors
+/// Those of [`run`].
+pub async fn run_with(
+    settings: Settings,
+    own: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>>,
+) -> Result<(), RunError> {
     let topics = topics(&settings).map_err(|it| RunError::Topics(it.detail))?;
     let local_policies: Arc<[PolicyModule]> = match &settings.policy_dir {
         Some(dir) => policy::load_dir(dir)?.into(),
@@ -118,6 +131,13 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
     let timeout = Duration::from_secs(settings.fetch_timeout_seconds);
     let means = Means::standard(timeout)?;
+    let mut fetchers = Fetchers::standard(&means);
+    for program in &settings.exec_fetchers {
+        fetchers.add(Box::new(ExecFetcher::new(program.clone(), &means)));
+    }
+    for fetcher in own(&means) {
+        fetchers.add(fetcher);
+    }
     let http = means.http.clone();
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
@@ -172,7 +192,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         store: Arc::new(store),
         local_policies,
         policy_file,
-        fetchers: Arc::new(Fetchers::standard(&means)),
+        fetchers: Arc::new(fetchers),
         callbacks: Arc::clone(&callbacks),
         link,
         inputs,

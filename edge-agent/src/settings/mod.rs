@@ -17,6 +17,7 @@ use tracing::Level;
 use url::Url;
 
 use crate::engine::regorus::Language;
+use crate::fetch::exec::{self, Program};
 
 mod kind;
 mod print;
@@ -165,6 +166,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Seconds that one fetch may take.
     pub fetch_timeout_seconds: u64,
+    /// Programs that may be run to fetch data.
+    pub exec_fetchers: Vec<Program>,
 }
 
 /// OPAL's variables among `names` that the agent does not follow.
@@ -240,6 +243,12 @@ impl Settings {
                 _ => LogFormat::Text,
             },
             fetch_timeout_seconds: resolved.seconds("fetch_timeout_seconds")?,
+            exec_fetchers: match resolved.text("exec_fetchers") {
+                Ok(text) => {
+                    exec::programs(&text).map_err(|it| resolved.refuse("exec_fetchers", &it))?
+                }
+                Err(_) => vec![],
+            },
         })
     }
 }

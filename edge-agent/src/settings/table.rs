@@ -164,6 +164,11 @@ pub const SETTINGS: &[Setting] = &[
         .default("10")
         .opal("HTTP_FETCHER_TIMEOUT"),
     Setting::new(
+        "exec_fetchers",
+        Kind::Programs,
+        "programs that fetch data as exec:NAME, each with a command; tables in the file",
+    ),
+    Setting::new(
         "policy_dirs",
         Kind::Dirs,
         "folders of the hub's policy to load, separated by colons",
