@@ -10,15 +10,26 @@
 //! |---|---|
 //! | How is an HTTP source asked? | `http` |
 //! | How is a program of somebody's own run? | [`exec`] |
+//! | How is Redis asked? | `redis` |
+//! | Where is a server, and who are we there? | `endpoint` |
+//! | Which connections are kept between fetches? | `idle` |
+//! | How is more than the limit not even read? | `metered` |
 
+mod endpoint;
 pub mod exec;
 mod http;
+mod idle;
+mod metered;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+#[cfg(feature = "redis")]
+pub use redis::RedisFetcher;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -231,8 +242,12 @@ impl Fetchers {
     /// The fetchers that are built in.
     #[must_use]
     pub fn standard(means: &Means) -> Self {
-        let http = HttpFetcher::new(means.clone());
-        Self { known: vec![Box::new(http)], timeout: means.timeout }
+        let known: Vec<Box<dyn Fetcher>> = vec![
+            Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "redis")]
+            Box::new(RedisFetcher::new(means.clone())),
+        ];
+        Self { known, timeout: means.timeout }
     }
 
     /// Adds a fetcher, in place of one that has its name.
