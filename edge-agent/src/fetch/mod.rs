@@ -11,6 +11,7 @@
 //! | What do fetchers share: limits, TLS, a client? | `means` |
 //! | How is an HTTP source asked? | `http` |
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How is a program of somebody's own run? | [`exec`] |
 //! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
 //! | Where is a server, and who are we there? | `endpoint` |
@@ -18,6 +19,7 @@
 //! | How is more than the limit not even read? | `metered` |
 
 mod endpoint;
+pub mod exec;
 mod http;
 mod idle;
 mod means;
@@ -122,9 +124,96 @@ impl FetchError {
 }
 
 /// A way to fetch data.
+///
+/// Adding one is to write this trait for it and to hand it to
+/// [`cli::main_with`](crate::cli::main_with), in a program of one's own that is the agent
+/// otherwise. A fetcher that needs no Rust is a program that [`exec`] runs.
+///
+/// ```
+/// use edge_agent::fetch::{FetchError, Fetcher, Fetchers, Means, Source};
+/// use edge_agent::json::Json;
+/// use futures::future::BoxFuture;
+/// use serde::Deserialize;
+/// use serde_json::value::{RawValue, to_raw_value};
+///
+/// /// `{"url": "file:///etc/app/users.csv", "config": {"fetcher": "Csv", "key": "name"}}`
+/// struct Csv {
+///     means: Means,
+/// }
+///
+/// /// Other members of `config` are not ours.
+/// #[derive(Deserialize)]
+/// struct Settings {
+///     key: String,
+/// }
+///
+/// impl Csv {
+///     async fn read(&self, source: &Source) -> Result<Json, FetchError> {
+///         let config = source.config.as_deref().map_or("{}", RawValue::get);
+///         // What cannot get better by itself is permanent; everything else is tried again.
+///         let settings: Settings = serde_json::from_str(config)
+///             .map_err(|_| FetchError::permanent("config: give `key`, the name of a column"))?;
+///         let path = source.url.strip_prefix("file://");
+///         let path = path.ok_or_else(|| FetchError::permanent("url: give file:///…"))?;
+///         let text = tokio::fs::read_to_string(path)
+///             .await
+///             .map_err(|error| FetchError::new(format!("the file: {error}")))?;
+///         if text.len() > self.means.max_bytes {
+///             return Err(FetchError::new("the file is larger than the limit"));
+///         }
+///         let mut lines = text.lines().map(|line| line.split(','));
+///         let head: Vec<&str> = lines.next().into_iter().flatten().collect();
+///         let rows: serde_json::Map<_, _> = lines
+///             .filter_map(|line| {
+///                 let row: serde_json::Map<_, _> =
+///                     head.iter().map(ToString::to_string).zip(line.map(Into::into)).collect();
+///                 Some((row.get(&settings.key)?.as_str()?.to_owned(), row.into()))
+///             })
+///             .collect();
+///         let data = to_raw_value(&rows).map_err(|error| FetchError::new(error.to_string()))?;
+///         Ok(data.into())
+///     }
+/// }
+///
+/// impl Fetcher for Csv {
+///     fn name(&self) -> &str {
+///         "Csv"
+///     }
+///
+///     fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
+///         Box::pin(self.read(source))
+///     }
+/// }
+///
+/// // A program of one's own has this as its `main`:
+/// // `edge_agent::cli::main_with(|means| vec![Box::new(Csv { means: means.clone() })])`
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let means = Means::standard(std::time::Duration::from_secs(10))?;
+/// let mut fetchers = Fetchers::standard(&means);
+/// fetchers.add(Box::new(Csv { means }));
+///
+/// let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(file.path(), "name,role\nann,admin\nbob,reader\n")?;
+/// let config = to_raw_value(&serde_json::json!({ "fetcher": "Csv", "key": "name" }))?;
+/// let source = Source { url: format!("file://{}", file.path().display()), config: Some(config) };
+/// let data = fetchers.fetch(&source).await?;
+/// assert_eq!(
+///     data.get(),
+///     r#"{"ann":{"name":"ann","role":"admin"},"bob":{"name":"bob","role":"reader"}}"#
+/// );
+/// # Ok(())
+/// # }
+/// ```
 pub trait Fetcher: Send + Sync + 'static {
     /// The name that `config.fetcher` gives.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
+
+    /// The time one fetch may take, if that is not the settings' [`Means::timeout`].
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
 
     /// Fetches once; trying again and giving up when it takes too long is the caller's, who may
     /// drop the future at any moment.
@@ -165,6 +254,14 @@ impl Fetchers {
         Self { secrets, ..self }
     }
 
+    /// Adds a fetcher, in place of one that has its name.
+    pub fn add(&mut self, fetcher: Box<dyn Fetcher>) {
+        match self.known.iter_mut().find(|known| known.name() == fetcher.name()) {
+            Some(known) => *known = fetcher,
+            None => self.known.push(fetcher),
+        }
+    }
+
     /// Fetches with the fetcher that the source names, which alone gets to know the secrets that
     /// the source names.
     ///
@@ -181,8 +278,9 @@ impl Fetchers {
     }
 
     async fn fetch_filled(&self, source: &Source) -> Result<Json, FetchError> {
-        let fetch = self.pick(source)?.fetch(source);
-        let timely = tokio::time::timeout(self.timeout, fetch).await;
+        let fetcher = self.pick(source)?;
+        let time = fetcher.timeout().unwrap_or(self.timeout);
+        let timely = tokio::time::timeout(time, fetcher.fetch(source)).await;
         timely.unwrap_or_else(|_| Err(FetchError::new("no answer in time")))
     }
 

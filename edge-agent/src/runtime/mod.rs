@@ -39,7 +39,8 @@ use tokio::time::Instant;
 use crate::core::status::Progress;
 use crate::core::{Config, Core, Input, Kept};
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
-use crate::fetch::{Fetchers, HttpFetcher, Means, MeansError};
+use crate::fetch::exec::ExecFetcher;
+use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means, MeansError};
 use crate::http::{self, HttpError};
 use crate::net::Tls;
 use crate::policy::{self, PolicyError, PolicyModule};
@@ -101,6 +102,18 @@ pub enum RunError {
 /// # Errors
 /// What cannot be mended by waiting: settings, policies, addresses in use.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
+    run_with(settings, |_| vec![]).await
+}
+
+/// The same with fetchers of somebody's own besides those that are built in and those that the
+/// settings name; they are made of what fetchers share.
+///
+/// # Errors
+/// Those of [`run`].
+pub async fn run_with(
+    settings: Settings,
+    own: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>>,
+) -> Result<(), RunError> {
     let topics = topics(&settings).map_err(|it| RunError::Topics(it.detail))?;
     let local_policies: Arc<[PolicyModule]> = match &settings.policy_dir {
         Some(dir) => policy::load_dir(dir)?.into(),
@@ -128,18 +141,25 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             .map_err(MeansError::Tls)?;
     let means = Means::new(fetch, &tls, timeout)?;
     // The server and its callback are the operator's own addresses, where rules are about others.
-    let own = settings.opal.data_sources_url.iter().chain([&settings.server]);
-    let own = means.reaching(means.reach.as_ref().clone().and(own))?;
+    let operators = settings.opal.data_sources_url.iter().chain([&settings.server]);
+    let operators = means.reaching(means.reach.as_ref().clone().and(operators))?;
     let http = http::client_with(rustls::ClientConfig::clone(tls.trusting()), timeout)?;
     let SecretSettings { dir, command, rules } = &settings.secrets;
     let secrets = Secrets::new(dir.clone(), command, rules.clone());
+    let mut fetchers = Fetchers::standard(&means).with_secrets(secrets.clone());
+    for program in &settings.exec_fetchers {
+        fetchers.add(Box::new(ExecFetcher::new(program.clone(), &means)));
+    }
+    for fetcher in own(&means) {
+        fetchers.add(fetcher);
+    }
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
         Renewal::new(&settings.server, http.clone(), settings.data_dir.as_deref(), &settings.token);
     let opal = Arc::new(OpalLink::new(
         opal_config(&settings),
         settings.opal.data_sources_url.clone(),
-        HttpFetcher::new(own.clone()),
+        HttpFetcher::new(operators.clone()),
     ));
     let target = link::Target {
         server: &settings.server,
@@ -149,8 +169,12 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     };
     let connecting = link::Connecting { http, tls: Arc::clone(tls.trusting()) };
     let link = Link::new(&target, renewal.token(), connecting, Arc::clone(&opal), inputs.clone())?;
-    let callbacks =
-        Arc::new(callbacks(&settings, HttpFetcher::new(own), secrets.clone(), renewal.token()));
+    let callbacks = Arc::new(callbacks(
+        &settings,
+        HttpFetcher::new(operators),
+        secrets.clone(),
+        renewal.token(),
+    ));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
     let waiting = Waiting::new(progressed, inputs.clone(), started);
@@ -186,7 +210,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         store: Arc::new(store),
         local_policies,
         policy_file,
-        fetchers: Arc::new(Fetchers::standard(&means).with_secrets(secrets)),
+        fetchers: Arc::new(fetchers),
         callbacks: Arc::clone(&callbacks),
         link,
         inputs,

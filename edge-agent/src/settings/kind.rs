@@ -52,6 +52,9 @@ pub(super) enum Kind {
     Command,
     /// Which hosts secrets may go to, as [`Rules::read`] reads it; in the file a table each.
     Secrets,
+    /// Programs that fetch data, as [`exec::programs`](crate::fetch::exec::programs) reads them;
+    /// in the file a table each.
+    Programs,
     /// One of some words, in any case; `also` are other names of some of them.
     Choice { of: &'static [&'static str], also: &'static [(&'static str, &'static str)] },
 }
@@ -126,6 +129,9 @@ impl Kind {
             Self::Callbacks => callbacks(text).map(|_| Value::Text(text.to_owned())),
             Self::Command => Ok(Value::List(text.split_whitespace().map(str::to_owned).collect())),
             Self::Secrets => Rules::read(text).map(|_| Value::Text(text.to_owned())),
+            Self::Programs => {
+                crate::fetch::exec::programs(text).map(|_| Value::Text(text.to_owned()))
+            }
             Self::Choice { of, also } => {
                 let found = also.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
                 let meant = found.map_or(text, |(_, meant)| meant);
@@ -167,6 +173,10 @@ impl Kind {
                 self.read(&number.to_string())
             }
             (Self::Choice { .. }, toml::Value::Boolean(on)) => self.read(&on.to_string()),
+            (Self::Programs, toml::Value::Table(table)) => {
+                let text = serde_json::to_string(table).map_err(|error| error.to_string())?;
+                self.read(&text)
+            }
             (Self::Seconds | Self::Interval | Self::Port, _) => {
                 Err("give a number, without quotes".to_owned())
             }
@@ -193,7 +203,7 @@ impl Kind {
             Self::Patterns => "PATTERNS",
             Self::Scope => "SCOPE",
             Self::Command => "COMMAND",
-            Self::Callbacks | Self::Secrets => "JSON",
+            Self::Callbacks | Self::Programs | Self::Secrets => "JSON",
             Self::Choice { of, .. } => return of.join("|"),
         };
         word.to_owned()

@@ -17,6 +17,7 @@ use tracing::Level;
 use url::Url;
 
 use crate::engine::regorus::Language;
+use crate::fetch::exec::{self, Program};
 use crate::secrets::Rules;
 
 mod kind;
@@ -189,6 +190,8 @@ pub struct Settings {
     pub fetch: FetchSettings,
     /// Where the secrets come from that updates name.
     pub secrets: SecretSettings,
+    /// Programs that may be run to fetch data.
+    pub exec_fetchers: Vec<Program>,
 }
 
 /// Where the secrets come from that updates name, besides the environment.
@@ -277,6 +280,12 @@ impl Settings {
             fetch_timeout_seconds: resolved.seconds("fetch_timeout_seconds")?,
             fetch: FetchSettings::new(resolved)?,
             secrets: SecretSettings::new(resolved)?,
+            exec_fetchers: match resolved.text("exec_fetchers") {
+                Ok(text) => {
+                    exec::programs(&text).map_err(|it| resolved.refuse("exec_fetchers", &it))?
+                }
+                Err(_) => vec![],
+            },
         })
     }
 }

@@ -209,6 +209,11 @@ pub const SETTINGS: &[Setting] = &[
         "hosts that a secret may go to, as {\"NAME\":{\"hosts\":[…]}}; tables in the file",
     ),
     Setting::new(
+        "exec_fetchers",
+        Kind::Programs,
+        "programs that fetch data as exec:NAME, each with a command; tables in the file",
+    ),
+    Setting::new(
         "policy_dirs",
         Kind::Dirs,
         "folders of the hub's policy to load, separated by colons",

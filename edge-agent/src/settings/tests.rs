@@ -285,3 +285,31 @@ fn rules_of_secrets_are_tables_of_the_file_or_one_variable() {
     let error = refusal(&[], &[TOKEN], Some(file)).to_string();
     assert!(error.contains("secrets: DB") && !error.contains("s3cret"), "{error}");
 }
+
+#[test]
+fn programs_are_tables_of_the_file_or_one_variable() {
+    let file = "[exec_fetchers.billing]\ncommand = [\"python3\", \"/etc/billing.py\"]\n\
+                timeout_seconds = 30\n[exec_fetchers.ldap]\ncommand = [\"/bin/ldap\"]\n";
+    let resolved = resolve(&[], &[TOKEN], Some(file)).unwrap();
+    let settings = Settings::new(&resolved).unwrap();
+    let names: Vec<_> = settings.exec_fetchers.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["billing", "ldap"]);
+    // What print-config writes as a file is read again as the same.
+    let printed = resolved.print(PrintFormat::Toml);
+    let again = Settings::new(&resolve(&[], &[TOKEN], Some(&printed)).unwrap()).unwrap();
+    assert_eq!(again.exec_fetchers, settings.exec_fetchers);
+
+    let variable = ("GIRASOL_EXEC_FETCHERS", r#"{"one":{"command":["one"]}}"#);
+    let settings = Settings::new(&resolve(&[], &[TOKEN, variable], Some(file)).unwrap()).unwrap();
+    assert_eq!(settings.exec_fetchers.len(), 1);
+    assert!(
+        Settings::new(&resolve(&[], &[TOKEN], None).unwrap()).unwrap().exec_fetchers.is_empty()
+    );
+
+    let file = "[exec_fetchers.billing]\ncomand = [\"s3cret\"]\n";
+    let error = refusal(&[], &[TOKEN], Some(file)).to_string();
+    assert!(error.contains("exec_fetchers: billing.comand: there is no such key"), "{error}");
+    assert!(error.contains("did you mean `command`?") && !error.contains("s3cret"), "{error}");
+    let error = refusal(&[], &[TOKEN], Some("exec_fetchers = 7\n")).to_string();
+    assert!(error.contains("exec_fetchers: give"), "{error}");
+}
