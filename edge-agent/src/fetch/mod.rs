@@ -9,8 +9,10 @@
 //! | question | file |
 //! |---|---|
 //! | How is an HTTP source asked? | `http` |
+//! | How is what was fetched shaped before it is stored? | `transform` |
 
 mod http;
+mod transform;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::http::HttpError;
 use crate::json::Json;
 use crate::net::Reach;
 use crate::secrets::Secrets;
+use transform::Transform;
 
 /// Bytes of JSON that one fetch brings at most, unless the settings say otherwise.
 const MAX_BYTES: usize = 64 << 20;
@@ -136,6 +139,7 @@ pub trait Fetcher: Send + Sync + 'static {
 pub struct Fetchers {
     known: Vec<Box<dyn Fetcher>>,
     timeout: Duration,
+    max_bytes: usize,
     secrets: Secrets,
 }
 
@@ -151,7 +155,12 @@ impl Fetchers {
     #[must_use]
     pub fn standard(means: &Means) -> Self {
         let http = HttpFetcher::new(means.clone());
-        Self { known: vec![Box::new(http)], timeout: means.timeout, secrets: Secrets::default() }
+        Self {
+            known: vec![Box::new(http)],
+            timeout: means.timeout,
+            max_bytes: means.max_bytes,
+            secrets: Secrets::default(),
+        }
     }
 
     /// The same with these secrets, which sources name.
@@ -164,15 +173,19 @@ impl Fetchers {
     /// the source names.
     ///
     /// # Errors
-    /// A secret cannot be filled in, no fetcher of that name, or it has no data; the message is
-    /// for people, and holds no secret.
+    /// A secret cannot be filled in, no fetcher of that name, it has no data, or the source's
+    /// `transform` makes none of it; the message is for people, and holds no secret.
     pub async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
+        let transform = Transform::of(source).await?;
         let filled = self.secrets.fill(source).await?;
-        let fetched = self.fetch_filled(filled.source()).await;
-        fetched.map_err(|error| {
+        let fetched = self.fetch_filled(filled.source()).await.inspect_err(|_| {
             self.secrets.doubt(&filled);
-            filled.hide(error)
-        })
+        });
+        let data = match (fetched, transform) {
+            (Ok(data), Some(transform)) => transform.apply(data, self.max_bytes).await,
+            (fetched, _) => fetched,
+        };
+        data.map_err(|error| filled.hide(error))
     }
 
     async fn fetch_filled(&self, source: &Source) -> Result<Json, FetchError> {
@@ -232,7 +245,8 @@ mod tests {
         let known: Vec<Box<dyn Fetcher>> =
             vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))];
         let secrets = Secrets::default();
-        let fetchers = Fetchers { known, timeout: Duration::from_secs(1), secrets };
+        let timeout = Duration::from_secs(1);
+        let fetchers = Fetchers { known, timeout, max_bytes: 1_000, secrets };
         let config = config.map(|text| RawValue::from_string(text.to_owned()).unwrap());
         let source = Source { url: "http://h".to_owned(), config };
         fetchers.fetch(&source).await.unwrap_err()
