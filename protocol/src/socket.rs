@@ -27,7 +27,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Entry, Millis, Seq, digest::TopicDigests, topic::TopicSet};
+use crate::{Entry, Millis, Seq, digest::TopicDigests, json, topic::TopicSet};
 
 /// The subprotocol's name in `Sec-WebSocket-Protocol`.
 pub const SUBPROTOCOL: &str = "girasol.v1";
@@ -260,7 +260,7 @@ fn decode<'t, T: Deserialize<'t>>(text: &'t str, known: &[&str]) -> Result<Optio
         Ok(keys) if keys.len() == 1 && !keys.keys().any(|key| known.contains(&key.as_str())) => {
             Ok(None)
         }
-        _ => Err(format!("not a frame of {SUBPROTOCOL}: {error}")),
+        _ => Err(format!("not a frame of {SUBPROTOCOL}: {}", json::reason(&error))),
     }
 }
 

@@ -17,6 +17,7 @@
 //! | Where is a server, and who are we there? | `endpoint` |
 //! | Which connections are kept between fetches? | `idle` |
 //! | How is more than the limit not even read? | `metered` |
+//! | How is what was fetched shaped before it is stored? | `transform` |
 
 mod endpoint;
 pub mod exec;
@@ -29,6 +30,7 @@ pub mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 pub mod rows;
+mod transform;
 
 use std::time::Duration;
 
@@ -44,6 +46,7 @@ use serde_json::value::RawValue;
 
 use crate::json::Json;
 use crate::secrets::Secrets;
+use transform::Transform;
 
 /// What to fetch.
 #[derive(Clone)]
@@ -224,6 +227,7 @@ pub trait Fetcher: Send + Sync + 'static {
 pub struct Fetchers {
     known: Vec<Box<dyn Fetcher>>,
     timeout: Duration,
+    max_bytes: usize,
     secrets: Secrets,
 }
 
@@ -245,7 +249,12 @@ impl Fetchers {
             #[cfg(feature = "redis")]
             Box::new(RedisFetcher::new(means.clone())),
         ];
-        Self { known, timeout: means.timeout, secrets: Secrets::default() }
+        Self {
+            known,
+            timeout: means.timeout,
+            max_bytes: means.max_bytes,
+            secrets: Secrets::default(),
+        }
     }
 
     /// The same with these secrets, which sources name.
@@ -266,15 +275,19 @@ impl Fetchers {
     /// the source names.
     ///
     /// # Errors
-    /// A secret cannot be filled in, no fetcher of that name, or it has no data; the message is
-    /// for people, and holds no secret.
+    /// A secret cannot be filled in, no fetcher of that name, it has no data, or the source's
+    /// `transform` makes none of it; the message is for people, and holds no secret.
     pub async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
+        let transform = Transform::of(source).await?;
         let filled = self.secrets.fill(source).await?;
-        let fetched = self.fetch_filled(filled.source()).await;
-        fetched.map_err(|error| {
+        let fetched = self.fetch_filled(filled.source()).await.inspect_err(|_| {
             self.secrets.doubt(&filled);
-            filled.hide(error)
-        })
+        });
+        let data = match (fetched, transform) {
+            (Ok(data), Some(transform)) => transform.apply(data, self.max_bytes).await,
+            (fetched, _) => fetched,
+        };
+        data.map_err(|error| filled.hide(error))
     }
 
     async fn fetch_filled(&self, source: &Source) -> Result<Json, FetchError> {
@@ -335,7 +348,8 @@ mod tests {
         let known: Vec<Box<dyn Fetcher>> =
             vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))];
         let secrets = Secrets::default();
-        let fetchers = Fetchers { known, timeout: Duration::from_secs(1), secrets };
+        let timeout = Duration::from_secs(1);
+        let fetchers = Fetchers { known, timeout, max_bytes: 1_000, secrets };
         let config = config.map(|text| RawValue::from_string(text.to_owned()).unwrap());
         let source = Source { url: "http://h".to_owned(), config };
         fetchers.fetch(&source).await.unwrap_err()

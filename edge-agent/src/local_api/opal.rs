@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use protocol::credentials;
+use protocol::json::reason;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -97,7 +98,7 @@ async fn callback(State(parts): Shared, Path(key): Path<String>) -> Response {
 async fn register(State(parts): Shared, body: String) -> Response {
     let callback: Registered = match serde_json::from_str(&body) {
         Ok(callback) => callback,
-        Err(error) => return refusal(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+        Err(error) => return refusal(StatusCode::UNPROCESSABLE_ENTITY, &reason(&error)),
     };
     if !Url::parse(&callback.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
         let advice = "url: give an address such as https://host/path";

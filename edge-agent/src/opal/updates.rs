@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use protocol::json::reason;
 use protocol::{Entry, SaveMethod};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -49,8 +50,8 @@ impl Update {
     /// # Errors
     /// It is no update at all.
     pub(super) fn read(text: &str, ours: &Subscription) -> Result<Self, String> {
-        let wire: Wire =
-            serde_json::from_str(text).map_err(|error| format!("not an update: {error}"))?;
+        let wire: Wire = serde_json::from_str(text)
+            .map_err(|error| format!("not an update: {}", reason(&error)))?;
         let mut update = Self {
             id: wire.id,
             reason: wire.reason,
@@ -75,7 +76,7 @@ pub(super) fn sources(
     ours: &Subscription,
 ) -> Result<(Update, Vec<(Entry, u64)>), String> {
     let update = Update::read(text, ours)?;
-    let Wire { entries, .. } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let Wire { entries, .. } = serde_json::from_str(text).map_err(|error| reason(&error))?;
     let mut periodic = vec![];
     for (place, entry) in &update.entries {
         let text = usize::try_from(*place).ok().and_then(|place| entries.get(place));
@@ -92,7 +93,7 @@ pub(super) fn sources(
 }
 
 fn entry(text: &RawValue) -> Result<Entry, String> {
-    let mut entry: Entry = serde_json::from_str(text.get()).map_err(|error| error.to_string())?;
+    let mut entry: Entry = serde_json::from_str(text.get()).map_err(|error| reason(&error))?;
     if entry.url.is_empty() && entry.inline().is_none() {
         return Err("neither a url nor data".to_owned());
     }
@@ -110,8 +111,9 @@ fn without_nulls(operations: &RawValue) -> Result<Box<RawValue>, String> {
         return Ok(operations.to_owned());
     }
     let mut operations: Vec<BTreeMap<String, Box<RawValue>>> =
-        serde_json::from_str(operations.get())
-            .map_err(|error| format!("data: not a list of JSON Patch operations: {error}"))?;
+        serde_json::from_str(operations.get()).map_err(|error| {
+            format!("data: not a list of JSON Patch operations: {}", reason(&error))
+        })?;
     for operation in &mut operations {
         operation.retain(|name, value| {
             !matches!(name.as_str(), "from" | "value") || value.get() != "null"

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
 use backon::{ExponentialBuilder, Retryable as _};
+use protocol::json::reason;
 use protocol::{Entry, credentials, hex};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -121,6 +122,7 @@ impl Callbacks {
     pub(super) async fn tell(&self, report: UpdateReport) {
         let UpdateReport { update_id, callback, entries } = report;
         let own = read(&callback).unwrap_or_else(|error| {
+            let error = reason(&error);
             tracing::warn!(%update_id, %error, "the update's own callbacks cannot be told");
             vec![]
         });
