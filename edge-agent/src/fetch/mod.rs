@@ -10,6 +10,7 @@
 //! |---|---|
 //! | How is an HTTP source asked? | `http` |
 //! | How is a program of somebody's own run? | [`exec`] |
+//! | How is MongoDB asked? | `mongodb` |
 //! | How is Redis asked? | `redis` |
 //! | Where is a server, and who are we there? | `endpoint` |
 //! | Which connections are kept between fetches? | `idle` |
@@ -20,6 +21,8 @@ pub mod exec;
 mod http;
 mod idle;
 mod metered;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -28,6 +31,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+#[cfg(feature = "mongodb")]
+pub use mongodb::MongoFetcher;
 #[cfg(feature = "redis")]
 pub use redis::RedisFetcher;
 use serde::Deserialize;
@@ -244,6 +249,8 @@ impl Fetchers {
     pub fn standard(means: &Means) -> Self {
         let known: Vec<Box<dyn Fetcher>> = vec![
             Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "mongodb")]
+            Box::new(MongoFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
             Box::new(RedisFetcher::new(means.clone())),
         ];

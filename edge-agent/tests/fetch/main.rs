@@ -6,4 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod exec;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod support;

@@ -4,12 +4,15 @@
 //! | question | file |
 //! |---|---|
 //! | how is PostgreSQL run? | `postgres.rs` |
+//! | how is a server run that speaks MongoDB's protocol? | `ferretdb.rs` |
 //! | who runs a server that refuses to run as root? | `user.rs` |
 //! | which certificate does a server with TLS show? | `authority.rs` |
 
 mod authority;
+mod ferretdb;
 mod postgres;
 mod user;
 
 pub use authority::Authority;
+pub use ferretdb::Ferretdb;
 pub use postgres::{Postgres, PostgresBuilder};
