@@ -8,6 +8,7 @@
 //!
 //! | question | file |
 //! |---|---|
+//! | What do fetchers share: limits, TLS, a client? | `means` |
 //! | How is an HTTP source asked? | `http` |
 //! | How is a program of somebody's own run? | [`exec`] |
 //! | How is MongoDB asked? | `mongodb` |
@@ -20,17 +21,18 @@ mod endpoint;
 pub mod exec;
 mod http;
 mod idle;
+mod means;
 mod metered;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 #[cfg(feature = "redis")]
 mod redis;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+pub use means::{Means, MeansError};
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongoFetcher;
 #[cfg(feature = "redis")]
@@ -38,12 +40,7 @@ pub use redis::RedisFetcher;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::http::HttpError;
 use crate::json::Json;
-use crate::net::Reach;
-
-/// Bytes of JSON that one fetch brings at most, unless the settings say otherwise.
-const MAX_BYTES: usize = 64 << 20;
 
 /// What to fetch.
 #[derive(Clone)]
@@ -99,37 +96,6 @@ impl FetchError {
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         self.permanent
-    }
-}
-
-/// What fetchers share.
-#[derive(Clone)]
-pub struct Means {
-    /// Where they may connect to.
-    pub reach: Arc<Reach>,
-    /// TLS as the settings have it: whom to trust, what to show.
-    pub tls: Arc<rustls::ClientConfig>,
-    /// An HTTP client made of the two; it follows no redirects.
-    pub http: reqwest::Client,
-    /// Bytes of JSON that one fetch may bring.
-    pub max_bytes: usize,
-    /// The time one fetch may take.
-    pub timeout: Duration,
-}
-
-impl Means {
-    /// With the platform's trust store, and nothing refused or allowed but what always is.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn standard(timeout: Duration) -> Result<Self, HttpError> {
-        Ok(Self {
-            reach: Arc::default(),
-            tls: crate::http::tls_config()?,
-            http: crate::http::client(timeout)?,
-            max_bytes: MAX_BYTES,
-            timeout,
-        })
     }
 }
 

@@ -40,8 +40,9 @@ use crate::core::status::Progress;
 use crate::core::{Config, Core, Input, Kept};
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
 use crate::fetch::exec::ExecFetcher;
-use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means};
-use crate::http::HttpError;
+use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means, MeansError};
+use crate::http::{self, HttpError};
+use crate::net::Tls;
 use crate::policy::{self, PolicyError, PolicyModule};
 use crate::settings::{self, EngineKind, Protocol, Secret, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
@@ -90,6 +91,9 @@ pub enum RunError {
     /// The HTTP client could not be made.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// Fetches cannot be made as the settings want them.
+    #[error(transparent)]
+    Means(#[from] MeansError),
 }
 
 /// Runs the agent until it is told to end (SIGINT, SIGTERM), or cannot go on.
@@ -107,7 +111,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 /// Those of [`run`].
 pub async fn run_with(
     settings: Settings,
-    own: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>>,
+    own_fetchers: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>>,
 ) -> Result<(), RunError> {
     let topics = topics(&settings).map_err(|it| RunError::Topics(it.detail))?;
     let local_policies: Arc<[PolicyModule]> = match &settings.policy_dir {
@@ -130,22 +134,29 @@ pub async fn run_with(
         tracing::warn!(%reason, "the agent starts anew");
     }
     let timeout = Duration::from_secs(settings.fetch_timeout_seconds);
-    let means = Means::standard(timeout)?;
+    let fetch = &settings.fetch;
+    let tls =
+        Tls::new(fetch.ca_file.as_deref(), fetch.cert_file.as_deref(), fetch.key_file.as_deref())
+            .map_err(MeansError::Tls)?;
+    let means = Means::new(fetch, &tls, timeout)?;
     let mut fetchers = Fetchers::standard(&means);
     for program in &settings.exec_fetchers {
         fetchers.add(Box::new(ExecFetcher::new(program.clone(), &means)));
     }
-    for fetcher in own(&means) {
+    for fetcher in own_fetchers(&means) {
         fetchers.add(fetcher);
     }
-    let http = means.http.clone();
+    // The server and its callback are the operator's own addresses, where rules are about others.
+    let own = settings.opal.data_sources_url.iter().chain([&settings.server]);
+    let own = means.reaching(means.reach.as_ref().clone().and(own))?;
+    let http = http::client_with(rustls::ClientConfig::clone(tls.trusting()), timeout)?;
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
         Renewal::new(&settings.server, http.clone(), settings.data_dir.as_deref(), &settings.token);
     let opal = Arc::new(OpalLink::new(
         opal_config(&settings),
         settings.opal.data_sources_url.clone(),
-        HttpFetcher::new(means.clone()),
+        HttpFetcher::new(own.clone()),
     ));
     let target = link::Target {
         server: &settings.server,
@@ -153,10 +164,9 @@ pub async fn run_with(
         scope: &settings.scope,
         protocol: settings.protocol,
     };
-    let link =
-        Link::new(&target, renewal.token(), http.clone(), Arc::clone(&opal), inputs.clone())?;
-    let callbacks =
-        Arc::new(callbacks(&settings, HttpFetcher::new(means.clone()), renewal.token()));
+    let connecting = link::Connecting { http, tls: Arc::clone(tls.trusting()) };
+    let link = Link::new(&target, renewal.token(), connecting, Arc::clone(&opal), inputs.clone())?;
+    let callbacks = Arc::new(callbacks(&settings, HttpFetcher::new(own), renewal.token()));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
     let waiting = Waiting::new(progressed, inputs.clone(), started);

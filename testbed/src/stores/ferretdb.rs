@@ -65,7 +65,6 @@ impl Ferretdb {
                 format!("--listen-tls=127.0.0.1:{port}"),
                 format!("--listen-tls-cert-file={}", certificate.display()),
                 format!("--listen-tls-key-file={}", key.display()),
-                format!("--listen-tls-ca-file={}", authority.file().display()),
             ])
         })
         .await

@@ -27,11 +27,13 @@ mod json;
 mod relay;
 mod shape;
 
-/// What a server says of a query that it will never answer, by its codes: `BadValue`,
-/// `FailedToParse`, `TypeMismatch`, `InvalidLength`, `IllegalOperation`, `InvalidNamespace`,
-/// `InvalidPipelineOperator`, `NotImplemented`, and those of stages and expressions.
-const BAD_QUERY: [i32; 15] =
-    [2, 9, 14, 16, 20, 73, 168, 238, 15955, 15998, 16410, 16436, 28667, 40323, 40324];
+/// What a server says of a query that it will never answer: `BadValue`, `FailedToParse`,
+/// `TypeMismatch`, `InvalidLength`, `IllegalOperation`, `CommandNotFound`, `InvalidNamespace`,
+/// `InvalidPipelineOperator`, `NotImplemented`.
+const BAD_QUERY: [i32; 9] = [2, 9, 14, 16, 20, 59, 73, 168, 238];
+
+/// From here on, codes are numbers of places in the server that check stages and expressions.
+const PLACES: i32 = 15_000;
 
 /// Letters of a server's message that an error has.
 const SHOWN: usize = 300;
@@ -94,7 +96,11 @@ fn failure(client: &Client, error: &Error) -> FetchError {
     match &*error.kind {
         ErrorKind::Command(said) => {
             let message = format!("{} (code {})", short(&said.message), said.code);
-            if BAD_QUERY.contains(&said.code) { permanent(&message) } else { other(&message) }
+            if said.code >= PLACES || BAD_QUERY.contains(&said.code) {
+                permanent(&message)
+            } else {
+                other(&message)
+            }
         }
         ErrorKind::Authentication { message, .. } => {
             other(&format!("the login was refused: {}", short(message)))

@@ -1,0 +1,3 @@
+//! What is reached and what is not.
+
+use super::*;
