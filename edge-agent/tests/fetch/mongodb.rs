@@ -141,7 +141,8 @@ async fn many_documents_come_in_batches_and_too_many_are_an_error() {
     assert_eq!(ids.len(), 2_000);
     assert!(ids.is_sorted());
 
-    let small = Means { max_bytes: 20_000, ..means(10) };
+    let mut small = means(10);
+    small.max_bytes = 20_000;
     let error = fetch_with(&small, &server.url(), &asked).await.unwrap_err();
     assert!(error.is_permanent());
     assert!(error.to_string().contains("more than 20000 bytes of JSON"), "{error}");
@@ -191,7 +192,8 @@ async fn tls_is_the_agents_own() {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
     let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let trusting = Means { tls: Arc::new(tls), ..means(10) };
+    let mut trusting = means(10);
+    trusting.tls = Arc::new(tls);
     assert_eq!(fetch_with(&trusting, &url, &asked).await, Ok(json!([])));
     let error = fetch_with(&trusting, &server.url(), &asked).await;
     assert!(error.is_err(), "a server with TLS is not spoken to without");
