@@ -9,7 +9,7 @@
 //! | question | file |
 //! |---|---|
 //! | What do fetchers share: limits, TLS, a client? | `means` |
-//! | How is an HTTP source asked? | `http` |
+//! | How is an HTTP source asked, and S3-compatible storage? | `http` |
 //! | How is a program of somebody's own run? | [`exec`] |
 //! | How is MongoDB asked? | `mongodb` |
 //! | How is Redis asked? | `redis` |
@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+#[cfg(feature = "s3")]
+pub use http::s3::S3Fetcher;
 pub use means::{Means, MeansError};
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongoFetcher;
@@ -215,6 +217,8 @@ impl Fetchers {
     pub fn standard(means: &Means) -> Self {
         let known: Vec<Box<dyn Fetcher>> = vec![
             Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "s3")]
+            Box::new(S3Fetcher::new(means.clone())),
             #[cfg(feature = "mongodb")]
             Box::new(MongoFetcher::new(means.clone())),
             #[cfg(feature = "redis")]

@@ -8,4 +8,6 @@
 mod exec;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+#[cfg(feature = "s3")]
+mod s3;
 mod support;

@@ -5,14 +5,17 @@
 //! |---|---|
 //! | how is PostgreSQL run? | `postgres.rs` |
 //! | how is a server run that speaks MongoDB's protocol? | `ferretdb.rs` |
+//! | how is an S3-compatible store run? | `s3.rs` |
 //! | who runs a server that refuses to run as root? | `user.rs` |
 //! | which certificate does a server with TLS show? | `authority.rs` |
 
 mod authority;
 mod ferretdb;
 mod postgres;
+mod s3;
 mod user;
 
 pub use authority::Authority;
 pub use ferretdb::Ferretdb;
 pub use postgres::{Postgres, PostgresBuilder};
+pub use s3::S3;

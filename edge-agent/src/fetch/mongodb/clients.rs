@@ -19,6 +19,8 @@ use crate::fetch::{FetchError, Means};
 const REST: Duration = Duration::from_secs(60);
 /// Clients that are kept.
 const IN_ALL: usize = 32;
+/// How long a server is waited for that may be asked.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Connections of one client.
 const CONNECTIONS: u32 = 8;
 
@@ -121,9 +123,10 @@ impl Clients {
                 .authentication((pass.user().to_owned(), relay.password().to_owned()))
                 .build(),
         );
-        // It gives up before its caller does, who could not tell why.
-        options.server_selection_timeout = Some(self.means.timeout * 4 / 5);
-        options.connect_timeout = Some(self.means.timeout * 4 / 5);
+        // It gives up before its caller does, who could not tell why, and who tries again.
+        let patience = PATIENCE.min(self.means.timeout * 4 / 5);
+        options.server_selection_timeout = Some(patience);
+        options.connect_timeout = Some(patience);
         options.max_pool_size = Some(
             options.max_pool_size.filter(|size| *size > 0).unwrap_or(CONNECTIONS).min(CONNECTIONS),
         );
