@@ -111,8 +111,10 @@ async fn a_body_that_trickles_is_given_up() {
         Body::from_stream(chunks)
     };
     let base = serve(Router::new().route("/", get(slow))).await;
+    let begun = Instant::now();
     let error = fetch(&base, "{}").await.unwrap_err();
     assert!(error.to_string().contains("no answer in time"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
