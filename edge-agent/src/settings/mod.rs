@@ -10,6 +10,7 @@
 //! | What may a value look like? | `kind.rs` |
 //! | Where does a value come from? | `resolve.rs` |
 //! | How are they shown? | `print.rs` |
+//! | Which are about sources? | `fetch.rs` |
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
@@ -19,11 +20,13 @@ use url::Url;
 use crate::engine::regorus::Language;
 use crate::fetch::exec::{self, Program};
 
+mod fetch;
 mod kind;
 mod print;
 mod resolve;
 mod table;
 
+pub use fetch::FetchSettings;
 pub use print::PrintFormat;
 pub use resolve::{Resolved, Sources};
 pub use table::{SETTINGS, Setting};
@@ -114,25 +117,6 @@ pub struct OpalSettings {
     pub statistics: bool,
     /// Seconds between two pings.
     pub keep_alive_seconds: Option<u64>,
-}
-
-/// Where sources may be, and how they are connected to.
-#[derive(Clone, Debug)]
-pub struct FetchSettings {
-    /// Rules, of which one must match if there are any.
-    pub allow: Vec<String>,
-    /// Rules, of which none may match.
-    pub deny: Vec<String>,
-    /// Bytes of JSON that one fetch may bring.
-    pub max_bytes: usize,
-    /// Certificates to trust besides the platform's; of the server, too.
-    pub ca_file: Option<PathBuf>,
-    /// The certificate to show.
-    pub cert_file: Option<PathBuf>,
-    /// Its key.
-    pub key_file: Option<PathBuf>,
-    /// An HTTP proxy, whose address may have a password.
-    pub proxy: Option<Secret>,
 }
 
 /// How log lines look.
@@ -271,33 +255,6 @@ impl Settings {
                 Err(_) => vec![],
             },
             fetch: FetchSettings::new(resolved)?,
-        })
-    }
-}
-
-impl FetchSettings {
-    fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
-        let Some(Value::Bytes(max_bytes)) = resolved.get("fetch_max_bytes") else {
-            return Err(missing("fetch_max_bytes"));
-        };
-        let (cert_file, key_file) =
-            (resolved.path("fetch_cert_file"), resolved.path("fetch_key_file"));
-        for (given, other, name) in
-            [(&cert_file, &key_file, "fetch_cert_file"), (&key_file, &cert_file, "fetch_key_file")]
-        {
-            if given.is_some() && other.is_none() {
-                let reason = "fetch_cert_file and fetch_key_file belong together: give both";
-                return Err(resolved.refuse(name, reason));
-            }
-        }
-        Ok(Self {
-            allow: resolved.list("fetch_allow").unwrap_or_default(),
-            deny: resolved.list("fetch_deny").unwrap_or_default(),
-            max_bytes: *max_bytes,
-            ca_file: resolved.path("fetch_ca_file"),
-            cert_file,
-            key_file,
-            proxy: resolved.secret("fetch_proxy"),
         })
     }
 }
