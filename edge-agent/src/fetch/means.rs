@@ -6,8 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::http::{self, HttpError};
-use crate::net::proxy::Proxies;
-use crate::net::{Reach, Refused, Tls, TlsError};
+use crate::net::{Proxies, Reach, Refused, Tls, TlsError};
 use crate::settings::{FetchSettings, Secret};
 
 /// Bytes of JSON that one fetch brings at most, unless the settings say otherwise.
@@ -27,7 +26,8 @@ pub struct Means {
     pub max_bytes: usize,
     /// The time one fetch may take.
     pub timeout: Duration,
-    proxies: Arc<Proxies>,
+    /// The proxies that the client uses.
+    pub proxies: Arc<Proxies>,
 }
 
 /// Why there are no means to fetch with.

@@ -9,9 +9,10 @@
 //! | question | file |
 //! |---|---|
 //! | What do fetchers share: limits, TLS, a client? | `means` |
-//! | How is an HTTP source asked? | `http` |
+//! | How is an HTTP source asked, and S3-compatible storage? | `http` |
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
 //! | How is a program of somebody's own run? | [`exec`] |
+//! | How is MongoDB asked? | `mongodb` |
 //! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
 //! | Where is a server, and who are we there? | `endpoint` |
@@ -25,6 +26,8 @@ mod http;
 mod idle;
 mod means;
 mod metered;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
@@ -36,7 +39,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+#[cfg(feature = "s3")]
+pub use http::s3::S3Fetcher;
 pub use means::{Means, MeansError};
+#[cfg(feature = "mongodb")]
+pub use mongodb::MongoFetcher;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresFetcher;
 #[cfg(feature = "redis")]
@@ -246,6 +253,10 @@ impl Fetchers {
             Box::new(HttpFetcher::new(means.clone())),
             #[cfg(feature = "postgres")]
             Box::new(PostgresFetcher::new(means.clone())),
+            #[cfg(feature = "s3")]
+            Box::new(S3Fetcher::new(means.clone())),
+            #[cfg(feature = "mongodb")]
+            Box::new(MongoFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
             Box::new(RedisFetcher::new(means.clone())),
         ];

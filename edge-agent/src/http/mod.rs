@@ -8,7 +8,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use crate::net::{Reach, proxy::Proxies, reach, tls};
+use crate::net::{Proxies, Reach, reach, tls};
 
 /// Why there is no client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

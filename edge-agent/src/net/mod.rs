@@ -8,11 +8,14 @@
 //! | Whose certificates are trusted, which one is shown? | `tls` |
 //! | Which proxy does a fetch go through? | `proxy` |
 
+#[cfg(test)]
+pub(crate) mod authority;
 mod never;
-pub(crate) mod proxy;
+mod proxy;
 pub mod reach;
 pub(crate) mod rule;
 pub(crate) mod tls;
 
+pub use proxy::Proxies;
 pub use reach::{ConnectError, Lookup, Reach, Refused, Why};
 pub use tls::{Tls, TlsError};

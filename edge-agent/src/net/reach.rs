@@ -221,16 +221,18 @@ impl Reach {
             _ => vec![],
         };
         let mut allowed = vec![];
-        let mut refused = None;
+        let mut refused: Option<Why> = None;
         for address in found {
             match self.admit(address.ip(), standing) {
                 Ok(()) => allowed.push(address),
-                // An address that a name led to is nothing to tell the publisher.
-                Err(Refused { why, .. }) => refused = Some(Refused::new(&host, why)),
+                // What a rule could change is what the operator wants to hear of.
+                Err(_) if refused == Some(Why::NotAllowed) => {}
+                Err(Refused { why, .. }) => refused = Some(why),
             }
         }
         match refused {
-            Some(refused) if allowed.is_empty() => Err(refused.into()),
+            // An address that a name led to is nothing to tell the publisher.
+            Some(why) if allowed.is_empty() => Err(Refused::new(&host, why).into()),
             _ => Ok(allowed),
         }
     }

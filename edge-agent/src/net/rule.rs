@@ -115,11 +115,11 @@ impl Rule {
         let (host, port) = split_port(authority)?;
         let host = Pattern::of(host)?;
         let place = match (scheme, path) {
+            // A typing error in a network must not become a path that nobody asks for.
+            (Scheme::Any, Some(_)) if port.is_none() && host.address().is_some() => {
+                return Err(ADVICE.to_owned());
+            }
             (Scheme::Any, Some(path)) => {
-                // A typing error in a network must not become a path that nobody asks for.
-                if matches!(host, Pattern::Is(Host::Ipv4(_) | Host::Ipv6(_))) && path.is_number() {
-                    return Err(ADVICE.to_owned());
-                }
                 Place { scheme: Scheme::Web, host, port, path: Some(path) }
             }
             (scheme, path) => Place { scheme, host, port, path },
@@ -265,11 +265,6 @@ impl Path {
             (_, true) => Some(Self::Begins(path)),
             (_, false) => Some(Self::Is(path)),
         })
-    }
-
-    fn is_number(&self) -> bool {
-        let (Self::Is(path) | Self::Begins(path)) = self;
-        path.trim_start_matches('/').bytes().all(|byte| byte.is_ascii_digit())
     }
 
     /// Servers differ in what they make of `%2e%2e%2f`: it is let in only if it may be in

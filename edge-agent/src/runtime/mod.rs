@@ -112,7 +112,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 /// Those of [`run`].
 pub async fn run_with(
     settings: Settings,
-    own: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>>,
+    own_fetchers: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>>,
 ) -> Result<(), RunError> {
     let topics = topics(&settings).map_err(|it| RunError::Topics(it.detail))?;
     let local_policies: Arc<[PolicyModule]> = match &settings.policy_dir {
@@ -150,7 +150,7 @@ pub async fn run_with(
     for program in &settings.exec_fetchers {
         fetchers.add(Box::new(ExecFetcher::new(program.clone(), &means)));
     }
-    for fetcher in own(&means) {
+    for fetcher in own_fetchers(&means) {
         fetchers.add(fetcher);
     }
     let (inputs, received) = mpsc::unbounded_channel();

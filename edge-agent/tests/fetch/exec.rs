@@ -205,7 +205,8 @@ async fn what_a_program_leaves_behind_does_not_hold_its_output_open() {
 
 #[tokio::test]
 async fn a_program_that_writes_endlessly_is_ended_at_the_limit() {
-    let small = Means { max_bytes: 1_000, ..means(20) };
+    let mut small = means(20);
+    small.max_bytes = 1_000;
     let error = run("yes", json!({}), &small).await.unwrap_err();
     let said = "exec:it wrote more than the limit of 1000 bytes and was ended";
     assert_eq!(error, FetchError::new(said));

@@ -6,6 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod exec;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod postgres;
 mod redis;
+#[cfg(feature = "s3")]
+mod s3;
 mod support;

@@ -4,15 +4,21 @@
 //! | question | file |
 //! |---|---|
 //! | how is PostgreSQL run? | `postgres.rs` |
+//! | how is a server run that speaks MongoDB's protocol? | `ferretdb.rs` |
+//! | how is an S3-compatible store run? | `s3.rs` |
 //! | how is Redis run? | `redis.rs` |
 //! | who runs a server that refuses to run as root? | `user.rs` |
 //! | which certificate does a server with TLS show? | `authority.rs` |
 
 mod authority;
+mod ferretdb;
 mod postgres;
 mod redis;
+mod s3;
 mod user;
 
 pub use authority::Authority;
+pub use ferretdb::Ferretdb;
 pub use postgres::{Postgres, PostgresBuilder};
 pub use redis::{Redis, RedisBuilder};
+pub use s3::S3;
