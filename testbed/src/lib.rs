@@ -52,4 +52,7 @@ pub use parts::{Part, checkout, require};
 pub use process::{Logs, Process, command, free_port};
 pub use proxy::Proxy;
 pub use source::{Received, Reply, Source};
-pub use stores::{Authority, Ferretdb, Postgres, PostgresBuilder, Redis, RedisBuilder, S3};
+pub use stores::{
+    Authority, Ferretdb, MariaDb, MariaDbBuilder, Postgres, PostgresBuilder, Redis, RedisBuilder,
+    S3,
+};

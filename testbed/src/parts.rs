@@ -23,6 +23,9 @@ pub enum Part {
     /// PostgreSQL's `postgres`, with `initdb` and `psql` beside it, `GIRASOL_POSTGRES_BIN`, else
     /// where Debian has it, else on `PATH`.
     Postgres,
+    /// MariaDB's `mariadbd`, `GIRASOL_MARIADB_BIN`, else where Debian has it, else on `PATH`; with
+    /// `mariadb` and `mariadb-install-db` beside it, or in the `bin` beside its `sbin`.
+    MariaDb,
     /// Redis's server, with `redis-cli` beside it, `GIRASOL_REDIS_BIN`, else on `PATH`.
     Redis,
     /// FerretDB's `ferretdb`, which speaks MongoDB's protocol, `GIRASOL_FERRETDB_BIN`, else on
@@ -70,6 +73,7 @@ impl Part {
             Self::Opa => "OPA_BIN",
             Self::Opal => "OPAL_CLIENT_BIN",
             Self::Postgres => "GIRASOL_POSTGRES_BIN",
+            Self::MariaDb => "GIRASOL_MARIADB_BIN",
             Self::Redis => "GIRASOL_REDIS_BIN",
             Self::Ferretdb => "GIRASOL_FERRETDB_BIN",
             Self::Versitygw => "GIRASOL_VERSITYGW_BIN",
@@ -84,6 +88,7 @@ impl Part {
             Self::Opa => "opa",
             Self::Opal => "opal-client",
             Self::Postgres => "postgres",
+            Self::MariaDb => "mariadbd",
             Self::Redis => "redis-server",
             Self::Ferretdb => "ferretdb",
             Self::Versitygw => "versitygw",
@@ -112,6 +117,10 @@ impl Part {
                  https://github.com/versity/versitygw/releases and put it on PATH"
             }
             Self::Postgres => "run `apt-get install postgresql`, or `cargo xtask setup` as root",
+            Self::MariaDb => {
+                "run `apt-get install mariadb-server-core mariadb-client-core`, or `cargo xtask \
+                 setup` as root"
+            }
             Self::Redis => "run `apt-get install redis-tools`, or `cargo xtask setup` as root",
         }
     }
@@ -134,6 +143,9 @@ impl Part {
             Self::Postgres => versions("/usr/lib/postgresql", "bin/postgres")
                 .into_iter()
                 .chain(on_path("postgres"))
+                .collect(),
+            Self::MariaDb => std::iter::once(PathBuf::from("/usr/sbin/mariadbd"))
+                .chain(on_path("mariadbd"))
                 .collect(),
             // Debian's redis-tools has the server by the name of what it can do besides.
             Self::Redis => {

@@ -13,6 +13,7 @@
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
 //! | How is a program of somebody's own run? | [`exec`] |
 //! | How is MongoDB asked? | `mongodb` |
+//! | How is MySQL or MariaDB asked, what becomes of its values? | `mysql` |
 //! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
 //! | Where is a server, and who are we there? | `endpoint` |
@@ -28,6 +29,8 @@ mod means;
 mod metered;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
@@ -41,9 +44,11 @@ use futures::future::BoxFuture;
 pub use http::HttpFetcher;
 #[cfg(feature = "s3")]
 pub use http::s3::S3Fetcher;
-pub use means::{Means, MeansError};
+pub use means::{Means, MeansError, TlsFiles};
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongoFetcher;
+#[cfg(feature = "mysql")]
+pub use mysql::MySqlFetcher;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresFetcher;
 #[cfg(feature = "redis")]
@@ -257,6 +262,8 @@ impl Fetchers {
             Box::new(S3Fetcher::new(means.clone())),
             #[cfg(feature = "mongodb")]
             Box::new(MongoFetcher::new(means.clone())),
+            #[cfg(feature = "mysql")]
+            Box::new(MySqlFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
             Box::new(RedisFetcher::new(means.clone())),
         ];

@@ -8,6 +8,7 @@
 mod exec;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+mod mysql;
 mod postgres;
 mod redis;
 #[cfg(feature = "s3")]

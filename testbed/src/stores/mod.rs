@@ -3,6 +3,7 @@
 //!
 //! | question | file |
 //! |---|---|
+//! | how is MariaDB run? | `mariadb.rs` |
 //! | how is PostgreSQL run? | `postgres.rs` |
 //! | how is a server run that speaks MongoDB's protocol? | `ferretdb.rs` |
 //! | how is an S3-compatible store run? | `s3.rs` |
@@ -12,6 +13,7 @@
 
 mod authority;
 mod ferretdb;
+mod mariadb;
 mod postgres;
 mod redis;
 mod s3;
@@ -19,6 +21,7 @@ mod user;
 
 pub use authority::Authority;
 pub use ferretdb::Ferretdb;
+pub use mariadb::{MariaDb, MariaDbBuilder};
 pub use postgres::{Postgres, PostgresBuilder};
 pub use redis::{Redis, RedisBuilder};
 pub use s3::S3;

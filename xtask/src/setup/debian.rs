@@ -31,6 +31,13 @@ const SERVERS: &[Server] = &[
         folder: "/usr/lib/postgresql/*/bin",
     },
     Server {
+        // Without the service and its user.
+        program: "mariadbd",
+        packages: &["mariadb-server-core", "mariadb-client-core"],
+        variable: "GIRASOL_MARIADB_BIN",
+        folder: "/usr/sbin",
+    },
+    Server {
         // The server itself, by the name of what else it can do; the package has no service.
         program: "redis-check-rdb",
         packages: &["redis-tools"],
