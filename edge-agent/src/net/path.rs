@@ -35,12 +35,14 @@ impl Path {
     }
 
     /// It is kept out if it must be in any reading, and in any case: there are servers that
-    /// take `/Admin` for `/admin`.
+    /// take `/Admin` and `/admin/` for `/admin`.
     pub(super) fn catches(&self, path: &str) -> bool {
         let one = |path: &str| {
             let path = path.to_lowercase();
             match self {
-                Self::Is(own) => own.to_lowercase() == path,
+                Self::Is(own) => {
+                    own.to_lowercase().trim_end_matches('/') == path.trim_end_matches('/')
+                }
                 Self::Begins(own) => path.starts_with(&own.to_lowercase()),
             }
         };

@@ -140,6 +140,8 @@ fn deny_wins_over_allow_and_sees_through_other_ways_to_write_it() {
         ("http://api.test/admin*", "http://api.test/x/..%2fadmin", true),
         ("http://api.test/admin*", "http://api.test/%ff", true),
         ("http://api.test/admin*", "http://api.test/other", false),
+        ("http://api.test/admin", "http://api.test/admin/", true),
+        ("http://api.test/admin", "http://api.test/admin/x", false),
         ("api.test:9000", "http://api.test:9000/", true),
         ("api.test:9000", "http://api.test/", false),
     ] {
