@@ -54,5 +54,5 @@ pub use proxy::Proxy;
 pub use source::{Received, Reply, Source};
 pub use stores::{
     Authority, Ferretdb, MariaDb, MariaDbBuilder, Postgres, PostgresBuilder, Redis, RedisBuilder,
-    S3,
+    S3, Slapd, SlapdBuilder,
 };

@@ -13,6 +13,7 @@
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
 //! | How is a program of somebody's own run? | [`exec`] |
 //! | How is MongoDB asked? | `mongodb` |
+//! | How is a directory searched with LDAP? | `ldap` |
 //! | How is MySQL or MariaDB asked, what becomes of its values? | `mysql` |
 //! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
@@ -25,6 +26,8 @@ mod endpoint;
 pub mod exec;
 mod http;
 mod idle;
+#[cfg(feature = "ldap")]
+mod ldap;
 mod means;
 mod metered;
 #[cfg(feature = "mongodb")]
@@ -44,6 +47,8 @@ use futures::future::BoxFuture;
 pub use http::HttpFetcher;
 #[cfg(feature = "s3")]
 pub use http::s3::S3Fetcher;
+#[cfg(feature = "ldap")]
+pub use ldap::LdapFetcher;
 pub use means::{Means, MeansError, TlsFiles};
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongoFetcher;
@@ -262,6 +267,8 @@ impl Fetchers {
             Box::new(S3Fetcher::new(means.clone())),
             #[cfg(feature = "mongodb")]
             Box::new(MongoFetcher::new(means.clone())),
+            #[cfg(feature = "ldap")]
+            Box::new(LdapFetcher::new(means.clone())),
             #[cfg(feature = "mysql")]
             Box::new(MySqlFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
