@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use testbed::{Functions, OpalPeer, Part, Process, Reply, Source, command, free_port, http_client};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{can_run, functions, inline};
+use crate::support::{can_run, inline};
 use search::Planted;
 
 mod search;
@@ -53,7 +53,9 @@ async fn no_secret_is_in_any_output_at_any_level() {
     if !can_run(&[]) {
         return;
     }
-    let (functions, publisher) = functions().await;
+    let functions = Functions::builder().unwrap().var("GIRASOL_STATISTICS_ENABLED", "true");
+    let functions = functions.start().await.unwrap();
+    let publisher = functions.mint("datasource", json!({})).await.unwrap();
     let mut field = Field::new(&functions, &publisher).await;
     let mut agents = vec![];
     for level in LEVELS {
