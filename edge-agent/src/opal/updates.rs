@@ -2,6 +2,7 @@
 //! are copies.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 
 use protocol::json::reason;
 use protocol::{Entry, SaveMethod};
@@ -15,7 +16,7 @@ use super::Subscription;
 const MAX_SEEN: usize = 512;
 
 /// An update, with the entries that are for us.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Update {
     pub(super) id: Option<String>,
     pub(super) reason: Option<String>,
@@ -35,6 +36,16 @@ struct Wire {
     entries: Vec<Box<RawValue>>,
     #[serde(default)]
     callback: Option<Box<RawValue>>,
+}
+
+impl fmt::Debug for Update {
+    /// Without its callbacks, which may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, reason, entries, callback: _, refused } = self;
+        let mut shown = f.debug_struct("Update");
+        shown.field("id", id).field("reason", reason).field("entries", entries);
+        shown.field("refused", refused).finish_non_exhaustive()
+    }
 }
 
 /// A source that is to be fetched again and again.

@@ -3,8 +3,8 @@
 //!
 //! What is a credential cannot be told for sure by its name: fetchers are anybody's programs. So
 //! in `config` and `callback` every string and number is hidden, and shown are only the names of
-//! members, true, false, null, the words in [`PLAIN`], a secret's name (`${secret:NAME}`), and
-//! addresses to call back. In addresses the user, the password and the values of the query are
+//! members, true, false, null, which fetcher it is and its HTTP method, a secret's name
+//! (`${secret:NAME}`), and addresses to call back. In addresses the user, the password and the values of the query are
 //! hidden.
 
 use serde_json::Value;
@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use super::HIDDEN;
 use crate::Entry;
 
-/// Members of `config` whose text is shown: which fetcher, and how it asks.
-const PLAIN: [&str; 2] = ["fetcher", "method"];
+/// Methods that are shown; what else stands there is none.
+const METHODS: [&str; 7] = ["get", "post", "put", "patch", "head", "delete", "options"];
 /// The member of `callback` that lists them.
 const CALLBACKS: &str = "callbacks";
 
@@ -29,10 +29,19 @@ pub fn hide(entry: &mut Entry) {
 pub fn config(text: &RawValue) -> Box<RawValue> {
     rewrite(text, |value| {
         members(value, |name, value| match value {
-            Value::String(text) if PLAIN.contains(&name) => text.into(),
+            Value::String(text) if is_plain(name, &text) => text.into(),
             other => hidden(other),
         })
     })
+}
+
+/// True for what says which fetcher it is, or how it asks.
+fn is_plain(name: &str, text: &str) -> bool {
+    match name {
+        "fetcher" => true,
+        "method" => METHODS.iter().any(|method| method.eq_ignore_ascii_case(text)),
+        _ => false,
+    }
 }
 
 /// An update's callbacks with every credential hidden. They are addresses, each by itself or
@@ -209,5 +218,13 @@ mod tests {
         let deep = format!("{}\"s3cret\"{}", "[".repeat(500), "]".repeat(500));
         let text = RawValue::from_string(deep).unwrap();
         assert_eq!(config(&text).get(), "\"****\"");
+    }
+
+    #[test]
+    fn a_method_is_shown_if_it_is_one() {
+        for (method, shown) in [("get", "get"), ("PATCH", "PATCH"), ("s3cret", "****")] {
+            let text = raw(&json!({ "method": method }));
+            assert_eq!(config(&text).get(), format!(r#"{{"method":"{shown}"}}"#));
+        }
     }
 }
