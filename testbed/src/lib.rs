@@ -53,6 +53,6 @@ pub use process::{Logs, Process, command, free_port};
 pub use proxy::Proxy;
 pub use source::{Received, Reply, Source};
 pub use stores::{
-    Authority, MariaDb, MariaDbBuilder, Postgres, PostgresBuilder, Redis, RedisBuilder, Slapd,
-    SlapdBuilder,
+    Authority, Ferretdb, MariaDb, MariaDbBuilder, Postgres, PostgresBuilder, Redis, RedisBuilder,
+    S3, Slapd, SlapdBuilder,
 };

@@ -28,6 +28,11 @@ pub enum Part {
     MariaDb,
     /// Redis's server, with `redis-cli` beside it, `GIRASOL_REDIS_BIN`, else on `PATH`.
     Redis,
+    /// FerretDB's `ferretdb`, which speaks MongoDB's protocol, `GIRASOL_FERRETDB_BIN`, else on
+    /// `PATH`.
+    Ferretdb,
+    /// `versitygw`, which speaks S3's protocol, `GIRASOL_VERSITYGW_BIN`, else on `PATH`.
+    Versitygw,
     /// OpenLDAP's `slapd`, `GIRASOL_SLAPD_BIN`, else where Debian has it, else on `PATH`.
     Slapd,
 }
@@ -72,6 +77,8 @@ impl Part {
             Self::Postgres => "GIRASOL_POSTGRES_BIN",
             Self::MariaDb => "GIRASOL_MARIADB_BIN",
             Self::Redis => "GIRASOL_REDIS_BIN",
+            Self::Ferretdb => "GIRASOL_FERRETDB_BIN",
+            Self::Versitygw => "GIRASOL_VERSITYGW_BIN",
             Self::Slapd => "GIRASOL_SLAPD_BIN",
         }
     }
@@ -86,6 +93,8 @@ impl Part {
             Self::Postgres => "postgres",
             Self::MariaDb => "mariadbd",
             Self::Redis => "redis-server",
+            Self::Ferretdb => "ferretdb",
+            Self::Versitygw => "versitygw",
             Self::Slapd => "slapd",
         }
     }
@@ -102,6 +111,14 @@ impl Part {
             Self::Opal => {
                 "run `cargo xtask setup` where there is a Python 3.11 to 3.13, or install \
                  opal-server and opal-client 0.9.9 from PyPI"
+            }
+            Self::Ferretdb => {
+                "run `cargo xtask setup` where there is Go, or take a release 1.24 from \
+                 https://github.com/FerretDB/FerretDB/releases and put it on PATH"
+            }
+            Self::Versitygw => {
+                "run `cargo xtask setup` where there is Go, or take a release from \
+                 https://github.com/versity/versitygw/releases and put it on PATH"
             }
             Self::Postgres => "run `apt-get install postgresql`, or `cargo xtask setup` as root",
             Self::MariaDb => {
@@ -126,6 +143,8 @@ impl Part {
                 .collect(),
             Self::Opa => on_path("opa"),
             Self::Opal => on_path("opal-client"),
+            Self::Ferretdb => on_path("ferretdb"),
+            Self::Versitygw => on_path("versitygw"),
             Self::Postgres => versions("/usr/lib/postgresql", "bin/postgres")
                 .into_iter()
                 .chain(on_path("postgres"))

@@ -7,8 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::http::{self, HttpError};
-use crate::net::proxy::Proxies;
-use crate::net::{Reach, Refused, Tls, TlsError};
+use crate::net::{Proxies, Reach, Refused, Tls, TlsError};
 use crate::settings::{FetchSettings, Secret};
 
 /// Bytes of JSON that one fetch brings at most, unless the settings say otherwise.
@@ -30,7 +29,8 @@ pub struct Means {
     pub timeout: Duration,
     /// The files behind [`Means::tls`], for libraries that make TLS of them by themselves.
     pub files: TlsFiles,
-    proxies: Arc<Proxies>,
+    /// The proxies that the client uses.
+    pub proxies: Arc<Proxies>,
 }
 
 /// Files of the settings, in PEM. They were read and found good before.

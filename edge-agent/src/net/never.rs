@@ -83,9 +83,20 @@ pub(crate) fn refused(address: IpAddr) -> Option<(IpNet, Nature)> {
         service.chain(nobody).find(|(network, _)| network.contains(&address))
     };
     listed(address).or_else(|| {
-        let inside = embedded(address).into_iter().find_map(|v4| listed(IpAddr::V4(v4)));
-        inside.map(|(_, nature)| (IpNet::from(address), nature))
+        let inside = embedded(address).into_iter().filter_map(|v4| listed(IpAddr::V4(v4)));
+        // Of the places where an address could be, the others hold zeros.
+        let mut natures = inside.map(|(_, nature)| nature);
+        let nature = match address {
+            IpAddr::V6(v6) if is_local_nat64(v6) => natures.find(|it| *it == Nature::Service),
+            _ => natures.next(),
+        };
+        nature.map(|nature| (IpNet::from(address), nature))
     })
+}
+
+/// A network's own translation prefix (RFC 8215), whose length is not known here.
+fn is_local_nat64(address: Ipv6Addr) -> bool {
+    matches!(address.segments(), [0x64, 0xff9b, 1, ..])
 }
 
 /// True for a metadata service's name, which is in lower case and without its last dot.
@@ -108,8 +119,8 @@ pub(crate) fn embedded(address: IpAddr) -> Vec<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0, 0, _] => vec![],
         [0, 0, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] => vec![last()],
         [0x64, 0xff9b, 0, 0, 0, 0, _, _] => vec![last()],
-        // A network's own prefix may be of any of the lengths; octet 8 is skipped.
-        [0x64, 0xff9b, 1, ..] => {
+        // Whatever the length of the prefix; octet 8 is skipped.
+        _ if is_local_nat64(address) => {
             vec![last(), at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12])]
         }
         [0x2002, ..] => vec![at([2, 3, 4, 5])],

@@ -8,7 +8,7 @@ use url::Url;
 use crate::http::HttpError;
 
 /// The proxies of an agent.
-pub(crate) struct Proxies {
+pub struct Proxies {
     /// Answers as the client itself does: it is the client's own code.
     matcher: Matcher,
     /// Of the settings; may hold a password.

@@ -322,6 +322,29 @@ pub(super) fn why(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{Tls, authority::Authority};
+
+    #[tokio::test]
+    async fn a_hub_of_ones_own_authority_is_trusted_if_the_settings_name_it() {
+        let ours = Authority::new();
+        let acceptor = ours.acceptor(false);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("wss://localhost:{}/ws", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let _ = tokio_tungstenite::accept_async(stream).await;
+            }
+        });
+        let ca = ours.file("ca.pem");
+        for (ca, opens) in [(Some(ca.as_path()), true), (None, false)] {
+            let tls = Arc::clone(Tls::new(ca, None, None).unwrap().trusting());
+            let http = http::client(Duration::from_secs(5)).unwrap();
+            let connecting = Connecting { http, tls };
+            let request = url.as_str().into_client_request().unwrap();
+            assert_eq!(open(request, &connecting, 1 << 20).await.is_ok(), opens);
+        }
+    }
 
     #[test]
     fn the_socket_is_beside_the_servers_other_paths() {

@@ -10,6 +10,7 @@
 //! | What may a value look like? | `kind.rs` |
 //! | Where does a value come from? | `resolve.rs` |
 //! | How are they shown? | `print.rs` |
+//! | Which are about sources? | `fetch.rs` |
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
@@ -17,12 +18,15 @@ use tracing::Level;
 use url::Url;
 
 use crate::engine::regorus::Language;
+use crate::fetch::exec::{self, Program};
 
+mod fetch;
 mod kind;
 mod print;
 mod resolve;
 mod table;
 
+pub use fetch::{FetchSettings, SecretSettings};
 pub use print::PrintFormat;
 pub use resolve::{Resolved, Sources};
 pub use table::{SETTINGS, Setting};
@@ -115,25 +119,6 @@ pub struct OpalSettings {
     pub keep_alive_seconds: Option<u64>,
 }
 
-/// Where sources may be, and how they are connected to.
-#[derive(Clone, Debug)]
-pub struct FetchSettings {
-    /// Rules, of which one must match if there are any.
-    pub allow: Vec<String>,
-    /// Rules, of which none may match.
-    pub deny: Vec<String>,
-    /// Bytes of JSON that one fetch may bring.
-    pub max_bytes: usize,
-    /// Certificates to trust besides the platform's; of the server, too.
-    pub ca_file: Option<PathBuf>,
-    /// The certificate to show.
-    pub cert_file: Option<PathBuf>,
-    /// Its key.
-    pub key_file: Option<PathBuf>,
-    /// An HTTP proxy, whose address may have a password.
-    pub proxy: Option<Secret>,
-}
-
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -186,6 +171,10 @@ pub struct Settings {
     pub fetch_timeout_seconds: u64,
     /// Where sources may be, and how they are connected to.
     pub fetch: FetchSettings,
+    /// Where the secrets come from that updates name.
+    pub secrets: SecretSettings,
+    /// Programs that may be run to fetch data.
+    pub exec_fetchers: Vec<Program>,
 }
 
 /// OPAL's variables among `names` that the agent does not follow.
@@ -262,33 +251,13 @@ impl Settings {
             },
             fetch_timeout_seconds: resolved.seconds("fetch_timeout_seconds")?,
             fetch: FetchSettings::new(resolved)?,
-        })
-    }
-}
-
-impl FetchSettings {
-    fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
-        let Some(Value::Bytes(max_bytes)) = resolved.get("fetch_max_bytes") else {
-            return Err(missing("fetch_max_bytes"));
-        };
-        let (cert_file, key_file) =
-            (resolved.path("fetch_cert_file"), resolved.path("fetch_key_file"));
-        for (given, other, name) in
-            [(&cert_file, &key_file, "fetch_cert_file"), (&key_file, &cert_file, "fetch_key_file")]
-        {
-            if given.is_some() && other.is_none() {
-                let reason = "fetch_cert_file and fetch_key_file belong together: give both";
-                return Err(resolved.refuse(name, reason));
-            }
-        }
-        Ok(Self {
-            allow: resolved.list("fetch_allow").unwrap_or_default(),
-            deny: resolved.list("fetch_deny").unwrap_or_default(),
-            max_bytes: *max_bytes,
-            ca_file: resolved.path("fetch_ca_file"),
-            cert_file,
-            key_file,
-            proxy: resolved.secret("fetch_proxy"),
+            secrets: SecretSettings::new(resolved)?,
+            exec_fetchers: match resolved.text("exec_fetchers") {
+                Ok(text) => {
+                    exec::programs(&text).map_err(|it| resolved.refuse("exec_fetchers", &it))?
+                }
+                Err(_) => vec![],
+            },
         })
     }
 }

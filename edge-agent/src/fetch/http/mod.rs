@@ -7,6 +7,7 @@
 //! | What does an answer mean that has no data? | `refusal` |
 //! | How does a body become JSON? | `body` |
 //! | What is kept so that it need not be sent again? | `cache` |
+//! | How is S3-compatible storage asked, which is HTTP with signatures? | `s3` |
 
 use futures::future::BoxFuture;
 use reqwest::{
@@ -29,6 +30,8 @@ mod body;
 mod cache;
 mod config;
 mod refusal;
+#[cfg(feature = "s3")]
+pub(super) mod s3;
 
 /// OPAL's `HttpFetchProvider`.
 pub struct HttpFetcher {

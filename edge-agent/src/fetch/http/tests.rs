@@ -12,6 +12,11 @@ use axum::{
 
 use super::*;
 
+mod bodies;
+mod cached;
+mod refused;
+mod tls;
+
 /// Answers what it was asked.
 async fn echo(asked: Asked) -> impl IntoResponse {
     let (parts, body) = asked.into_parts();
