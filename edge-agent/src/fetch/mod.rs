@@ -22,13 +22,25 @@
 //! | How is more than the limit not even read? | `metered` |
 //! | How is what was fetched shaped before it is stored? | `transform` |
 
+#[cfg(any(feature = "ldap", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "ldap", feature = "mysql", feature = "redis")),
+    allow(dead_code, reason = "not every fetcher needs all of it")
+)]
 mod endpoint;
 pub mod exec;
 mod http;
+#[cfg(any(feature = "ldap", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "ldap", feature = "mysql", feature = "redis")),
+    allow(dead_code, reason = "not every fetcher needs all of it")
+)]
 mod idle;
 #[cfg(feature = "ldap")]
 mod ldap;
 mod means;
+#[cfg(any(feature = "ldap", feature = "redis"))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "not every fetcher needs all of it"))]
 mod metered;
 #[cfg(feature = "mongodb")]
 mod mongodb;
