@@ -87,7 +87,7 @@ async fn rows_become_data_and_every_type_has_its_json() {
         r#""body":"text","choice":"b","several":"x,y","document":{"a": [1.50, null]},"#,
         r#""u":"123e4567-e89b-12d3-a456-426614174000","nothing":null}]"#,
     );
-    assert_eq!(text.get().replace("1e300", "1e+300"), expected);
+    assert_eq!(text.get(), expected);
     let lacking = config(&server, "SELECT document FROM every");
     assert_eq!(
         fetch(&url, &lacking).await,
