@@ -13,6 +13,7 @@
 //! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
+//! | How do changes of a database become updates? | [`watch`] |
 //! | Which settings are there, from where? | [`settings`] |
 //! | Which commands? | [`cli`] |
 //! | How does anything here connect out, and where may it? | [`net`], [`http`] |
@@ -33,3 +34,5 @@ pub mod policy;
 pub mod runtime;
 pub mod settings;
 pub mod store;
+#[cfg(feature = "postgres")]
+pub mod watch;

@@ -1,0 +1,170 @@
+//! The first copy: all rows of the tables as they are at one moment, and single rows as they are
+//! now.
+
+use futures::TryStreamExt as _;
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use super::catalog::Found;
+use super::chunk::{Chunk, Target, quoted};
+use super::publish::Hub;
+use super::source::sql;
+use super::value::Shape;
+use super::{WatchError, key};
+
+/// Reads rows of a table.
+pub(super) struct Reader {
+    table: String,
+    columns: Vec<Read>,
+    /// Where the key's columns are.
+    key: Vec<usize>,
+}
+
+/// A column that is read.
+struct Read {
+    name: String,
+    shape: Shape,
+    is_wanted: bool,
+}
+
+impl Reader {
+    /// One for a table, whose types are looked up.
+    pub(super) async fn new(client: &Client, found: &Found) -> Result<Self, WatchError> {
+        let of = &found.table;
+        let mut columns = vec![];
+        for (name, kind) in &found.columns {
+            let is_wanted = of.columns.as_ref().is_none_or(|wanted| wanted.contains(name));
+            if is_wanted || of.key.contains(name) {
+                let shape = shape(client, *kind).await?;
+                columns.push(Read { name: name.clone(), shape, is_wanted });
+            }
+        }
+        let place = |name: &String| columns.iter().position(|column| column.name == *name);
+        let key = of.key.iter().filter_map(place).collect();
+        Ok(Self { table: found.sql.clone(), columns, key })
+    }
+
+    fn query(&self) -> String {
+        let columns = self.columns.iter().map(|column| escape_identifier(&column.name));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        format!("SELECT {columns} FROM {}", self.table)
+    }
+
+    /// The row with a key, as JSON.
+    pub(super) async fn one(
+        &self,
+        client: &Client,
+        key: &[String],
+    ) -> Result<Option<String>, WatchError> {
+        let columns = self.key.iter().filter_map(|at| self.columns.get(*at));
+        let terms = columns.zip(key).map(|(column, value)| {
+            format!("{} = {}", escape_identifier(&column.name), escape_literal(value))
+        });
+        let query = format!("{} WHERE {}", self.query(), terms.collect::<Vec<_>>().join(" AND "));
+        let rows = client.simple_query(&query).await.map_err(|error| sql(&error))?;
+        let mut rows = rows.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(self.row(row)),
+            _ => None,
+        });
+        Ok(rows.next())
+    }
+
+    /// A row as JSON.
+    fn row(&self, row: &SimpleQueryRow) -> String {
+        let mut out = "{".to_owned();
+        for (at, column) in self.columns.iter().enumerate().filter(|(_, it)| it.is_wanted) {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(&quoted(&column.name));
+            out.push(':');
+            match row.get(at) {
+                Some(text) => column.shape.write(text, &mut out),
+                None => out.push_str("null"),
+            }
+        }
+        out.push('}');
+        out
+    }
+
+    /// The name of a row.
+    fn name(&self, row: &SimpleQueryRow) -> String {
+        let values: Vec<_> = self.key.iter().map(|at| row.get(*at).unwrap_or_default()).collect();
+        key::join(&values)
+    }
+}
+
+/// What the values of a type look like.
+pub(super) async fn shape(client: &Client, kind: u32) -> Result<Shape, WatchError> {
+    let (mut kind, mut lists) = (kind, 0_usize);
+    let mut shape = loop {
+        if let Some(shape) = Shape::of(kind) {
+            break shape;
+        }
+        let query = "SELECT CASE WHEN typtype = 'd' THEN typbasetype ELSE 0 END, \
+             CASE WHEN typcategory = 'A' THEN typelem ELSE 0 END FROM pg_type WHERE oid = $1";
+        let row = client.query_opt(query, &[&kind]).await.map_err(|error| sql(&error))?;
+        match row.map(|row| (row.get::<_, u32>(0), row.get::<_, u32>(1))) {
+            Some((base @ 1.., _)) => kind = base,
+            Some((0, element @ 1..)) => (kind, lists) = (element, lists + 1),
+            _ => break Shape::Text,
+        }
+    };
+    for _ in 0..lists {
+        shape = Shape::List(Box::new(shape));
+    }
+    Ok(shape)
+}
+
+/// The readers of all tables.
+pub(super) async fn readers(client: &Client, tables: &[Found]) -> Result<Vec<Reader>, WatchError> {
+    let mut readers = vec![];
+    for found in tables {
+        readers.push(Reader::new(client, found).await?);
+    }
+    Ok(readers)
+}
+
+/// Publishes all rows of the tables as the client's transaction sees them. The first update of a
+/// table replaces what is at its place; if the table fits into it, nobody sees half of it.
+pub(super) async fn copy(
+    client: &Client,
+    tables: &[Found],
+    hub: &Hub,
+    id: &str,
+) -> Result<(), WatchError> {
+    let targets: Vec<Target> = tables.iter().map(|it| it.table.target.clone()).collect();
+    let readers = readers(client, tables).await?;
+    for (at, (reader, target)) in readers.iter().zip(&targets).enumerate() {
+        let (mut chunk, mut part, mut count) = (Chunk::default(), 0_usize, 0_u64);
+        chunk.clear(at);
+        let rows = client.simple_query_raw(&reader.query()).await.map_err(|error| sql(&error))?;
+        let mut rows = std::pin::pin!(rows);
+        while let Some(message) = rows.try_next().await.map_err(|error| sql(&error))? {
+            let SimpleQueryMessage::Row(row) = message else { continue };
+            let name = reader.name(&row);
+            count += 1;
+            let left = chunk.note(&targets, (at, &name), Some(reader.row(&row)))?;
+            let Some(left) = left else { continue };
+            part = publish(hub, &mut chunk, (&targets, at), id, part).await?;
+            chunk.note(&targets, (at, &name), left)?;
+        }
+        publish(hub, &mut chunk, (&targets, at), id, part).await?;
+        tracing::info!(rows = count, "{} is copied", target.table);
+    }
+    Ok(())
+}
+
+async fn publish(
+    hub: &Hub,
+    chunk: &mut Chunk,
+    (targets, table): (&[Target], usize),
+    id: &str,
+    part: usize,
+) -> Result<usize, WatchError> {
+    let id = format!("{id}/{table}/{part}");
+    if let Some(update) = chunk.take(targets, &id, "copied") {
+        hub.publish(&update).await?;
+    }
+    Ok(part + 1)
+}
