@@ -14,6 +14,7 @@
 //! | how are the real opal-server and opal-client run, who speaks OPAL's socket? | `opal/` |
 //! | how are the functions or an opal-server asked? | `api.rs` |
 //! | where does data come from, how does a source fail? | `source.rs`, `server.rs` |
+//! | how are the servers run that data lives in, with which certificates? | `stores/` |
 //! | where does policy come from, how is git served over HTTP? | `git/` |
 //! | how does the network fail, how many bytes pass? | `proxy.rs` |
 //! | which binaries are used, and what if one is missing? | `parts.rs` |
@@ -34,6 +35,7 @@ mod process;
 mod proxy;
 mod server;
 mod source;
+mod stores;
 
 pub use agent::{Agent, AgentBuilder, Engine};
 pub use api::Api;
@@ -50,3 +52,4 @@ pub use parts::{Part, checkout, require};
 pub use process::{Logs, Process, command, free_port};
 pub use proxy::Proxy;
 pub use source::{Received, Reply, Source};
+pub use stores::{Authority, Postgres, PostgresBuilder, Redis, RedisBuilder};

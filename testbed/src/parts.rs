@@ -1,6 +1,7 @@
 //! The real parts: which file each one is, and how to get it when it is not there.
 
 use std::env;
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,11 @@ pub enum Part {
     Opa,
     /// OPAL's `opal-client`, with `opal-server` beside it, `OPAL_CLIENT_BIN`, else on `PATH`.
     Opal,
+    /// PostgreSQL's `postgres`, with `initdb` and `psql` beside it, `GIRASOL_POSTGRES_BIN`, else
+    /// where Debian has it, else on `PATH`.
+    Postgres,
+    /// Redis's server, with `redis-cli` beside it, `GIRASOL_REDIS_BIN`, else on `PATH`.
+    Redis,
 }
 
 /// The checkout that this crate was built in.
@@ -58,6 +64,8 @@ impl Part {
             Self::Agent => "GIRASOL_AGENT",
             Self::Opa => "OPA_BIN",
             Self::Opal => "OPAL_CLIENT_BIN",
+            Self::Postgres => "GIRASOL_POSTGRES_BIN",
+            Self::Redis => "GIRASOL_REDIS_BIN",
         }
     }
 
@@ -68,6 +76,8 @@ impl Part {
             Self::Agent => "edge-agent",
             Self::Opa => "opa",
             Self::Opal => "opal-client",
+            Self::Postgres => "postgres",
+            Self::Redis => "redis-server",
         }
     }
 
@@ -84,6 +94,8 @@ impl Part {
                 "run `cargo xtask setup` where there is a Python 3.11 to 3.13, or install \
                  opal-server and opal-client 0.9.9 from PyPI"
             }
+            Self::Postgres => "run `apt-get install postgresql`, or `cargo xtask setup` as root",
+            Self::Redis => "run `apt-get install redis-tools`, or `cargo xtask setup` as root",
         }
     }
 
@@ -100,6 +112,14 @@ impl Part {
                 .collect(),
             Self::Opa => on_path("opa"),
             Self::Opal => on_path("opal-client"),
+            Self::Postgres => versions("/usr/lib/postgresql", "bin/postgres")
+                .into_iter()
+                .chain(on_path("postgres"))
+                .collect(),
+            // Debian's redis-tools has the server by the name of what it can do besides.
+            Self::Redis => {
+                on_path("redis-server").into_iter().chain(on_path("redis-check-rdb")).collect()
+            }
         }
     }
 
@@ -128,6 +148,15 @@ impl Part {
 fn on_path(program: &str) -> Vec<PathBuf> {
     let folders = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&folders).map(|folder| folder.join(program)).collect()
+}
+
+/// `file` in each folder of `parent`, the highest version first.
+fn versions(parent: &str, file: &str) -> Vec<PathBuf> {
+    let folders = fs::read_dir(parent).into_iter().flatten().flatten();
+    let mut folders: Vec<_> = folders.map(|folder| folder.path()).collect();
+    let number = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    folders.sort_by_key(|folder| std::cmp::Reverse(number(folder)));
+    folders.into_iter().map(|folder| folder.join(file)).collect()
 }
 
 fn workerd_in_node_modules() -> String {

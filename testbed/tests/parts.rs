@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use testbed::{Answer, Functions, Opa, Part, http_client, require};
+use testbed::{Answer, Functions, Opa, Part, Postgres, http_client, require};
 
 #[tokio::test]
 async fn a_worker_comes_back_on_its_port_after_a_crash() -> Result<()> {
@@ -45,5 +45,24 @@ async fn opa_comes_back_empty_on_its_port() -> Result<()> {
     assert_eq!(opa.data("/here").await?, json!(1));
     opa.restart().await?;
     assert_eq!(opa.data("/here").await?, Value::Null);
+    Ok(())
+}
+
+#[tokio::test]
+async fn postgres_comes_back_on_its_port_with_what_it_had() -> Result<()> {
+    if !require(&[Part::Postgres])? {
+        return Ok(());
+    }
+    let mut server = Postgres::start().await?;
+    server.execute("CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, 'x')").await?;
+    let error = server.execute("SELECT nothing").await.unwrap_err().to_string();
+    assert!(error.contains("does not exist"), "{error}");
+    server.stop().await?;
+    assert!(server.execute("SELECT 1").await.is_err());
+    server.restart().await?;
+    assert_eq!(server.execute("SELECT * FROM t").await?, "1|x");
+    server.crash().await?;
+    server.restart().await?;
+    assert_eq!(server.execute("SHOW wal_level").await?, "logical");
     Ok(())
 }

@@ -105,7 +105,11 @@ fn black_box(
     test: &str,
     arguments: &[OsString],
 ) -> Result<()> {
-    let others = Others { opa: true, opal: ["opal", "parts"].contains(&test) };
+    let others = Others {
+        opa: true,
+        opal: ["opal", "parts"].contains(&test),
+        stores: ["edge", "fetch", "parts"].contains(&test),
+    };
     let variables = testbed::environment(workspace, others)?;
     let mut cargo = workspace.cargo("test --release --package");
     cargo.args([package, "--test", test, "--"]).args(arguments).envs(variables);

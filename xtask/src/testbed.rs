@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::setup::{npm, opa, opal};
+use crate::setup::{debian, npm, opa, opal};
 use crate::workspace::Workspace;
 use crate::{build, process};
 
@@ -18,7 +18,7 @@ pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString
     if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         // The demo decides with the embedded engine; nobody should have to wait for another.
         let others = subcommand == "bench";
-        testbed.envs(environment(workspace, Others { opa: others, opal: others })?);
+        testbed.envs(environment(workspace, Others { opa: others, opal: others, stores: others })?);
     }
     Err(process::become_program(&mut testbed))
 }
@@ -28,6 +28,8 @@ pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString
 pub(crate) struct Others {
     pub(crate) opa: bool,
     pub(crate) opal: bool,
+    /// The servers that data lives in.
+    pub(crate) stores: bool,
 }
 
 /// Builds the Worker and the agent, and tells where all parts are, as the testbed crate reads it.
@@ -45,5 +47,8 @@ pub(crate) fn environment(
     variables.extend(opa.map(|path| ("OPA_BIN", path)));
     let opal = if others.opal { opal::ensure(workspace)? } else { None };
     variables.extend(opal.map(|path| ("OPAL_CLIENT_BIN", path)));
+    if others.stores {
+        variables.extend(debian::ensure_all(workspace)?);
+    }
     Ok(variables)
 }

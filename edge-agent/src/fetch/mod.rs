@@ -9,14 +9,30 @@
 //! | question | file |
 //! |---|---|
 //! | How is an HTTP source asked? | `http` |
+//! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How is Redis asked? | `redis` |
+//! | How do rows become one document? | [`rows`] |
+//! | Where is a server, and who are we there? | `endpoint` |
+//! | Which connections are kept between fetches? | `idle` |
+//! | How is more than the limit not even read? | `metered` |
 
+mod endpoint;
 mod http;
+mod idle;
+mod metered;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+pub mod rows;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+#[cfg(feature = "redis")]
+pub use redis::RedisFetcher;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -142,8 +158,12 @@ impl Fetchers {
     /// The fetchers that are built in.
     #[must_use]
     pub fn standard(means: &Means) -> Self {
-        let http = HttpFetcher::new(means.clone());
-        Self { known: vec![Box::new(http)], timeout: means.timeout }
+        let known: Vec<Box<dyn Fetcher>> = vec![
+            Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "redis")]
+            Box::new(RedisFetcher::new(means.clone())),
+        ];
+        Self { known, timeout: means.timeout }
     }
 
     /// Fetches with the fetcher that the source names.

@@ -10,10 +10,10 @@
 use std::collections::BTreeMap;
 
 use protocol::limits;
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::{WatchError, key};
+use crate::fetch::rows::write_string;
 
 /// Rows of an update that are entries of their own, at most.
 const EACH: usize = 100;
@@ -183,11 +183,10 @@ fn entry(target: &Target, place: &str, method: &str, data: &str) -> String {
 }
 
 /// Text as JSON.
-pub(crate) fn quoted(text: &str) -> String {
-    // Text always has a JSON form.
-    serde_json::value::to_raw_value(text)
-        .map(|it| RawValue::get(&it).to_owned())
-        .unwrap_or_default()
+fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    write_string(&mut out, text);
+    out
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@
 //! PostgreSQL is told that a transaction may be forgotten once the hub has accepted all of it.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-use super::chunk::{Chunk, Target, Update, quoted};
+use super::chunk::{Chunk, Target, Update};
 use super::pgoutput::{Cell, Lsn, Message, Old, Relation, Tuple};
-use super::value::Shape;
+use super::value::{self, Form};
 use super::{WatchError, key};
 
 /// A table that is watched.
@@ -34,9 +35,9 @@ pub(crate) struct Core {
     targets: Vec<Target>,
     /// What ids begin with.
     prefix: String,
-    relations: HashMap<u32, Option<Known>>,
+    relations: HashMap<u32, Option<Arc<Known>>>,
     /// Types of this database, on top of those that every one has.
-    shapes: HashMap<u32, Shape>,
+    forms: HashMap<u32, Form>,
     open: Option<Open>,
     chunk: Chunk,
     ready: VecDeque<Update>,
@@ -52,11 +53,11 @@ struct Open {
 }
 
 /// A watched table as the stream has described it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Known {
     table: usize,
-    /// Each column with its type, and whether it is published.
-    columns: Vec<(String, u32, bool)>,
+    /// Each column with the form of its values, and whether it is published.
+    columns: Vec<(String, Form, bool)>,
     /// Where the key's columns are.
     key: Vec<usize>,
 }
@@ -90,7 +91,7 @@ impl Core {
             targets,
             prefix,
             relations: HashMap::new(),
-            shapes: HashMap::new(),
+            forms: HashMap::new(),
             open: None,
             chunk: Chunk::default(),
             ready: VecDeque::new(),
@@ -101,12 +102,14 @@ impl Core {
     /// The types of a table's columns that have to be looked up before its rows are read.
     pub(crate) fn unknown_types(&self, relation: &Relation) -> Vec<u32> {
         let kinds = relation.columns.iter().map(|column| column.kind);
-        kinds.filter(|kind| Shape::of(*kind).is_none() && !self.shapes.contains_key(kind)).collect()
+        kinds
+            .filter(|kind| value::standard(*kind).is_none() && !self.forms.contains_key(kind))
+            .collect()
     }
 
     /// What a type of this database looks like.
-    pub(crate) fn learn(&mut self, kind: u32, shape: Shape) {
-        self.shapes.insert(kind, shape);
+    pub(crate) fn learn(&mut self, kind: u32, form: Form) {
+        self.forms.insert(kind, form);
     }
 
     /// Reads one message. If a row is wanted, nothing else may be read before
@@ -182,7 +185,7 @@ impl Core {
         self.settled.flushed
     }
 
-    fn known(&self, relation: u32) -> Result<Option<Known>, WatchError> {
+    fn known(&self, relation: u32) -> Result<Option<Arc<Known>>, WatchError> {
         let known = self.relations.get(&relation);
         known
             .cloned()
@@ -190,15 +193,18 @@ impl Core {
     }
 
     /// What of a description has to be known; nothing, if the table is not watched.
-    fn describe(&self, relation: &Relation) -> Result<Option<Known>, WatchError> {
+    fn describe(&self, relation: &Relation) -> Result<Option<Arc<Known>>, WatchError> {
         let is_it = |it: &Table| it.schema == relation.schema && it.name == relation.name;
         let Some((table, of)) = self.tables.iter().enumerate().find(|(_, it)| is_it(it)) else {
             return Ok(None);
         };
         let is_wanted = |name: &String| of.columns.as_ref().is_none_or(|it| it.contains(name));
-        let columns = relation.columns.iter();
-        let columns: Vec<_> =
-            columns.map(|it| (it.name.clone(), it.kind, is_wanted(&it.name))).collect();
+        let form = |kind| value::standard(kind).or_else(|| self.forms.get(&kind).cloned());
+        let columns = relation.columns.iter().map(|column| {
+            let form = form(column.kind).unwrap_or(Form::Text);
+            (column.name.clone(), form, is_wanted(&column.name))
+        });
+        let columns: Vec<_> = columns.collect();
         let place = |name: &String| {
             columns.iter().position(|(column, ..)| column == name).ok_or_else(|| {
                 WatchError::stop(format!("{} has no column {name} any more", of.target.table))
@@ -206,7 +212,7 @@ impl Core {
             })
         };
         let key = of.key.iter().map(place).collect::<Result<_, _>>()?;
-        Ok(Some(Known { table, columns, key }))
+        Ok(Some(Arc::new(Known { table, columns, key })))
     }
 
     fn put(
@@ -253,24 +259,16 @@ impl Core {
     /// A row as JSON, unless a value of it is not there.
     fn row(&self, known: &Known, tuple: &Tuple) -> Option<String> {
         let mut out = "{".to_owned();
-        for ((name, kind, is_wanted), cell) in known.columns.iter().zip(tuple) {
+        for ((name, form, is_wanted), cell) in known.columns.iter().zip(tuple) {
             if !is_wanted {
                 continue;
             }
-            if out.len() > 1 {
-                out.push(',');
-            }
-            out.push_str(&quoted(name));
-            out.push(':');
-            match cell {
-                Cell::Null => out.push_str("null"),
+            let text = match cell {
+                Cell::Null => None,
                 Cell::Unchanged => return None,
-                Cell::Text(text) => {
-                    let known = Shape::of(*kind);
-                    let shape = known.as_ref().or_else(|| self.shapes.get(kind));
-                    shape.unwrap_or(&Shape::Text).write(text, &mut out);
-                }
-            }
+                Cell::Text(text) => Some(text.as_str()),
+            };
+            value::write_member(&mut out, name, form, text);
         }
         out.push('}');
         Some(out)

@@ -38,7 +38,7 @@ mod value;
 mod wire;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::core::backoff::Backoff;
 pub use install::uninstall;
@@ -126,6 +126,18 @@ impl fmt::Debug for WatchError {
     }
 }
 
+/// How far a session got.
+#[derive(Debug, Default)]
+struct Progress {
+    /// It follows changes.
+    begun: bool,
+    /// The hub has accepted one.
+    accepted: bool,
+}
+
+/// A session that lasted for so long was one that worked.
+const LONG: Duration = Duration::from_secs(60);
+
 /// Watches until something is wrong that waiting does not put right.
 ///
 /// # Errors
@@ -134,18 +146,20 @@ pub async fn watch(database: &Database, plan: &Plan, hub: &Hub) -> Result<(), Wa
     let mut backoff = Backoff::new(seed());
     let mut plan = plan.clone();
     loop {
-        let mut begun = false;
+        let (mut progress, began) = (Progress::default(), Instant::now());
         let ended = match plan.mode {
-            Mode::Replication => replication::session(database, &plan, hub, &mut begun).await,
+            Mode::Replication => replication::session(database, &plan, hub, &mut progress).await,
             Mode::Notify => return Err(WatchError::stop("not there yet")),
         };
         let Err(error) = ended else { return Ok(()) };
         if error.is_final {
             return Err(error);
         }
-        if begun {
+        if progress.begun {
             // What had to be made or copied has been.
             (plan.install, plan.copy) = (false, false);
+        }
+        if progress.accepted || began.elapsed() > LONG {
             backoff.reset();
         }
         let wait = Duration::from_millis(backoff.next_delay());

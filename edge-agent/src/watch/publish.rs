@@ -1,6 +1,6 @@
 //! How updates get to the hub: one after the other, each until it is accepted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use url::Url;
@@ -13,6 +13,8 @@ use crate::settings::Secret;
 
 /// For an answer to an update.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a hub that does not accept is asked again without giving up what waits for it.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Nobody is waited for longer than this, whatever they say.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -46,20 +48,33 @@ impl Hub {
 
     /// Publishes an update, and again until the hub has accepted it.
     pub(super) async fn publish(&self, update: &Update) -> Result<(), WatchError> {
-        let mut backoff = None;
+        let mut backoff = Backoff::new(seed());
         loop {
             match self.attempt(update).await {
-                Ok(()) => {
-                    tracing::debug!(id = update.id, rows = update.rows, "published");
-                    return Ok(());
-                }
+                Ok(()) => return Ok(()),
                 Err(Refused::Never(error)) => return Err(error),
                 Err(Refused::Later { reason, wait }) => {
-                    let backoff = backoff.get_or_insert_with(|| Backoff::new(seed()));
-                    let own = Duration::from_millis(backoff.next_delay());
-                    let wait = wait.map_or(own, |wait| wait.clamp(own, LONGEST_WAIT));
+                    let wait = waiting(&mut backoff, wait);
                     let (hub, seconds) = (display(&self.url), wait.as_secs_f64());
                     tracing::warn!("{hub}: {reason}; again in {seconds:.1} s");
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// The same, but not for long: whoever waits meanwhile must not wait for a hub that is away.
+    pub(super) async fn publish_soon(&self, update: &Update) -> Result<(), WatchError> {
+        let (begun, mut backoff) = (Instant::now(), Backoff::new(seed()));
+        loop {
+            match self.attempt(update).await {
+                Ok(()) => return Ok(()),
+                Err(Refused::Never(error)) => return Err(error),
+                Err(Refused::Later { reason, wait }) => {
+                    let wait = waiting(&mut backoff, wait);
+                    if begun.elapsed() + wait > PATIENCE {
+                        return Err(WatchError::retry(format!("{}: {reason}", display(&self.url))));
+                    }
                     tokio::time::sleep(wait).await;
                 }
             }
@@ -76,6 +91,7 @@ impl Hub {
         let wait = wait.and_then(|it| it.parse().ok()).map(Duration::from_secs);
         let body = response.bytes().await.map_err(|error| later(failure(error)))?;
         if status.is_success() {
+            tracing::debug!(id = update.id, rows = update.rows, "published");
             // Only a hub says which number an update has.
             let is_hub = serde_json::from_slice::<serde_json::Value>(&body)
                 .is_ok_and(|it| it.get("seq").is_some_and(serde_json::Value::is_u64));
@@ -95,6 +111,12 @@ impl Hub {
     fn stop(&self, reason: &str) -> WatchError {
         WatchError::stop(format!("{}: {reason}", display(&self.url)))
     }
+}
+
+/// How long to wait: as long as the hub says, within reason.
+fn waiting(backoff: &mut Backoff, wanted: Option<Duration>) -> Duration {
+    let own = Duration::from_millis(backoff.next_delay());
+    wanted.map_or(own, |wanted| wanted.clamp(own, LONGEST_WAIT.max(own)))
 }
 
 #[cfg(test)]
@@ -137,6 +159,14 @@ mod tests {
         let (hub, script) = hub(&answers).await;
         hub.publish(&update()).await.unwrap();
         assert_eq!(script.lock().unwrap().1, ["Bearer tok {}"; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_is_away_is_not_waited_for_where_others_wait() {
+        let (hub, script) = hub(&[(503, r#"{"detail":"busy"}"#); 20]).await;
+        let error = hub.publish_soon(&update()).await.unwrap_err();
+        assert!(!error.is_final && error.to_string().ends_with("answered 503: busy"), "{error}");
+        assert!((3..10).contains(&script.lock().unwrap().1.len()));
     }
 
     #[tokio::test]

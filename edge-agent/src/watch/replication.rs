@@ -19,7 +19,7 @@ use super::publish::Hub;
 use super::snapshot::{self, Reader};
 use super::source::{Connected, Database, sql};
 use super::wire::Wire;
-use super::{Plan, WatchError, install, slot};
+use super::{Plan, Progress, WatchError, install, slot, value};
 
 /// How often the database hears from us if there is nothing to say.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
@@ -28,12 +28,12 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Updates that wait for the hub before the stream is no longer read.
 const QUEUE: usize = 8;
 
-/// Watches until something goes wrong. `begun` is set once the stream is there.
+/// Watches until something goes wrong.
 pub(super) async fn session(
     database: &Database,
     plan: &Plan,
     hub: &Hub,
-    begun: &mut bool,
+    progress: &mut Progress,
 ) -> Result<(), WatchError> {
     let client = database.connect().await?;
     let mut tables = catalog::tables(&client, plan).await?;
@@ -66,7 +66,7 @@ pub(super) async fn session(
         escape_identifier(&slot)
     );
     wire.start(&start).await?;
-    *begun = true;
+    progress.begun = true;
     tracing::info!("following {database}, slot {slot}");
     let core = Core::new(
         tables.iter().map(|found| found.table.clone()).collect(),
@@ -74,7 +74,7 @@ pub(super) async fn session(
     );
     let readers = snapshot::readers(&client, &tables).await?;
     let stream = Stream { client, wire, core, readers, unsent: VecDeque::new() };
-    follow(stream, hub).await
+    follow(stream, hub, progress).await
 }
 
 /// What tells one database from another, and from itself after it was set back: the first part of
@@ -129,13 +129,17 @@ struct Stream {
 
 /// Reads and publishes at the same time: the hub's time for one update is the database's for the
 /// next.
-async fn follow(mut stream: Stream, hub: &Hub) -> Result<(), WatchError> {
+///
+/// While the hub is away there is no stream. A database that is to stop waits until what follows
+/// its log has all of it, and would wait for the hub, too.
+async fn follow(mut stream: Stream, hub: &Hub, progress: &mut Progress) -> Result<(), WatchError> {
     let (to_hub, mut waiting) = mpsc::channel::<Update>(QUEUE);
     let (accept, accepted) = mpsc::unbounded_channel();
     let publishing = async {
         let mut said = Said::default();
         while let Some(update) = waiting.recv().await {
-            hub.publish(&update).await?;
+            hub.publish_soon(&update).await?;
+            progress.accepted = true;
             said.published(&update);
             // The other half ends with this one.
             let _ = accept.send(());
@@ -196,7 +200,7 @@ impl Stream {
                 let message = Message::read(data)?;
                 if let Message::Relation(relation) = &message {
                     for kind in self.core.unknown_types(relation) {
-                        self.core.learn(kind, snapshot::shape(&self.client, kind).await?);
+                        self.core.learn(kind, value::form(&self.client, kind).await?);
                     }
                 }
                 if let Some(wanted) = self.core.message(message)? {

@@ -6,10 +6,10 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::catalog::Found;
-use super::chunk::{Chunk, Target, quoted};
+use super::chunk::{Chunk, Target};
 use super::publish::Hub;
 use super::source::sql;
-use super::value::Shape;
+use super::value::{self, Form};
 use super::{WatchError, key};
 
 /// Reads rows of a table.
@@ -23,7 +23,7 @@ pub(super) struct Reader {
 /// A column that is read.
 struct Read {
     name: String,
-    shape: Shape,
+    form: Form,
     is_wanted: bool,
 }
 
@@ -35,8 +35,8 @@ impl Reader {
         for (name, kind) in &found.columns {
             let is_wanted = of.columns.as_ref().is_none_or(|wanted| wanted.contains(name));
             if is_wanted || of.key.contains(name) {
-                let shape = shape(client, *kind).await?;
-                columns.push(Read { name: name.clone(), shape, is_wanted });
+                let form = value::form(client, *kind).await?;
+                columns.push(Read { name: name.clone(), form, is_wanted });
             }
         }
         let place = |name: &String| columns.iter().position(|column| column.name == *name);
@@ -73,15 +73,7 @@ impl Reader {
     fn row(&self, row: &SimpleQueryRow) -> String {
         let mut out = "{".to_owned();
         for (at, column) in self.columns.iter().enumerate().filter(|(_, it)| it.is_wanted) {
-            if out.len() > 1 {
-                out.push(',');
-            }
-            out.push_str(&quoted(&column.name));
-            out.push(':');
-            match row.get(at) {
-                Some(text) => column.shape.write(text, &mut out),
-                None => out.push_str("null"),
-            }
+            value::write_member(&mut out, &column.name, &column.form, row.get(at));
         }
         out.push('}');
         out
@@ -92,28 +84,6 @@ impl Reader {
         let values: Vec<_> = self.key.iter().map(|at| row.get(*at).unwrap_or_default()).collect();
         key::join(&values)
     }
-}
-
-/// What the values of a type look like.
-pub(super) async fn shape(client: &Client, kind: u32) -> Result<Shape, WatchError> {
-    let (mut kind, mut lists) = (kind, 0_usize);
-    let mut shape = loop {
-        if let Some(shape) = Shape::of(kind) {
-            break shape;
-        }
-        let query = "SELECT CASE WHEN typtype = 'd' THEN typbasetype ELSE 0 END, \
-             CASE WHEN typcategory = 'A' THEN typelem ELSE 0 END FROM pg_type WHERE oid = $1";
-        let row = client.query_opt(query, &[&kind]).await.map_err(|error| sql(&error))?;
-        match row.map(|row| (row.get::<_, u32>(0), row.get::<_, u32>(1))) {
-            Some((base @ 1.., _)) => kind = base,
-            Some((0, element @ 1..)) => (kind, lists) = (element, lists + 1),
-            _ => break Shape::Text,
-        }
-    };
-    for _ in 0..lists {
-        shape = Shape::List(Box::new(shape));
-    }
-    Ok(shape)
 }
 
 /// The readers of all tables.

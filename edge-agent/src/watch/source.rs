@@ -16,15 +16,12 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::WatchError;
+use crate::fetch::postgres::types::SETTINGS;
 
 /// Nobody answers who takes longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a connection calls itself in `pg_stat_activity`.
 const APPLICATION: &str = "girasol-watch";
-/// Fixed, so that values have one form whatever the database's settings are.
-pub(super) const OPTIONS: &str = "-c datestyle=ISO -c intervalstyle=postgres \
-    -c extra_float_digits=1 -c bytea_output=hex -c timezone=UTC -c lc_monetary=C";
-
 /// A database.
 #[derive(Clone)]
 pub struct Database {
@@ -77,8 +74,10 @@ impl Database {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
-        let options = config.get_options().map(|own| format!("{OPTIONS} {own}"));
-        config.options(options.as_deref().unwrap_or(OPTIONS)).application_name(APPLICATION);
+        // The form of values is fixed, whatever the database's settings are.
+        let settings = SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}"));
+        let options = config.get_options().map(str::to_owned).into_iter().chain(settings);
+        config.options(options.collect::<Vec<_>>().join(" ")).application_name(APPLICATION);
         let port = config.get_ports().first().copied().unwrap_or(5432);
         let host = match &host {
             Host::Tcp(name) if name.contains(':') => format!("[{name}]"),

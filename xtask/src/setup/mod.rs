@@ -2,9 +2,10 @@
 //!
 //! Each part looks first whether it is there, which costs milliseconds, so tasks ask for their
 //! parts every time. Whatever is installed goes into the cache, the checkout's `node_modules` or,
-//! for the WebAssembly target, into the Rust toolchain itself.
+//! for the WebAssembly target, into the Rust toolchain itself; Debian's packages into the system.
 
 pub(crate) mod cargo_tools;
+pub(crate) mod debian;
 mod debian_std;
 pub(crate) mod npm;
 pub(crate) mod opa;
@@ -22,6 +23,7 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     worker(workspace)?;
     opa::ensure(workspace)?;
     opal::ensure(workspace)?;
+    debian::ensure_all(workspace)?;
     Ok(())
 }
 

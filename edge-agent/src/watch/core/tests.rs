@@ -237,7 +237,7 @@ fn types_of_the_database_itself_are_looked_up_once() {
         panic!()
     };
     assert_eq!(core.unknown_types(&moods), [70_001]);
-    core.learn(70_001, Shape::List(Box::new(Shape::Text)));
+    core.learn(70_001, Form::Array(Box::new(Form::Text), ','));
     assert!(core.unknown_types(&moods).is_empty());
     run(&mut core, [Message::Relation(moods), begin(10), insert("1", text("{ok}")), commit(11)]);
     assert_eq!(updates(&mut core), [r#"Put /users/1 {"id":1,"moods":["ok"]}"#]);

@@ -1,0 +1,7 @@
+//! PostgreSQL as a source.
+//!
+//! | question | file |
+//! |---|---|
+//! | What becomes of a value? | [`types`] |
+
+pub mod types;
