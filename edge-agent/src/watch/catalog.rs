@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use super::chunk::Target;
 use super::core::Table;
 use super::source::sql;
-use super::{Plan, TablePlan, WatchError};
+use super::{Mode, Plan, TablePlan, WatchError};
 
 /// The oldest release that has all that is used.
 const OLDEST: i32 = 130_000;
@@ -15,6 +15,8 @@ const OLDEST: i32 = 130_000;
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) table: Table,
+    /// Its number in the catalog.
+    pub(super) oid: u32,
     /// Its name as SQL has it, quoted.
     pub(super) sql: String,
     /// Its columns, each with the number of its type.
@@ -71,12 +73,12 @@ pub(super) async fn tables(client: &Client, plan: &Plan) -> Result<Vec<Found>, W
     }
     let mut found = vec![];
     for wanted in &plan.tables {
-        found.push(table(client, wanted).await?);
+        found.push(table(client, plan.mode, wanted).await?);
     }
     Ok(found)
 }
 
-async fn table(client: &Client, wanted: &TablePlan) -> Result<Found, WatchError> {
+async fn table(client: &Client, mode: Mode, wanted: &TablePlan) -> Result<Found, WatchError> {
     let failed = |error: tokio_postgres::Error| sql(&error);
     let name = &wanted.name;
     let is_there = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, \
@@ -89,9 +91,11 @@ async fn table(client: &Client, wanted: &TablePlan) -> Result<Found, WatchError>
     };
     let (oid, schema, relation): (u32, String, String) = (row.get(0), row.get(1), row.get(2));
     let identity = row.get(4);
+    // What is computed is not in the log.
     let columns = "SELECT attname::text, atttypid, attnotnull FROM pg_attribute WHERE attrelid = $1 \
-         AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum";
-    let columns = client.query(columns, &[&oid]).await.map_err(failed)?;
+         AND attnum > 0 AND NOT attisdropped AND (attgenerated = '' OR $2) ORDER BY attnum";
+    let has_computed = mode == Mode::Notify;
+    let columns = client.query(columns, &[&oid, &has_computed]).await.map_err(failed)?;
     let columns: Vec<(String, u32, bool)> =
         columns.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
     let indexes = "SELECT i.relname::text, x.indisprimary, x.indisreplident, ARRAY(\
@@ -125,6 +129,7 @@ async fn table(client: &Client, wanted: &TablePlan) -> Result<Found, WatchError>
         sql: format!("{}.{}", escape_identifier(&schema), escape_identifier(&relation)),
         columns: columns.into_iter().map(|(name, kind, _)| (name, kind)).collect(),
         table: Table { schema, name: relation, key, columns: wanted.columns.clone(), target },
+        oid,
         identity,
         indexes,
     })

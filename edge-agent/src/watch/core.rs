@@ -67,8 +67,9 @@ struct Known {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) table: usize,
-    /// The values of its key.
+    /// The values of its key, as the database writes them.
     pub(crate) key: Vec<String>,
+    name: String,
 }
 
 /// Which updates were accepted, and what that settles.
@@ -135,7 +136,7 @@ impl Core {
             Message::Delete { relation, old } => {
                 if let Some(known) = self.known(relation)? {
                     let key = self.key(&known, &old.tuple)?;
-                    self.note(known.table, &key::join(&key), None)?;
+                    self.note(known.table, &known.name(&key), None)?;
                 }
             }
             Message::Truncate { relations } => {
@@ -157,7 +158,7 @@ impl Core {
         row: Option<String>,
     ) -> Result<(), WatchError> {
         match row {
-            Some(row) => self.note(wanted.table, &key::join(&wanted.key), Some(row)),
+            Some(row) => self.note(wanted.table, &wanted.name, Some(row)),
             None => Ok(()),
         }
     }
@@ -232,14 +233,15 @@ impl Core {
                 new.iter_mut().zip(&old.tuple).for_each(fill);
             }
             if self.key(known, &new)? != before {
-                self.note(known.table, &key::join(&before), None)?;
+                self.note(known.table, &known.name(&before), None)?;
             }
         }
         let key = self.key(known, &new)?;
         let Some(row) = self.row(known, &new) else {
-            return Ok(Some(Wanted { table: known.table, key }));
+            let name = known.name(&key);
+            return Ok(Some(Wanted { table: known.table, key, name }));
         };
-        self.note(known.table, &key::join(&key), Some(row))?;
+        self.note(known.table, &known.name(&key), Some(row))?;
         Ok(None)
     }
 
@@ -292,6 +294,15 @@ impl Core {
             self.settled.updates += 1;
             self.ready.push_back(update);
         }
+    }
+}
+
+impl Known {
+    /// The name of the row whose key has these values.
+    fn name(&self, key: &[String]) -> String {
+        let columns = self.key.iter().filter_map(|at| self.columns.get(*at));
+        let texts = columns.zip(key).map(|((_, form, _), value)| value::key_text(form, value));
+        key::join(&texts.collect::<Vec<_>>())
     }
 }
 

@@ -17,9 +17,10 @@
 //! | How do values look as JSON? | `value.rs` |
 //! | What does a replication stream say? | `pgoutput.rs` |
 //! | How is the stream read, and answered? | `replication.rs`, `wire.rs` |
-//! | How do triggers tell of changes? | `notify.rs` |
+//! | How do triggers tell of changes? | `notify.rs`, `outbox.sql` |
 //! | How do tables get there at first? | `snapshot.rs` |
 //! | What must be there in the database, and who makes it? | `catalog.rs`, `install.rs` |
+//! | How does the database know what was copied, and what was dealt with? | `slot.rs` |
 //! | Where is the database? | `source.rs` |
 //! | How do updates get to the hub? | `publish.rs` |
 
@@ -28,6 +29,7 @@ mod chunk;
 mod core;
 mod install;
 mod key;
+mod notify;
 mod pgoutput;
 mod publish;
 mod replication;
@@ -149,7 +151,7 @@ pub async fn watch(database: &Database, plan: &Plan, hub: &Hub) -> Result<(), Wa
         let (mut progress, began) = (Progress::default(), Instant::now());
         let ended = match plan.mode {
             Mode::Replication => replication::session(database, &plan, hub, &mut progress).await,
-            Mode::Notify => return Err(WatchError::stop("not there yet")),
+            Mode::Notify => notify::session(database, &plan, hub, &mut progress).await,
         };
         let Err(error) = ended else { return Ok(()) };
         if error.is_final {

@@ -15,6 +15,8 @@ use crate::settings::Secret;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a hub that does not accept is asked again without giving up what waits for it.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a line is logged of what was published.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Nobody is waited for longer than this, whatever they say.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -110,6 +112,31 @@ impl Hub {
 
     fn stop(&self, reason: &str) -> WatchError {
         WatchError::stop(format!("{}: {reason}", display(&self.url)))
+    }
+}
+
+/// What was published since it was last said.
+pub(super) struct Said {
+    updates: u64,
+    rows: usize,
+    at: Instant,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { updates: 0, rows: 0, at: Instant::now() }
+    }
+}
+
+impl Said {
+    /// One more. It is logged with the next one if that is soon.
+    pub(super) fn published(&mut self, update: &Update) {
+        self.updates += 1;
+        self.rows += update.rows;
+        if self.at.elapsed() >= SAY_EVERY {
+            tracing::info!(updates = self.updates, rows = self.rows, "published");
+            *self = Self::default();
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! nothing behind, and copies again.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postgres_protocol::escape::escape_identifier;
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use super::catalog::{self, Found};
 use super::chunk::Update;
 use super::core::Core;
 use super::pgoutput::{Frame, Message};
-use super::publish::Hub;
+use super::publish::{Hub, Said};
 use super::snapshot::{self, Reader};
 use super::source::{Connected, Database, sql};
 use super::wire::Wire;
@@ -23,8 +23,6 @@ use super::{Plan, Progress, WatchError, install, slot, value};
 
 /// How often the database hears from us if there is nothing to say.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-/// How often a line is logged of what was published.
-const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Updates that wait for the hub before the stream is no longer read.
 const QUEUE: usize = 8;
 
@@ -213,30 +211,5 @@ impl Stream {
             }
         }
         Ok(())
-    }
-}
-
-/// What was published since it was last said.
-pub(super) struct Said {
-    updates: u64,
-    rows: usize,
-    at: Instant,
-}
-
-impl Default for Said {
-    fn default() -> Self {
-        Self { updates: 0, rows: 0, at: Instant::now() }
-    }
-}
-
-impl Said {
-    /// One more. It is logged with the next one if that is soon.
-    pub(super) fn published(&mut self, update: &Update) {
-        self.updates += 1;
-        self.rows += update.rows;
-        if self.at.elapsed() >= SAY_EVERY {
-            tracing::info!(updates = self.updates, rows = self.rows, "published");
-            *self = Self::default();
-        }
     }
 }

@@ -14,17 +14,22 @@ use super::source::sql;
 
 /// Hex digits of the fingerprint.
 const DIGITS: usize = 8;
-/// Bytes of a name that a fingerprint can be added to: PostgreSQL takes 63.
-pub(crate) const MAX_NAME_BYTES: usize = 63 - 1 - DIGITS - "_copy".len();
+/// Bytes of a watcher's name: PostgreSQL takes 63 for what is called after it, and some is added.
+pub(crate) const MAX_NAME_BYTES: usize = 40;
 
 /// The name of the slot for these tables and this hub.
 pub(super) fn name(slot: &str, tables: &[Found], hub: &str) -> String {
+    format!("{slot}_{}", fingerprint(tables, hub))
+}
+
+/// What tells one set of tables, in one form at one place of one hub, from another.
+pub(super) fn fingerprint(tables: &[Found], hub: &str) -> String {
     let tables: Vec<_> = tables.iter().map(|found| &found.table).collect();
     // Its debug form has everything in it, and quotes what is text.
     let all = format!("{tables:?} {hub:?}");
     let digits: String =
         Sha256::digest(all.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{slot}_{}", digits.get(..DIGITS).unwrap_or_default())
+    digits.get(..DIGITS).unwrap_or_default().to_owned()
 }
 
 /// True if the changes since the copy can still be had from a slot. One that has lost them is

@@ -81,7 +81,11 @@ impl Reader {
 
     /// The name of a row.
     fn name(&self, row: &SimpleQueryRow) -> String {
-        let values: Vec<_> = self.key.iter().map(|at| row.get(*at).unwrap_or_default()).collect();
+        let values = self.key.iter().filter_map(|at| {
+            let form = &self.columns.get(*at)?.form;
+            Some(value::key_text(form, row.get(*at).unwrap_or_default()))
+        });
+        let values: Vec<_> = values.collect();
         key::join(&values)
     }
 }

@@ -42,9 +42,45 @@ pub(super) fn write_member(out: &mut String, name: &str, form: &Form, value: Opt
     }
 }
 
+/// The same of a value that is JSON.
+pub(super) fn write_member_text(out: &mut String, name: &str, json: &str) {
+    if !out.ends_with('{') {
+        out.push(',');
+    }
+    write_string(out, name);
+    out.push(':');
+    out.push_str(json);
+}
+
+/// The text that stands for a value in a key: that of its JSON, so that every way to learn of a
+/// change gives a row the same name.
+pub(super) fn key_text(form: &Form, value: &str) -> String {
+    if matches!(form, Form::Number | Form::Text) {
+        return value.to_owned();
+    }
+    let mut json = String::new();
+    match form.write(&mut json, Some(value)) {
+        Ok(()) => serde_json::from_str::<String>(&json).unwrap_or(json),
+        Err(_) => value.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_the_text_of_its_json() {
+        for (kind, value, text) in [
+            (Type::INT4, "7", "7"),
+            (Type::TEXT, "a\"b", "a\"b"),
+            (Type::BOOL, "t", "true"),
+            (Type::TIMESTAMPTZ, "2024-05-01 12:30:00+00", "2024-05-01T12:30:00+00:00"),
+            (Type::INT4_ARRAY, "{1,2}", "[1,2]"),
+        ] {
+            assert_eq!(key_text(&standard(kind.oid()).unwrap(), value), text);
+        }
+    }
 
     #[test]
     fn a_value_that_is_not_of_its_type_is_text() {

@@ -1,6 +1,6 @@
 //! Change capture against a real PostgreSQL, and a hub that keeps count.
 //!
-//! `cargo xtask test fetch` installs the server and runs this; each test starts its own, on
+//! `cargo xtask test watch` installs the server and runs this; each test starts its own, on
 //! loopback, and is skipped with a word where there is none.
 
 #![allow(
@@ -11,7 +11,9 @@
     reason = "tests"
 )]
 
+mod both;
 mod hub;
 mod mistakes;
+mod notify;
 mod replication;
 mod support;

@@ -123,7 +123,7 @@ fn a_large_value_that_did_not_change_is_taken_from_the_old_row_or_read_again() {
     let full = Old { is_full: true, tuple: vec![text("1"), text("long")] };
     assert_eq!(run(&mut core, [begin(10), update(Some(full), "1", Cell::Unchanged)]), None);
     let wanted = run(&mut core, [update(None, "2", Cell::Unchanged)]).unwrap();
-    assert_eq!(wanted, Wanted { table: 0, key: vec!["2".to_owned()] });
+    assert_eq!(wanted, Wanted { table: 0, key: vec!["2".to_owned()], name: "2".to_owned() });
     core.reread(&wanted, Some(r#"{"id":2,"name":"read"}"#.to_owned())).unwrap();
     let wanted = run(&mut core, [update(Some(key("3")), "4", Cell::Unchanged)]).unwrap();
     core.reread(&wanted, None).unwrap();
