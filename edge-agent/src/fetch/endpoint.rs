@@ -28,22 +28,22 @@ pub(super) struct Scheme {
 #[derive(Default, Deserialize)]
 pub(super) struct ConnectionParams {
     #[serde(default, alias = "database")]
-    db: Option<Text>,
+    pub(super) db: Option<Text>,
     #[serde(default)]
-    user: Option<String>,
+    pub(super) user: Option<String>,
     #[serde(default)]
-    password: Option<String>,
+    pub(super) password: Option<String>,
     #[serde(default)]
-    host: Option<String>,
+    pub(super) host: Option<String>,
     #[serde(default)]
-    port: Option<Port>,
+    pub(super) port: Option<Port>,
 }
 
 /// Text, also where it was written as a number.
-struct Text(String);
+pub(super) struct Text(pub(super) String);
 
 /// A port, also where it was written as text.
-struct Port(u16);
+pub(super) struct Port(pub(super) u16);
 
 /// A checked address.
 pub(super) struct Endpoint {

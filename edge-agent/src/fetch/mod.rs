@@ -31,6 +31,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresFetcher;
 #[cfg(feature = "redis")]
 pub use redis::RedisFetcher;
 use serde::Deserialize;
@@ -160,6 +162,8 @@ impl Fetchers {
     pub fn standard(means: &Means) -> Self {
         let known: Vec<Box<dyn Fetcher>> = vec![
             Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "postgres")]
+            Box::new(PostgresFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
             Box::new(RedisFetcher::new(means.clone())),
         ];
