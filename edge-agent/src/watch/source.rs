@@ -16,6 +16,8 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::WatchError;
+use crate::fetch::Means;
+use crate::fetch::postgres::tls::Mode;
 use crate::fetch::postgres::types::SETTINGS;
 
 /// Nobody answers who takes longer.
@@ -54,10 +56,9 @@ impl Database {
         if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
             return Err(ADVICE.to_owned());
         }
-        // Certificates are checked whatever the mode is, so the strict ones ask for no more.
-        let url = url.replace("sslmode=verify-full", "sslmode=require");
-        let url = url.replace("sslmode=verify-ca", "sslmode=require");
+        let (url, mode) = without_mode(url)?;
         let mut config: Config = url.parse().map_err(|_| ADVICE.to_owned())?;
+        config.ssl_mode(mode.negotiated());
         let user = config.get_user().map(str::to_owned).ok_or("it names no user")?;
         let (Some(host), None) = (config.get_hosts().first().cloned(), config.get_hosts().get(1))
         else {
@@ -86,7 +87,8 @@ impl Database {
         };
         let database = config.get_dbname().unwrap_or_default();
         let shown = format!("postgresql://{host}:{port}/{database}");
-        let mut tls = crate::net::tls::config().map_err(|error| error.to_string())?;
+        let means = Means::standard(CONNECT_TIMEOUT).map_err(|error| error.to_string())?;
+        let mut tls = mode.config(&means).map_err(|error| error.to_string())?;
         tls.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Self { config, tls: Arc::new(tls), shown })
     }
@@ -115,6 +117,20 @@ impl Database {
         let WatchError { message, hint, is_final } = sql(error);
         WatchError { message: format!("{self}: {message}"), hint, is_final }
     }
+}
+
+/// An address without its `sslmode`, of whose values the library knows only some.
+fn without_mode(url: &str) -> Result<(String, Mode), String> {
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let (modes, others): (Vec<_>, Vec<_>) =
+        query.split('&').partition(|parameter| parameter.starts_with("sslmode="));
+    let mode = match modes.last().and_then(|parameter| parameter.split_once('=')) {
+        Some((_, name)) => {
+            Mode::named(name).ok_or_else(|| format!("sslmode: give one of {}", Mode::names()))?
+        }
+        None => Mode::default(),
+    };
+    Ok((format!("{base}?{}", others.join("&")), mode))
 }
 
 /// A connection for queries, and what comes on it unasked.
@@ -239,6 +255,7 @@ mod tests {
             ("me:secret@h", "give an address such as"),
             ("postgresql://h/app?password=secret", "it names no user"),
             ("postgresql://me:secret@h,i/app", "give one host"),
+            ("postgresql://me:secret@h/app?sslmode=on", "sslmode: give one of disable, allow"),
             ("postgresql://me:secret@h:port/app", "give an address such as"),
         ] {
             let error = Database::new(url, None).unwrap_err();

@@ -1,8 +1,8 @@
 use edge_agent::watch::{self, Mode};
-use testbed::Postgres;
+use testbed::{Authority, Postgres};
 
 use crate::hub::Hub;
-use crate::support::{Watcher, database, plan, refusal, server};
+use crate::support::{Watcher, database, plan, publisher, refusal, server};
 
 #[tokio::test]
 async fn what_is_wrong_is_said_with_what_to_do_about_it() {
@@ -54,15 +54,11 @@ async fn a_log_that_says_too_little_and_a_user_who_may_not_are_told_so() {
     server.execute("CREATE ROLE lesser LOGIN PASSWORD 'lesser'").await.unwrap();
     let url = server.url().replace("helloopal@", "lesser:lesser@");
     let lesser = watch::Database::new(&url, None).unwrap();
-    let publisher = || {
-        let token = edge_agent::settings::Secret::new("token".to_owned());
-        watch::Hub::new(hub.url.parse().unwrap(), token).unwrap()
-    };
     let plan = plan(Mode::Notify, &["users"]);
-    let error = watch::watch(&lesser, &plan, &publisher()).await.unwrap_err();
+    let error = watch::watch(&lesser, &plan, &publisher(&hub)).await.unwrap_err();
     assert!(error.advice().unwrap().starts_with("grant the user what is missing"), "{error:?}");
     let wrong = watch::Database::new(&server.url(), Some("wr0ng".to_owned())).unwrap();
-    let error = watch::watch(&wrong, &plan, &publisher()).await.unwrap_err();
+    let error = watch::watch(&wrong, &plan, &publisher(&hub)).await.unwrap_err();
     assert!(error.to_string().contains("password authentication failed"), "{error:?}");
     assert!(error.advice().unwrap().contains("PGPASSWORD"), "{error:?}");
     assert!(!format!("{error:?}").contains("wr0ng"), "{error:?}");
@@ -87,4 +83,33 @@ async fn what_was_installed_can_be_taken_away() {
     let left = "SELECT (SELECT count(*) FROM pg_publication), \
          (SELECT count(*) FROM pg_replication_slots)";
     assert_eq!(server.execute(left).await.unwrap(), "0|0");
+}
+
+#[tokio::test]
+async fn a_connection_is_encrypted_if_the_address_says_so_and_the_server_known_if_it_must_be() {
+    if !testbed::require(&[testbed::Part::Postgres]).unwrap() {
+        return;
+    }
+    let authority = Authority::new().unwrap();
+    let server = Postgres::builder().tls(&authority).start().await.unwrap();
+    server.execute("CREATE TABLE users (id int PRIMARY KEY)").await.unwrap();
+    let hub = Hub::start().await;
+    let at = |mode: &str| {
+        let url = format!("{}?sslmode={mode}", server.url_with_password());
+        watch::Database::new(&url, None).unwrap()
+    };
+    let plan = plan(Mode::Replication, &["users"]);
+    let unknown = watch::watch(&at("verify-full"), &plan, &publisher(&hub)).await.unwrap_err();
+    assert!(unknown.advice().is_some_and(|it| it.contains("SSL_CERT_FILE")), "{unknown:?}");
+    let count = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE backend_type = \
+         'walsender') FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+         WHERE application_name = 'girasol-watch'";
+    for (mode, encrypted, row) in [("require", "2|1", 1), ("disable", "0|1", 2)] {
+        let watcher = Watcher::of(at(mode), &plan, &hub);
+        hub.wait("the copy", |it| it.document.get("users").is_some()).await;
+        server.execute(&format!("INSERT INTO users VALUES ({row})")).await.unwrap();
+        hub.wait("the row", |it| it.document["users"].get(row.to_string()).is_some()).await;
+        assert_eq!(server.execute(count).await.unwrap(), encrypted, "{mode}");
+        watcher.kill().await;
+    }
 }

@@ -42,7 +42,7 @@ pub(crate) fn database(server: &Postgres) -> Database {
     Database::new(&server.url(), Some(server.password().to_owned())).unwrap()
 }
 
-fn publisher(hub: &Hub) -> watch::Hub {
+pub(crate) fn publisher(hub: &Hub) -> watch::Hub {
     watch::Hub::new(hub.url.parse().unwrap(), Secret::new("token".to_owned())).unwrap()
 }
 
@@ -51,7 +51,11 @@ pub(crate) struct Watcher(JoinHandle<Result<(), WatchError>>);
 
 impl Watcher {
     pub(crate) fn start(server: &Postgres, plan: &Plan, hub: &Hub) -> Self {
-        let (database, plan, hub) = (database(server), plan.clone(), publisher(hub));
+        Self::of(database(server), plan, hub)
+    }
+
+    pub(crate) fn of(database: Database, plan: &Plan, hub: &Hub) -> Self {
+        let (plan, hub) = (plan.clone(), publisher(hub));
         Self(tokio::spawn(async move { watch::watch(&database, &plan, &hub).await }))
     }
 
