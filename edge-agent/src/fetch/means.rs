@@ -1,5 +1,6 @@
 //! What fetchers share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,21 @@ pub struct Means {
     pub max_bytes: usize,
     /// The time one fetch may take.
     pub timeout: Duration,
+    /// The files behind [`Means::tls`], for libraries that make TLS of them by themselves.
+    pub files: TlsFiles,
     /// The proxies that the client uses.
     pub proxies: Arc<Proxies>,
+}
+
+/// Files of the settings, in PEM. They were read and found good before.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    /// Certificates to trust besides the platform's.
+    pub ca: Option<PathBuf>,
+    /// The certificate to show.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
 }
 
 /// Why there are no means to fetch with.
@@ -63,7 +77,13 @@ impl Means {
         let proxy = settings.proxy.as_ref().map(Secret::expose);
         let proxies = Arc::new(Proxies::new(proxy));
         let tls = Arc::clone(tls.showing());
-        Ok(Self::with(Arc::new(reach), tls, proxies, settings.max_bytes, timeout)?)
+        let files = TlsFiles {
+            ca: settings.ca_file.clone(),
+            certificate: settings.cert_file.clone(),
+            key: settings.key_file.clone(),
+        };
+        let means = Self::with(Arc::new(reach), tls, proxies, settings.max_bytes, timeout)?;
+        Ok(Self { files, ..means })
     }
 
     /// The same with other limits of reach.
@@ -72,7 +92,8 @@ impl Means {
     /// The client cannot be set up.
     pub fn reaching(&self, reach: Reach) -> Result<Self, HttpError> {
         let (tls, proxies) = (Arc::clone(&self.tls), Arc::clone(&self.proxies));
-        Self::with(Arc::new(reach), tls, proxies, self.max_bytes, self.timeout)
+        let means = Self::with(Arc::new(reach), tls, proxies, self.max_bytes, self.timeout)?;
+        Ok(Self { files: self.files.clone(), ..means })
     }
 
     /// Whether [`Means::http`] may be asked for this address; names that it resolves itself are
@@ -97,6 +118,6 @@ impl Means {
     ) -> Result<Self, HttpError> {
         let config = rustls::ClientConfig::clone(&tls);
         let http = http::fetching_client(Arc::clone(&reach), config, &proxies, timeout)?;
-        Ok(Self { reach, tls, http, max_bytes, timeout, proxies })
+        Ok(Self { reach, tls, http, max_bytes, timeout, files: TlsFiles::default(), proxies })
     }
 }

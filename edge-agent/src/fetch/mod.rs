@@ -10,23 +10,36 @@
 //! |---|---|
 //! | What do fetchers share: limits, TLS, a client? | `means` |
 //! | How is an HTTP source asked, and S3-compatible storage? | `http` |
+//! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
 //! | How is a program of somebody's own run? | [`exec`] |
 //! | How is MongoDB asked? | `mongodb` |
+//! | How is a directory searched with LDAP? | `ldap` |
+//! | How is MySQL or MariaDB asked, what becomes of its values? | `mysql` |
 //! | How is Redis asked? | `redis` |
+//! | How do rows become one document? | [`rows`] |
 //! | Where is a server, and who are we there? | `endpoint` |
 //! | Which connections are kept between fetches? | `idle` |
 //! | How is more than the limit not even read? | `metered` |
+//! | How is what was fetched shaped before it is stored? | `transform` |
 
 mod endpoint;
 pub mod exec;
 mod http;
 mod idle;
+#[cfg(feature = "ldap")]
+mod ldap;
 mod means;
 mod metered;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+pub mod rows;
+mod transform;
 
 use std::time::Duration;
 
@@ -34,15 +47,23 @@ use futures::future::BoxFuture;
 pub use http::HttpFetcher;
 #[cfg(feature = "s3")]
 pub use http::s3::S3Fetcher;
-pub use means::{Means, MeansError};
+#[cfg(feature = "ldap")]
+pub use ldap::LdapFetcher;
+pub use means::{Means, MeansError, TlsFiles};
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongoFetcher;
+#[cfg(feature = "mysql")]
+pub use mysql::MySqlFetcher;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresFetcher;
 #[cfg(feature = "redis")]
 pub use redis::RedisFetcher;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::json::Json;
+use crate::secrets::Secrets;
+use transform::Transform;
 
 /// What to fetch.
 #[derive(Clone)]
@@ -52,6 +73,21 @@ pub struct Source {
     /// The fetcher's settings; the key `fetcher` names the fetcher.
     pub config: Option<Box<RawValue>>,
 }
+
+impl Source {
+    fn text(&self) -> (&str, Option<&str>) {
+        (&self.url, self.config.as_deref().map(RawValue::get))
+    }
+}
+
+impl PartialEq for Source {
+    /// To the letter: what else means the same only its fetcher knows.
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Source {}
 
 impl std::fmt::Debug for Source {
     /// Says nothing of the address and the settings: both can hold passwords.
@@ -86,6 +122,12 @@ impl FetchError {
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
+    }
+
+    /// The same in other words.
+    #[must_use]
+    pub(crate) fn reworded(self, with: impl FnOnce(&str) -> String) -> Self {
+        Self { message: with(&self.message), ..self }
     }
 
     /// How long the source wants not to be asked again.
@@ -202,6 +244,8 @@ pub trait Fetcher: Send + Sync + 'static {
 pub struct Fetchers {
     known: Vec<Box<dyn Fetcher>>,
     timeout: Duration,
+    max_bytes: usize,
+    secrets: Secrets,
 }
 
 /// The one member of `config` that is not the fetcher's own.
@@ -217,14 +261,31 @@ impl Fetchers {
     pub fn standard(means: &Means) -> Self {
         let known: Vec<Box<dyn Fetcher>> = vec![
             Box::new(HttpFetcher::new(means.clone())),
+            #[cfg(feature = "postgres")]
+            Box::new(PostgresFetcher::new(means.clone())),
             #[cfg(feature = "s3")]
             Box::new(S3Fetcher::new(means.clone())),
             #[cfg(feature = "mongodb")]
             Box::new(MongoFetcher::new(means.clone())),
+            #[cfg(feature = "ldap")]
+            Box::new(LdapFetcher::new(means.clone())),
+            #[cfg(feature = "mysql")]
+            Box::new(MySqlFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
             Box::new(RedisFetcher::new(means.clone())),
         ];
-        Self { known, timeout: means.timeout }
+        Self {
+            known,
+            timeout: means.timeout,
+            max_bytes: means.max_bytes,
+            secrets: Secrets::default(),
+        }
+    }
+
+    /// The same with these secrets, which sources name.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// Adds a fetcher, in place of one that has its name.
@@ -235,11 +296,26 @@ impl Fetchers {
         }
     }
 
-    /// Fetches with the fetcher that the source names.
+    /// Fetches with the fetcher that the source names, which alone gets to know the secrets that
+    /// the source names.
     ///
     /// # Errors
-    /// No fetcher of that name, or it has no data; the message is for people.
+    /// A secret cannot be filled in, no fetcher of that name, it has no data, or the source's
+    /// `transform` makes none of it; the message is for people, and holds no secret.
     pub async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
+        let transform = Transform::of(source).await?;
+        let filled = self.secrets.fill(source).await?;
+        let fetched = self.fetch_filled(filled.source()).await.inspect_err(|_| {
+            self.secrets.doubt(&filled);
+        });
+        let data = match (fetched, transform) {
+            (Ok(data), Some(transform)) => transform.apply(data, self.max_bytes).await,
+            (fetched, _) => fetched,
+        };
+        data.map_err(|error| filled.hide(error))
+    }
+
+    async fn fetch_filled(&self, source: &Source) -> Result<Json, FetchError> {
         let fetcher = self.pick(source)?;
         let time = fetcher.timeout().unwrap_or(self.timeout);
         let timely = tokio::time::timeout(time, fetcher.fetch(source)).await;
@@ -296,7 +372,9 @@ mod tests {
     async fn picked(config: Option<&str>) -> FetchError {
         let known: Vec<Box<dyn Fetcher>> =
             vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))];
-        let fetchers = Fetchers { known, timeout: Duration::from_secs(1) };
+        let secrets = Secrets::default();
+        let timeout = Duration::from_secs(1);
+        let fetchers = Fetchers { known, timeout, max_bytes: 1_000, secrets };
         let config = config.map(|text| RawValue::from_string(text.to_owned()).unwrap());
         let source = Source { url: "http://h".to_owned(), config };
         fetchers.fetch(&source).await.unwrap_err()

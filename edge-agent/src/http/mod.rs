@@ -111,7 +111,7 @@ pub fn detail(body: &[u8]) -> String {
 }
 
 /// The innermost cause: "connection refused" rather than "error sending request".
-fn reason(error: &dyn Error) -> String {
+pub(crate) fn reason(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

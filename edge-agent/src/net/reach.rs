@@ -5,7 +5,7 @@
 //! 2. Link-local addresses and the metadata services of clouds are refused ([`super::never`]),
 //!    unless a rule of `fetch_allow` names just them: `169.254.169.254` does, `0.0.0.0/0` does
 //!    not. Loopback and private ranges are no such addresses: that is where data lives.
-//! 3. If there are rules in `fetch_allow`, what none of them matches is refused. A host that such
+//! 3. If there are rules in `fetch_allow`, what none of them matches is refused. A name that such
 //!    a rule has a port or a path for is reached there only, whichever network it is in.
 //!
 //! A name is resolved once, what it resolves to is checked, and the connection goes to exactly
@@ -155,8 +155,11 @@ impl Reach {
     #[must_use]
     pub fn and<'u>(mut self, own: impl Iterator<Item = &'u Url>) -> Self {
         if !self.allow.is_empty() {
-            let hosts = own.filter_map(Url::host_str);
-            self.allow.extend(hosts.filter_map(|host| Rule::parse(host).ok()));
+            let places = own.filter_map(|url| {
+                let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+                Rule::parse(&format!("{host}:{port}")).ok()
+            });
+            self.allow.extend(places);
         }
         self
     }
@@ -274,7 +277,9 @@ impl Reach {
             return Ok(Standing::Allowed);
         }
         let has_networks = self.allow.iter().any(|rule| rule.network().is_some());
-        if !has_networks || self.allow.iter().any(|rule| rule.is_about(host)) {
+        // Whoever resolves the name later sees nothing but the name.
+        let is_name = matches!(host, Host::Domain(_));
+        if !has_networks || is_name && self.allow.iter().any(|rule| rule.is_about(host)) {
             return refuse(Why::NotAllowed);
         }
         Ok(Standing::ByAddress)

@@ -44,7 +44,8 @@ use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means, MeansError};
 use crate::http::{self, HttpError};
 use crate::net::Tls;
 use crate::policy::{self, PolicyError, PolicyModule};
-use crate::settings::{self, EngineKind, Protocol, Secret, Settings};
+use crate::secrets::Secrets;
+use crate::settings::{self, EngineKind, Protocol, Secret, SecretSettings, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
 use crate::{decisions, local_api, opal};
 use callbacks::{Callbacks, Registered};
@@ -139,24 +140,26 @@ pub async fn run_with(
         Tls::new(fetch.ca_file.as_deref(), fetch.cert_file.as_deref(), fetch.key_file.as_deref())
             .map_err(MeansError::Tls)?;
     let means = Means::new(fetch, &tls, timeout)?;
-    let mut fetchers = Fetchers::standard(&means);
+    // The server and its callback are the operator's own addresses, where rules are about others.
+    let operators = settings.opal.data_sources_url.iter().chain([&settings.server]);
+    let operators = means.reaching(means.reach.as_ref().clone().and(operators))?;
+    let http = http::client_with(rustls::ClientConfig::clone(tls.trusting()), timeout)?;
+    let SecretSettings { dir, command, rules } = &settings.secrets;
+    let secrets = Secrets::new(dir.clone(), command, rules.clone());
+    let mut fetchers = Fetchers::standard(&means).with_secrets(secrets.clone());
     for program in &settings.exec_fetchers {
         fetchers.add(Box::new(ExecFetcher::new(program.clone(), &means)));
     }
     for fetcher in own_fetchers(&means) {
         fetchers.add(fetcher);
     }
-    // The server and its callback are the operator's own addresses, where rules are about others.
-    let own = settings.opal.data_sources_url.iter().chain([&settings.server]);
-    let own = means.reaching(means.reach.as_ref().clone().and(own))?;
-    let http = http::client_with(rustls::ClientConfig::clone(tls.trusting()), timeout)?;
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
         Renewal::new(&settings.server, http.clone(), settings.data_dir.as_deref(), &settings.token);
     let opal = Arc::new(OpalLink::new(
         opal_config(&settings),
         settings.opal.data_sources_url.clone(),
-        HttpFetcher::new(own.clone()),
+        HttpFetcher::new(operators.clone()),
     ));
     let target = link::Target {
         server: &settings.server,
@@ -166,7 +169,12 @@ pub async fn run_with(
     };
     let connecting = link::Connecting { http, tls: Arc::clone(tls.trusting()) };
     let link = Link::new(&target, renewal.token(), connecting, Arc::clone(&opal), inputs.clone())?;
-    let callbacks = Arc::new(callbacks(&settings, HttpFetcher::new(own), renewal.token()));
+    let callbacks = Arc::new(callbacks(
+        &settings,
+        HttpFetcher::new(operators),
+        secrets.clone(),
+        renewal.token(),
+    ));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
     let waiting = Waiting::new(progressed, inputs.clone(), started);
@@ -259,11 +267,16 @@ fn opal_config(settings: &Settings) -> opal::Config {
 }
 
 /// Who hears of updates, besides those that an update names.
-fn callbacks(settings: &Settings, http: HttpFetcher, token: &Secret) -> Callbacks {
+fn callbacks(
+    settings: &Settings,
+    http: HttpFetcher,
+    secrets: Secrets,
+    token: &Secret,
+) -> Callbacks {
     let wanted = &settings.opal;
     let server = link::beside(&settings.server, &["data", "callback_report"]).to_string();
     let server = wanted.default_callbacks.is_none().then_some(server);
-    let callbacks = Callbacks::new(http, wanted.reports, server, token);
+    let callbacks = Callbacks::new(http, secrets, wanted.reports, server, token);
     let configured = wanted.default_callbacks.as_ref();
     let configured = configured.and_then(|text| settings::callbacks(text.expose()).ok());
     for (url, config) in configured.into_iter().flatten() {

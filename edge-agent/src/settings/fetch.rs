@@ -1,6 +1,8 @@
-//! The settings of fetches.
+//! The settings of fetches, and of the secrets that they use.
 
 use std::path::PathBuf;
+
+use crate::secrets::Rules;
 
 use super::{ConfigError, Resolved, Secret, kind::Value, missing};
 
@@ -46,6 +48,28 @@ impl FetchSettings {
             cert_file,
             key_file,
             proxy: resolved.secret("fetch_proxy"),
+        })
+    }
+}
+
+/// Where the secrets come from that updates name, besides the environment.
+#[derive(Clone, Debug)]
+pub struct SecretSettings {
+    /// A folder with a file each.
+    pub dir: Option<PathBuf>,
+    /// A program with its first arguments; empty for none.
+    pub command: Vec<String>,
+    /// Which hosts they may go to.
+    pub rules: Rules,
+}
+
+impl SecretSettings {
+    pub(super) fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
+        let rules = resolved.text("secrets").ok().map(|text| Rules::read(&text)).transpose();
+        Ok(Self {
+            dir: resolved.path("secrets_dir"),
+            command: resolved.list("secrets_command").unwrap_or_default(),
+            rules: rules.map_err(|reason| resolved.refuse("secrets", &reason))?.unwrap_or_default(),
         })
     }
 }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use crate::net::rule::Rule;
+use crate::secrets::Rules;
 
 /// What a setting's values look like.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,10 @@ pub(super) enum Kind {
     Proxy,
     /// OPAL's `{"callbacks":[…]}`, or the list alone.
     Callbacks,
+    /// A program with its first arguments, separated by spaces; in the file a list of strings.
+    Command,
+    /// Which hosts secrets may go to, as [`Rules::read`] reads it; in the file a table each.
+    Secrets,
     /// Programs that fetch data, as [`exec::programs`](crate::fetch::exec::programs) reads them;
     /// in the file a table each.
     Programs,
@@ -122,6 +127,8 @@ impl Kind {
                 }
             }
             Self::Callbacks => callbacks(text).map(|_| Value::Text(text.to_owned())),
+            Self::Command => Ok(Value::List(text.split_whitespace().map(str::to_owned).collect())),
+            Self::Secrets => Rules::read(text).map(|_| Value::Text(text.to_owned())),
             Self::Programs => {
                 crate::fetch::exec::programs(text).map(|_| Value::Text(text.to_owned()))
             }
@@ -143,10 +150,14 @@ impl Kind {
                 let topics = items.iter().map(|item| item.as_str().map(str::to_owned));
                 topics_of(topics.collect::<Option<_>>().ok_or("give a list of strings")?)
             }
-            (Self::Dirs | Self::Patterns, toml::Value::Array(items)) => {
+            (Self::Dirs | Self::Patterns | Self::Command, toml::Value::Array(items)) => {
                 let dirs = items.iter().map(|item| item.as_str().map(str::to_owned));
                 let dirs = dirs.collect::<Option<_>>().ok_or("give a list of strings")?;
                 Ok(Value::List(dirs))
+            }
+            (Self::Secrets, toml::Value::Table(table)) => {
+                let text = serde_json::to_string(table).map_err(|error| error.to_string())?;
+                self.read(&text)
             }
             (Self::Dirs | Self::Patterns, _) => {
                 Err("give a list of strings, such as [\"app\"]".to_owned())
@@ -191,7 +202,8 @@ impl Kind {
             Self::Dirs => "DIRS",
             Self::Patterns => "PATTERNS",
             Self::Scope => "SCOPE",
-            Self::Callbacks | Self::Programs => "JSON",
+            Self::Command => "COMMAND",
+            Self::Callbacks | Self::Programs | Self::Secrets => "JSON",
             Self::Choice { of, .. } => return of.join("|"),
         };
         word.to_owned()

@@ -194,6 +194,21 @@ pub const SETTINGS: &[Setting] = &[
     )
     .secret(),
     Setting::new(
+        "secrets_dir",
+        Kind::Path,
+        "folder of secrets that updates name as ${secret:NAME}, a file each; GIRASOL_SECRET_NAME goes before",
+    ),
+    Setting::new(
+        "secrets_command",
+        Kind::Command,
+        "program, with its first arguments, that is run with the name of a secret and prints it",
+    ),
+    Setting::new(
+        "secrets",
+        Kind::Secrets,
+        "hosts that a secret may go to, as {\"NAME\":{\"hosts\":[…]}}; tables in the file",
+    ),
+    Setting::new(
         "exec_fetchers",
         Kind::Programs,
         "programs that fetch data as exec:NAME, each with a command; tables in the file",

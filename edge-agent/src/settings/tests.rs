@@ -29,7 +29,7 @@ fn refusal(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str
     resolve(flags, variables, file).err().expect("refused")
 }
 
-const TOKEN: (&str, &str) = ("GIRASOL_TOKEN", "secret");
+const TOKEN: (&str, &str) = ("GIRASOL_TOKEN", "s3cret");
 
 #[test]
 fn the_table_has_the_designs_flags_and_defaults_that_can_be_read() {
@@ -99,10 +99,10 @@ fn the_variable_names_the_file_where_no_flag_does() {
 fn opals_words_are_understood() {
     let variables = [
         ("OPAL_SERVER_URL", "https://hub.example.com"),
-        ("OPAL_CLIENT_TOKEN", "secret"),
+        ("OPAL_CLIENT_TOKEN", "s3cret"),
         ("OPAL_DATA_TOPICS", "users, billing"),
         ("OPAL_POLICY_STORE_URL", "http://opa:8181"),
-        ("OPAL_POLICY_STORE_AUTH_TOKEN", "secret"),
+        ("OPAL_POLICY_STORE_AUTH_TOKEN", "s3cret"),
         ("OPAL_LOG_LEVEL", "WARNING"),
         ("OPAL_HTTP_FETCHER_TIMEOUT", "5"),
         ("OPAL_SCOPE_ID", "s1"),
@@ -117,7 +117,7 @@ fn opals_words_are_understood() {
         ("OPAL_SERVER_WS_URL", "wss://ws.example.com/base"),
         (
             "OPAL_DEFAULT_UPDATE_CALLBACKS",
-            r#"{"callbacks":[["http://c",{"headers":{"a":"secret"}}]]}"#,
+            r#"{"callbacks":[["http://c",{"headers":{"a":"s3cret"}}]]}"#,
         ),
     ];
     let settings = Settings::new(&resolve(&[], &variables, None).unwrap()).unwrap();
@@ -125,10 +125,10 @@ fn opals_words_are_understood() {
     assert_eq!(settings.topics, ["users", "billing"]);
     assert_eq!(settings.log_level, Level::WARN);
     assert_eq!(settings.fetch_timeout_seconds, 5);
-    assert_eq!(settings.opa_token, Some(Secret::new("secret".to_owned())));
+    assert_eq!(settings.opa_token, Some(Secret::new("s3cret".to_owned())));
     assert_eq!((settings.scope.as_str(), settings.agent_name.as_str()), ("s1", "me"));
     assert_eq!(settings.listen.to_string(), "127.0.0.1:7000");
-    assert!(!format!("{settings:?}").contains("secret"));
+    assert!(!format!("{settings:?}").contains("s3cret"));
     let opal = settings.opal;
     assert_eq!(opal.policy_dirs, ["app", "utils/lib"]);
     assert_eq!(opal.policies_to_ignore, ["ours/**", "!ours/x"]);
@@ -206,12 +206,12 @@ fn where_data_may_come_from_is_set_with_lists_sizes_and_files() {
 #[test]
 fn what_is_wrong_is_named_with_its_place_and_never_shown() {
     for (flags, variables, file, words) in [
-        (&[("listen", "secret")][..], &[][..], None, "--listen: give an IP address and a port"),
-        (&[("engine", "secret")], &[], None, "--engine: give one of regorus, opa"),
+        (&[("listen", "s3cret")][..], &[][..], None, "--listen: give an IP address and a port"),
+        (&[("engine", "s3cret")], &[], None, "--engine: give one of regorus, opa"),
         (&[("token", " ")], &[], None, "--token: it is empty"),
         (&[], &[("GIRASOL_TOPICS", "a//secret")], None, "GIRASOL_TOPICS: "),
-        (&[], &[("OPAL_LOG_LEVEL", "secret")], None, "OPAL_LOG_LEVEL: give one of error, warn"),
-        (&[], &[("GIRASOL_SERVER", "secret")], None, "GIRASOL_SERVER: give an address such as"),
+        (&[], &[("OPAL_LOG_LEVEL", "s3cret")], None, "OPAL_LOG_LEVEL: give one of error, warn"),
+        (&[], &[("GIRASOL_SERVER", "s3cret")], None, "GIRASOL_SERVER: give an address such as"),
         (&[], &[("GIRASOL_SERVER", "ftp://h")], None, "GIRASOL_SERVER: give an address such as"),
         (&[], &[("GIRASOL_OPA_URL", "http://u:secret@h")], None, "ends up in logs"),
         (&[], &[("GIRASOL_OPA_URL", "http://h?secret")], None, "GIRASOL_OPA_URL: give the address"),
@@ -226,11 +226,11 @@ fn what_is_wrong_is_named_with_its_place_and_never_shown() {
         (&[], &[], Some("topics = \"a\""), "girasol.toml: topics: give a list of strings"),
         (&[], &[], Some("fetch_timeout_seconds = \"5\""), "fetch_timeout_seconds: give a number"),
         (&[], &[], Some("token = 5"), "girasol.toml: token: give a string, in quotes"),
-        (&[], &[], Some("scope = \"a\"\ntoken = \"secret"), "girasol.toml:2: "),
+        (&[], &[], Some("scope = \"a\"\ntoken = \"s3cret"), "girasol.toml:2: "),
     ] {
         let error = refusal(flags, variables, file).to_string();
         assert!(error.contains(words), "{error}");
-        assert!(words.contains("TOPICS") || !error.contains("secret"), "{error}");
+        assert!(words.contains("TOPICS") || !error.contains("s3cret"), "{error}");
     }
 }
 
@@ -278,16 +278,16 @@ fn a_missing_token_says_how_to_give_and_how_to_get_one() {
 
 #[test]
 fn secrets_are_never_shown() {
-    let variables = [TOKEN, ("GIRASOL_OPA_TOKEN", "secret"), ("OPAL_SCOPE_ID", "default")];
+    let variables = [TOKEN, ("GIRASOL_OPA_TOKEN", "s3cret"), ("OPAL_SCOPE_ID", "default")];
     let resolved = resolve(&[("topics", "a,b")], &variables, None).unwrap();
     for format in [PrintFormat::Table, PrintFormat::Json, PrintFormat::Toml] {
         let printed = resolved.print(format);
-        assert!(!printed.contains("secret") && printed.contains("****"), "{printed}");
+        assert!(!printed.contains("s3cret") && printed.contains("****"), "{printed}");
         for origin in ["default", "GIRASOL_TOKEN", "OPAL_SCOPE_ID", "--topics", "not set"] {
             assert!(printed.contains(origin), "{origin}: {printed}");
         }
     }
-    assert!(!format!("{:?}", Settings::new(&resolved).unwrap()).contains("secret"));
+    assert!(!format!("{:?}", Settings::new(&resolved).unwrap()).contains("s3cret"));
 }
 
 #[test]
@@ -299,6 +299,33 @@ fn what_is_printed_as_toml_can_be_read_again() {
     let again = Settings::new(&resolve(&[], &[TOKEN], Some(&printed)).unwrap()).unwrap();
     assert_eq!((again.topics, again.fetch_timeout_seconds), (vec!["a".into(), "b".into()], 7));
     assert_eq!(again.data_dir, Some(PathBuf::from("/d \"q\"")));
+}
+
+#[test]
+fn rules_of_secrets_are_tables_of_the_file_or_one_variable() {
+    let file = "secrets_dir = \"/run/secrets\"\nsecrets_command = [\"vault\", \"kv get\"]\n\
+                [secrets.DB]\nhosts = [\"db.internal\"]\n[secrets.\"*\"]\nhosts = []\n";
+    let resolved = resolve(&[], &[TOKEN], Some(file)).unwrap();
+    let settings = Settings::new(&resolved).unwrap().secrets;
+    assert_eq!(settings.dir, Some(PathBuf::from("/run/secrets")));
+    assert_eq!(settings.command, ["vault", "kv get"]);
+    let rules = r#"{"DB":{"hosts":["db.internal"]},"*":{"hosts":[]}}"#;
+    assert_eq!(settings.rules, crate::secrets::Rules::read(rules).unwrap());
+    // What print-config writes as a file is read again as the same.
+    let printed = resolved.print(PrintFormat::Toml);
+    let again = Settings::new(&resolve(&[], &[TOKEN], Some(&printed)).unwrap()).unwrap().secrets;
+    assert_eq!((again.rules, again.command), (settings.rules.clone(), settings.command));
+
+    let variables = [TOKEN, ("GIRASOL_SECRETS", rules), ("GIRASOL_SECRETS_COMMAND", "vault get")];
+    let settings = Settings::new(&resolve(&[], &variables, None).unwrap()).unwrap().secrets;
+    assert_eq!(
+        (settings.rules, settings.command),
+        (crate::secrets::Rules::read(rules).unwrap(), vec!["vault".to_owned(), "get".to_owned()])
+    );
+
+    let file = "[secrets.DB]\nhost = [\"s3cret\"]\n";
+    let error = refusal(&[], &[TOKEN], Some(file)).to_string();
+    assert!(error.contains("secrets: DB") && !error.contains("s3cret"), "{error}");
 }
 
 #[test]

@@ -6,8 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod exec;
+mod ldap;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+mod mysql;
+mod postgres;
+mod redis;
 #[cfg(feature = "s3")]
 mod s3;
 mod support;

@@ -23,12 +23,34 @@ struct Server {
 }
 
 /// To add a server, add a row, and a `Part` to the testbed crate.
-const SERVERS: &[Server] = &[Server {
-    program: "postgres",
-    packages: &["postgresql"],
-    variable: "GIRASOL_POSTGRES_BIN",
-    folder: "/usr/lib/postgresql/*/bin",
-}];
+const SERVERS: &[Server] = &[
+    Server {
+        program: "postgres",
+        packages: &["postgresql"],
+        variable: "GIRASOL_POSTGRES_BIN",
+        folder: "/usr/lib/postgresql/*/bin",
+    },
+    Server {
+        // Without the service and its user.
+        program: "mariadbd",
+        packages: &["mariadb-server-core", "mariadb-client-core"],
+        variable: "GIRASOL_MARIADB_BIN",
+        folder: "/usr/sbin",
+    },
+    Server {
+        // The server itself, by the name of what else it can do; the package has no service.
+        program: "redis-check-rdb",
+        packages: &["redis-tools"],
+        variable: "GIRASOL_REDIS_BIN",
+        folder: "/usr/bin",
+    },
+    Server {
+        program: "slapd",
+        packages: &["slapd"],
+        variable: "GIRASOL_SLAPD_BIN",
+        folder: "/usr/sbin",
+    },
+];
 
 /// Asked by Debian's packages whether they may start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";

@@ -98,7 +98,9 @@ async fn source() -> String {
 
 fn fetcher() -> HttpFetcher {
     let means = Means::standard(Duration::from_millis(500)).unwrap();
-    HttpFetcher::new(Means { max_bytes: 256, ..means })
+    let mut means = means;
+    means.max_bytes = 256;
+    HttpFetcher::new(means)
 }
 
 async fn fetch(url: &str, config: &str) -> Result<String, FetchError> {

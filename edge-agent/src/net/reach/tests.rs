@@ -85,6 +85,9 @@ fn a_rule_is_a_name_a_network_or_the_beginning_of_an_address() {
         ("10.0.0.0/8", "http://0xa010203/", ALLOWED),
         ("10.0.0.0/8", "http://[::ffff:10.1.2.3]/", ALLOWED),
         ("10.0.0.0/8", "http://11.1.2.3/", OTHER),
+        ("::ffff:10.0.0.0/104", "http://10.1.2.3/", ALLOWED),
+        ("::ffff:10.0.0.0/104", "http://11.1.2.3/", OTHER),
+        ("::ffff:10.1.2.3", "http://10.1.2.3/", ALLOWED),
         ("10.1.2.3", "http://10.1.2.3:8080/", ALLOWED),
         ("10.1.2.3", "http://10.1.2.4/", OTHER),
         ("10.1.2.3:80", "http://10.1.2.3/", ALLOWED),
@@ -137,6 +140,8 @@ fn deny_wins_over_allow_and_sees_through_other_ways_to_write_it() {
         ("http://api.test/admin*", "http://api.test/x/..%2fadmin", true),
         ("http://api.test/admin*", "http://api.test/%ff", true),
         ("http://api.test/admin*", "http://api.test/other", false),
+        ("http://api.test/admin", "http://api.test/admin/", true),
+        ("http://api.test/admin", "http://api.test/admin/x", false),
         ("api.test:9000", "http://api.test:9000/", true),
         ("api.test:9000", "http://api.test/", false),
     ] {
@@ -192,7 +197,7 @@ async fn refused_addresses_of_a_name_are_left_out_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn a_host_with_a_rule_of_its_own_is_reached_as_that_says_whatever_its_network() {
+async fn a_name_with_a_rule_of_its_own_is_reached_as_that_says_whatever_its_network() {
     let lookup = always(&["10.0.0.1"]);
     let reach = reach(&["https://api.test/v1/*", "10.0.0.0/8"], &[]).with_lookup(lookup);
     assert_eq!(checked(&reach, "https://api.test/v2/"), Err(Why::NotAllowed));
@@ -200,6 +205,12 @@ async fn a_host_with_a_rule_of_its_own_is_reached_as_that_says_whatever_its_netw
     assert_eq!(resolved(&reach, "api.test", 443).await, Ok(rules(&["10.0.0.1"])));
     assert_eq!(resolved(&reach, "api.test", 3306).await, Err(Why::NotAllowed));
     assert_eq!(resolved(&reach, "other.test", 3306).await, Ok(rules(&["10.0.0.1"])));
+}
+
+#[test]
+fn an_address_with_a_rule_of_its_own_stays_in_its_network() {
+    let reach = reach(&["http://10.0.0.1/v1/*", "10.0.0.0/8"], &[]);
+    assert_eq!(checked(&reach, "http://10.0.0.1:8080/v2/"), Ok(()));
 }
 
 #[test]
@@ -220,6 +231,7 @@ fn the_operators_own_addresses_are_added_where_rules_are_about_others() {
     assert_eq!(checked(&some, "http://hub.test:7002/data"), Err(Why::NotAllowed));
     let some = some.and(own.iter());
     assert_eq!(checked(&some, "http://hub.test:7002/data"), Ok(()));
+    assert_eq!(checked(&some, "http://hub.test:7003/data"), Err(Why::NotAllowed));
     assert_eq!(checked(&some, "http://other.test/"), Err(Why::NotAllowed));
     assert_eq!(checked(&some, "http://bad.test/"), Err(Why::Denied));
     assert_eq!(checked(&Reach::default().and(own.iter()), "http://other.test/"), Ok(()));

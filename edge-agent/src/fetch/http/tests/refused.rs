@@ -110,7 +110,7 @@ async fn redirecting() -> String {
         let location = location.unwrap_or(HeaderValue::from_static("http://169.254.169.254/"));
         Response::builder().status(status).header("location", location).body(Body::empty()).unwrap()
     };
-    serve(Router::new().route("/{status}/{row}", axum::routing::get(to))).await
+    serve(Router::new().route("/{status}/{row}", any(to))).await
 }
 
 #[tokio::test]
@@ -158,6 +158,23 @@ async fn a_redirect_without_a_scheme_is_looked_at_like_any_other() {
         let error = fetcher.fetch(&Source { url: base, config: None }).await.unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
         assert!(!error.is_permanent());
+    }
+}
+
+#[tokio::test]
+async fn callbacks_go_no_further_than_fetches() {
+    let base = redirecting().await;
+    let (_, fetcher) = guarded(&Arc::default());
+    for (url, permanent) in [
+        ("http://0xa9fea9fe/".to_owned(), true),
+        ("http://metadata.google.internal/".to_owned(), true),
+        ("ftp://localhost/".to_owned(), true),
+        ("http://rebind.test/".to_owned(), false),
+        (format!("{base}/307/0"), false),
+    ] {
+        let error = fetcher.send(&url, None, "{}").await.unwrap_err();
+        assert!(WORDS.iter().any(|(_, words)| error.to_string().contains(words)), "{error}");
+        assert_eq!(error.is_permanent(), permanent, "{error}");
     }
 }
 

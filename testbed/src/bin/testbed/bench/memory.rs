@@ -14,6 +14,12 @@ pub(super) fn peak_mib(pid: u32) -> Result<f64> {
     of(pid, "VmHWM")
 }
 
+/// From now on the most counts anew.
+pub(super) fn forget_peak(pid: u32) -> Result<()> {
+    let file = format!("/proc/{pid}/clear_refs");
+    fs::write(&file, "5").with_context(|| format!("writing {file}"))
+}
+
 fn of(pid: u32, name: &str) -> Result<f64> {
     let file = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&file).with_context(|| {

@@ -4,6 +4,7 @@
 
 mod agent;
 mod document;
+mod fetch;
 mod latency;
 mod memory;
 mod opal;
@@ -64,6 +65,8 @@ enum Name {
     Wait,
     /// A commit to its decision, beside the real opal-server
     Policy,
+    /// Rows of PostgreSQL to a decision, beside the real opal-client; a source that hangs
+    Fetch,
     /// The real OPAL beside Girasol
     Opal,
 }
@@ -92,6 +95,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Restart => "restart",
             Name::Wait => "wait",
             Name::Policy => "policy",
+            Name::Fetch => "fetch",
             Name::Opal => "opal",
         });
         match name {
@@ -107,6 +111,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Restart => restart::measure(&mut report, options.starts.min(10)).await?,
             Name::Wait => wait::measure(&mut report, options.rounds.min(300)).await?,
             Name::Policy => policy::measure(&mut report, options.rounds.min(30)).await?,
+            Name::Fetch => fetch::measure(&mut report, options.rounds).await?,
             Name::Opal => opal::measure(&mut report, options.starts).await?,
         }
         report.print();
