@@ -9,10 +9,12 @@
 //! | What happens next? (no sockets, no clock) | [`core`] |
 //! | Who carries that out? | [`runtime`] |
 //! | Where does data come from? | [`fetch`] |
+//! | Where do the secrets come from that sources name? | [`secrets`] |
 //! | Where does it go, and what decides? | [`engine`] |
 //! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
+//! | How do changes of a database become updates? | [`watch`] |
 //! | Which settings are there, from where? | [`settings`] |
 //! | Which commands? | [`cli`] |
 //! | How does anything here connect out, and where may it? | [`net`], [`http`] |
@@ -31,5 +33,8 @@ pub mod net;
 pub mod opal;
 pub mod policy;
 pub mod runtime;
+pub mod secrets;
 pub mod settings;
 pub mod store;
+#[cfg(feature = "postgres")]
+pub mod watch;

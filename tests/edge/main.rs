@@ -11,6 +11,7 @@
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
 //! | policy in the log, and agents that decide by it | `policy_log.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
+//! | secrets that get out nowhere | `canary.rs` |
 //! | a policy that is followed: commits, force pushes, refusals, credentials | `repository.rs`, `following.rs` |
 //! | a scope that follows a repository of its own | `repository_scopes.rs` |
 //! | who is heard when somebody has pushed | `webhook.rs` |
@@ -31,6 +32,7 @@
 
 mod bundle_source;
 mod bundles;
+mod canary;
 mod commands;
 mod following;
 mod main_job;

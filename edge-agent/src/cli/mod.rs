@@ -6,6 +6,7 @@
 //! | `obtain-token` | `obtain_token.rs` |
 //! | `publish-data-update` | `publish.rs` |
 //! | `policy push` | `policy.rs` |
+//! | `watch postgres` | `watch.rs` |
 //! | `generate-secret`, `generate-keys` | `generate.rs` |
 //!
 //! Whatever goes wrong ends as one line `error: …` and, where that helps, one line
@@ -18,6 +19,7 @@ use std::{
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 
+use crate::fetch::{Fetcher, Means};
 use crate::settings::ConfigError;
 
 mod call;
@@ -26,6 +28,11 @@ mod obtain_token;
 mod policy;
 mod publish;
 mod run;
+#[cfg(feature = "postgres")]
+mod watch;
+
+/// Makes the fetchers of somebody's own.
+type OwnFetchers = Box<dyn FnOnce(&Means) -> Vec<Box<dyn Fetcher>>>;
 
 /// Why a command did not do what it should.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +68,27 @@ impl From<ConfigError> for Failure {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(|_| vec![])
+}
+
+/// The same with fetchers of one's own, for a program that is the agent otherwise; what they
+/// share with those that are built in is handed over.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     edge_agent::cli::main_with(|means| own(means))
+/// }
+/// # use edge_agent::fetch::{Fetcher, Means};
+/// # fn own(_: &Means) -> Vec<Box<dyn Fetcher>> {
+/// #     vec![]
+/// # }
+/// ```
+#[must_use]
+pub fn main_with(own: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>> + 'static) -> ExitCode {
     let done = match command().get_matches().subcommand() {
-        Some((name, matches)) => dispatch(name, matches),
+        Some((name, matches)) => dispatch(name, matches, Box::new(own)),
         // clap demands a command.
         None => Ok(()),
     };
@@ -77,16 +103,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(name: &str, matches: &ArgMatches) -> Result<(), Failure> {
+fn dispatch(name: &str, matches: &ArgMatches, own: OwnFetchers) -> Result<(), Failure> {
     let unread = |error: clap::Error| Failure::usage(error.to_string());
     match name {
-        "run" => run::run(matches),
+        "run" => run::run(matches, own),
         "print-config" => run::print_config(matches),
         "obtain-token" => obtain_token::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         "publish-data-update" => {
             publish::Arguments::from_arg_matches(matches).map_err(unread)?.run()
         }
         "policy" => policy::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
+        #[cfg(feature = "postgres")]
+        "watch" => watch::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         "generate-secret" => {
             generate::SecretArguments::from_arg_matches(matches).map_err(unread)?.run()
         }
@@ -99,7 +127,7 @@ fn dispatch(name: &str, matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn command() -> Command {
-    Command::new("edge-agent")
+    let command = Command::new("edge-agent")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Keeps the policy engine beside it current, or decides by itself")
         .subcommand_required(true)
@@ -136,7 +164,13 @@ fn command() -> Command {
                 "generate-keys --private-key-file key.pem --public-key-file key.pub.pem",
             ],
         ))
-        .subcommand(Command::new("version").about("Prints the version"))
+        .subcommand(Command::new("version").about("Prints the version"));
+    #[cfg(feature = "postgres")]
+    let command = command.subcommand(
+        watch::Arguments::augment_args(Command::new("watch"))
+            .about("Publishes what changes in a database, as it changes"),
+    );
+    command
 }
 
 /// A command with its arguments, what it does, and how it is called.
@@ -153,6 +187,11 @@ fn examples(calls: &[&str]) -> String {
 /// Prints a line. A reader that has gone away is no error.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Says something beside the answer. A reader that has gone away is no error.
+fn warn(line: &str) {
+    let _ = writeln!(io::stderr(), "warning: {line}");
 }
 
 /// The first variable that is set to something.
@@ -176,6 +215,8 @@ mod tests {
         assert!(names.len() >= 8, "{names:?}");
         let mut lines =
             vec![vec!["--help"], vec!["-h"], vec!["help"], vec!["policy", "push", "--help"]];
+        #[cfg(feature = "postgres")]
+        lines.push(vec!["watch", "postgres", "--help"]);
         for name in &names {
             lines.extend([vec![name, "--help"], vec![name, "-h"], vec!["help", name]]);
         }

@@ -32,6 +32,7 @@ pub(crate) fn trusting(authority: &Authority) -> Means {
     let pem = authority.pem().as_bytes();
     roots.add(CertificateDer::from_pem_slice(pem).unwrap()).unwrap();
     let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    means.files.ca = Some(authority.file());
     means.tls = Arc::new(config.with_no_client_auth());
     means
 }
