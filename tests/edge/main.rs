@@ -19,6 +19,7 @@
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
 //! | a real OPA without an agent: bundles, status, decisions | `bundles.rs` |
 //! | policies that the commands push, and a repository that they track | `policy_commands.rs` |
+//! | what changes in a database, in decisions | `watch.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
 #![allow(
@@ -49,4 +50,5 @@ mod support;
 mod together;
 mod tokens;
 mod updates;
+mod watch;
 mod webhook;

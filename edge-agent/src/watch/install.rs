@@ -121,7 +121,8 @@ pub async fn uninstall(database: &Database, plan: &Plan) -> Result<(), WatchErro
     match plan.mode {
         Mode::Replication => {
             for slot in slot::all(&client, &plan.slot).await? {
-                slot::drop(&client, &slot).await?;
+                let dropped = slot::drop(&client, &slot).await;
+                dropped.map_err(|error| error.hint("end the watcher first"))?;
             }
             let publication = escape_identifier(&plan.publication);
             let command = format!("DROP PUBLICATION IF EXISTS {publication}");

@@ -22,7 +22,7 @@ use super::wire::Wire;
 use super::{Plan, Progress, WatchError, install, slot, value};
 
 /// How often the database hears from us if there is nothing to say.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// Updates that wait for the hub before the stream is no longer read.
 const QUEUE: usize = 8;
 
@@ -41,6 +41,7 @@ pub(super) async fn session(
     }
     catalog::check_replication(&client, plan, &tables).await?;
     let slot = slot::name(&plan.slot, &tables, hub.url().as_str());
+    slot::alone(&client, &plan.slot, &slot).await?;
     let mut wire = Wire::connect(database).await?;
     let system = system(&mut wire).await?;
     if plan.copy && slot::is_usable(&client, &slot).await? {
@@ -51,12 +52,7 @@ pub(super) async fn session(
         wire = Wire::connect(database).await?;
     }
     for other in slot::all(&client, &plan.slot).await?.iter().filter(|other| **other != slot) {
-        slot::drop(&client, other).await.map_err(|error| {
-            WatchError::stop(error.to_string()).hint(format!(
-                "is another watcher called {}? give this one a name of its own with --slot",
-                plan.slot
-            ))
-        })?;
+        slot::drop(&client, other).await?;
     }
     let publication = escape_identifier(&plan.publication).replace('\'', "''");
     let start = format!(

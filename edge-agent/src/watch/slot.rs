@@ -58,6 +58,21 @@ pub(super) async fn all(client: &Client, slot: &str) -> Result<Vec<String>, Watc
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Checks that no other watcher has this name. It would be for other tables, and what is not for
+/// these is taken away.
+pub(super) async fn alone(client: &Client, slot: &str, own: &str) -> Result<(), WatchError> {
+    let query = "SELECT slot_name::text FROM pg_replication_slots \
+         WHERE active AND slot_name <> $2 AND slot_name ~ ('^' || $1 || '_[0-9a-f]{8}(_copy)?$')";
+    match client.query(query, &[&slot, &own]).await.map_err(|error| sql(&error))?.first() {
+        None => Ok(()),
+        Some(other) => {
+            let other: &str = other.get(0);
+            Err(WatchError::retry(format!("another watcher is called {slot}: {other} is in use"))
+                .hint("give this one a name of its own with --slot"))
+        }
+    }
+}
+
 /// Takes a slot away.
 pub(super) async fn drop(client: &Client, slot: &str) -> Result<(), WatchError> {
     client

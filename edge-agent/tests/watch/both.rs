@@ -257,7 +257,7 @@ async fn who_asks_for_other_tables_or_columns_gets_them_from_the_beginning() {
         server.execute("INSERT INTO users VALUES (2, 'bo', 'y')").await.unwrap();
         hub.wait("it streams", |it| it.document["users"].get("2").is_some()).await;
         watcher.kill().await;
-        let _watcher = Watcher::start(&server, &plan(mode, &["users", "roles"]), &hub);
+        let watcher = Watcher::start(&server, &plan(mode, &["users", "roles"]), &hub);
         let users = rows(&server, "users", "id").await;
         hub.becomes(&json!({"users": users, "roles": {"1": {"id": 1}}})).await;
         server.execute("DELETE FROM roles").await.unwrap();
@@ -269,6 +269,35 @@ async fn who_asks_for_other_tables_or_columns_gets_them_from_the_beginning() {
             expected,
             "the old one holds nothing back"
         );
+        watcher.kill().await;
+        // A hub that has lost what it had.
+        hub.look(|it| it.document = json!({}));
+        let mut again = plan(mode, &["users", "roles"]);
+        again.copy = true;
+        let _watcher = Watcher::start(&server, &again, &hub);
+        hub.becomes(&json!({"users": users, "roles": {}})).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_of_several_parts_is_one_table() {
+    both(async |mode, server| {
+        let table = "CREATE TABLE parted (id int PRIMARY KEY, name text) PARTITION BY RANGE (id); \
+             CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (10); \
+             CREATE TABLE high PARTITION OF parted FOR VALUES FROM (10) TO (20); \
+             INSERT INTO parted VALUES (1, 'al'), (11, 'bo')";
+        server.execute(table).await.unwrap();
+        let hub = Hub::start().await;
+        let _watcher = Watcher::start(&server, &plan(mode, &["parted"]), &hub);
+        let change = "INSERT INTO parted VALUES (2, 'cy'); UPDATE parted SET id = 12 WHERE id = 1; \
+             DELETE FROM parted WHERE id = 11";
+        hub.wait("the copy", |it| it.document["parted"].get("11").is_some()).await;
+        server.execute(change).await.unwrap();
+        let rows = rows(&server, "parted", "id").await;
+        hub.becomes(&json!({"parted": rows})).await;
+        server.execute("TRUNCATE parted").await.unwrap();
+        hub.becomes(&json!({"parted": {}})).await;
     })
     .await;
 }

@@ -75,6 +75,7 @@ async fn what_was_installed_can_be_taken_away() {
     hub.wait("the row", |it| it.document["users"].get("1").is_some()).await;
     let error = watch::uninstall(&database(&server), &plan).await.unwrap_err();
     assert!(error.to_string().contains("is active for PID"), "{error:?}");
+    assert_eq!(error.advice(), Some("end the watcher first"));
     watcher.kill().await;
     // The server notices in its own time that the watcher is gone.
     while let Err(error) = watch::uninstall(&database(&server), &plan).await {

@@ -1,5 +1,6 @@
 use edge_agent::watch::Mode;
 use serde_json::json;
+use testbed::{Part, Postgres, require};
 
 use crate::hub::Hub;
 use crate::support::{Watcher, plan, rows, server};
@@ -47,4 +48,49 @@ async fn the_database_may_forget_what_the_hub_has() {
                FROM pg_replication_slots) THEN RETURN; END IF; \
            PERFORM pg_sleep(0.01); END LOOP; RAISE EXCEPTION 'never'; END $$";
     server.execute(wait).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_has_lost_changes_is_copied_again() {
+    if !require(&[Part::Postgres]).unwrap() {
+        return;
+    }
+    let server = Postgres::builder().option("max_slot_wal_keep_size", "1MB").start().await.unwrap();
+    server.execute("CREATE TABLE users (id int PRIMARY KEY)").await.unwrap();
+    let hub = Hub::start().await;
+    let watcher = Watcher::start(&server, &plan(MODE, &["users"]), &hub);
+    hub.becomes(&json!({"users": {}})).await;
+    server.execute("INSERT INTO users VALUES (1)").await.unwrap();
+    hub.becomes(&json!({"users": {"1": {"id": 1}}})).await;
+    watcher.kill().await;
+    let mut lose = "INSERT INTO users VALUES (2); ".to_owned();
+    for n in 3..7 {
+        lose += &format!("INSERT INTO users VALUES ({n}); SELECT pg_switch_wal(); CHECKPOINT; ");
+    }
+    server.execute(&lose).await.unwrap();
+    let status = server.execute("SELECT wal_status FROM pg_replication_slots").await.unwrap();
+    assert_eq!(status, "lost");
+    let _watcher = Watcher::start(&server, &plan(MODE, &["users"]), &hub);
+    let rows = rows(&server, "users", "id").await;
+    hub.becomes(&json!({"users": rows})).await;
+    server.execute("DELETE FROM users").await.unwrap();
+    hub.becomes(&json!({"users": {}})).await;
+}
+
+#[tokio::test]
+async fn another_watcher_of_the_same_name_is_not_robbed_of_its_slot() {
+    let Some(server) = server().await else { return };
+    server.execute("CREATE TABLE roles (id int PRIMARY KEY)").await.unwrap();
+    let hub = Hub::start().await;
+    let _first = Watcher::start(&server, &plan(MODE, &["users"]), &hub);
+    hub.becomes(&json!({"users": {}})).await;
+    server.execute("INSERT INTO users VALUES (1, 'al', NULL)").await.unwrap();
+    hub.wait("it follows", |it| it.document["users"].get("1").is_some()).await;
+    let _second = Watcher::start(&server, &plan(MODE, &["roles"]), &hub);
+    for id in 2..40 {
+        let insert = format!("INSERT INTO users VALUES ({id}, 'al', NULL)");
+        server.execute(&insert).await.unwrap();
+    }
+    hub.wait("it still does", |it| it.document["users"].get("39").is_some()).await;
+    hub.look(|it| assert!(it.document.get("roles").is_none()));
 }
