@@ -9,6 +9,7 @@
 //! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
+//! | base sources, also periodic ones | `base_sources.rs` |
 //! | policy in the log, and agents that decide by it | `policy_log.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
 //! | a policy that is followed: commits, force pushes, refusals, credentials | `repository.rs`, `following.rs` |
@@ -29,6 +30,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod base_sources;
 mod bundle_source;
 mod bundles;
 mod commands;
