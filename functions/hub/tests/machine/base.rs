@@ -278,10 +278,7 @@ fn sources_that_retention_gave_up_are_appended_again_for_the_next_agent() {
     }
     assert!(rig.log.floor() > Seq(1));
     rig.hello(1, &["users"], 0);
-    assert_eq!(
-        logged(&rig).pop(),
-        Some(base(22, "/a"))
-    );
+    assert_eq!(logged(&rig).pop(), Some(base(22, "/a")));
 }
 
 #[test]
