@@ -14,6 +14,7 @@
 //! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
+//! | How do changes of a database become updates? | [`watch`] |
 //! | Which settings are there, from where? | [`settings`] |
 //! | Which commands? | [`cli`] |
 //! | How does anything here connect out, and where may it? | [`net`], [`http`] |
@@ -35,3 +36,5 @@ pub mod runtime;
 pub mod secrets;
 pub mod settings;
 pub mod store;
+#[cfg(feature = "postgres")]
+pub mod watch;

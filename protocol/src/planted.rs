@@ -76,7 +76,7 @@ pub enum Bug {
     SharedWithOne,
     /// Agent: an entry is not fetched for a newer document that waits for what waits for it.
     BetweenIgnored,
-    /// Agent: a newer document that failed makes unnecessary what it covers.
+    /// Agent: an entry is not fetched for a newer document though that one fails.
     FailureCovers,
     /// Shell: answers and deliveries leave before the commit.
     AnswerBeforeCommit,

@@ -114,6 +114,8 @@ impl fmt::Debug for Entry {
 impl Update {
     /// How the ids of updates begin that the hub makes of a commit of policy.
     pub const POLICY_ID: &'static str = "policy:";
+    /// How the ids of updates begin that the hub makes of base sources.
+    pub const SOURCE_ID: &'static str = "base-source:";
 
     /// Reads and checks a request body.
     ///
@@ -147,11 +149,14 @@ impl Update {
                     "id: 1 to {limit} bytes without control characters, or leave it out"
                 )));
             }
-            if id.starts_with(Self::POLICY_ID) {
-                return Err(Problem::invalid(format!(
-                    "id: `{}…` is reserved for commits of policy; choose another name",
-                    Self::POLICY_ID
-                )));
+            for (reserved, what) in
+                [(Self::POLICY_ID, "commits of policy"), (Self::SOURCE_ID, "base sources")]
+            {
+                if id.starts_with(reserved) {
+                    return Err(Problem::invalid(format!(
+                        "id: `{reserved}…` is reserved for {what}; choose another name"
+                    )));
+                }
             }
         }
         let (count, limit) = (self.entries.len(), limits::MAX_ENTRIES);
@@ -208,7 +213,8 @@ impl Entry {
         if is_null(&self.data) { None } else { self.data.as_deref() }
     }
 
-    fn check(&self) -> Result<(), Problem> {
+    /// Checks what can be checked of an entry by itself.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
         if self.topics.is_empty() {
             return Err(Problem::invalid("topics: name at least one topic, or nobody applies it"));
         }

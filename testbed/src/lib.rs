@@ -10,6 +10,7 @@
 //! |---|---|
 //! | how is the Worker run on workerd, how do I mint and publish? | `functions.rs` |
 //! | how is an agent run, how do I wait for it? | `agent.rs` |
+//! | who publishes what changes in a database? | `watch.rs` |
 //! | how is OPA run? | `opa.rs` |
 //! | how are the real opal-server and opal-client run, who speaks OPAL's socket? | `opal/` |
 //! | how are the functions or an opal-server asked? | `api.rs` |
@@ -36,6 +37,7 @@ mod proxy;
 mod server;
 mod source;
 mod stores;
+mod watch;
 
 pub use agent::{Agent, AgentBuilder, Engine};
 pub use api::Api;
@@ -54,5 +56,6 @@ pub use proxy::Proxy;
 pub use source::{Received, Reply, Source};
 pub use stores::{
     Authority, Ferretdb, MariaDb, MariaDbBuilder, Postgres, PostgresBuilder, Redis, RedisBuilder,
-    S3,
+    S3, Slapd, SlapdBuilder,
 };
+pub use watch::{Watcher, WatcherBuilder};

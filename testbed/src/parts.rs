@@ -33,6 +33,8 @@ pub enum Part {
     Ferretdb,
     /// `versitygw`, which speaks S3's protocol, `GIRASOL_VERSITYGW_BIN`, else on `PATH`.
     Versitygw,
+    /// OpenLDAP's `slapd`, `GIRASOL_SLAPD_BIN`, else where Debian has it, else on `PATH`.
+    Slapd,
 }
 
 /// The checkout that this crate was built in.
@@ -77,6 +79,7 @@ impl Part {
             Self::Redis => "GIRASOL_REDIS_BIN",
             Self::Ferretdb => "GIRASOL_FERRETDB_BIN",
             Self::Versitygw => "GIRASOL_VERSITYGW_BIN",
+            Self::Slapd => "GIRASOL_SLAPD_BIN",
         }
     }
 
@@ -92,6 +95,7 @@ impl Part {
             Self::Redis => "redis-server",
             Self::Ferretdb => "ferretdb",
             Self::Versitygw => "versitygw",
+            Self::Slapd => "slapd",
         }
     }
 
@@ -122,6 +126,7 @@ impl Part {
                  setup` as root"
             }
             Self::Redis => "run `apt-get install redis-tools`, or `cargo xtask setup` as root",
+            Self::Slapd => "run `apt-get install slapd`, or `cargo xtask setup` as root",
         }
     }
 
@@ -150,6 +155,9 @@ impl Part {
             // Debian's redis-tools has the server by the name of what it can do besides.
             Self::Redis => {
                 on_path("redis-server").into_iter().chain(on_path("redis-check-rdb")).collect()
+            }
+            Self::Slapd => {
+                std::iter::once(PathBuf::from("/usr/sbin/slapd")).chain(on_path("slapd")).collect()
             }
         }
     }

@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Fails unless the command failed with one short message that holds these words.
-fn assert_refused(args: &[&str], words: &[&str]) {
+pub(crate) fn assert_refused(args: &[&str], words: &[&str]) {
     let output = edge_agent(args);
     let error = text(&output.stderr);
     assert!(!output.status.success(), "{args:?} succeeded");

@@ -9,6 +9,7 @@
 //! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
+//! | base sources, also periodic ones | `base_sources.rs` |
 //! | policy in the log, and agents that decide by it | `policy_log.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
 //! | secrets that get out nowhere | `canary.rs` |
@@ -19,6 +20,7 @@
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
 //! | a real OPA without an agent: bundles, status, decisions | `bundles.rs` |
 //! | policies that the commands push, and a repository that they track | `policy_commands.rs` |
+//! | what changes in a database, in decisions | `watch.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
 #![allow(
@@ -30,6 +32,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod base_sources;
 mod bundle_source;
 mod bundles;
 mod canary;
@@ -49,4 +52,5 @@ mod support;
 mod together;
 mod tokens;
 mod updates;
+mod watch;
 mod webhook;

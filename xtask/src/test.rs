@@ -32,6 +32,11 @@ const SUITES: &[Suite] = &[
         run: |workspace, arguments| black_box(workspace, "edge-agent", "fetch", arguments),
     },
     Suite {
+        name: "watch",
+        about: "change capture against a real PostgreSQL",
+        run: |workspace, arguments| black_box(workspace, "edge-agent", "watch", arguments),
+    },
+    Suite {
         name: "edge",
         about: "black-box tests on workerd with the agent and OPA",
         run: |workspace, arguments| black_box(workspace, "tests", "edge", arguments),
@@ -108,7 +113,7 @@ fn black_box(
     let others = Others {
         opa: true,
         opal: ["opal", "parts"].contains(&test),
-        stores: ["edge", "fetch", "parts"].contains(&test),
+        stores: ["edge", "fetch", "parts", "watch"].contains(&test),
     };
     let variables = testbed::environment(workspace, others)?;
     let mut cargo = workspace.cargo("test --release --package");

@@ -6,6 +6,7 @@
 //! | `obtain-token` | `obtain_token.rs` |
 //! | `publish-data-update` | `publish.rs` |
 //! | `policy push` | `policy.rs` |
+//! | `watch postgres` | `watch.rs` |
 //! | `generate-secret`, `generate-keys` | `generate.rs` |
 //!
 //! Whatever goes wrong ends as one line `error: …` and, where that helps, one line
@@ -27,6 +28,8 @@ mod obtain_token;
 mod policy;
 mod publish;
 mod run;
+#[cfg(feature = "postgres")]
+mod watch;
 
 /// Makes the fetchers of somebody's own.
 type OwnFetchers = Box<dyn FnOnce(&Means) -> Vec<Box<dyn Fetcher>>>;
@@ -110,6 +113,8 @@ fn dispatch(name: &str, matches: &ArgMatches, own: OwnFetchers) -> Result<(), Fa
             publish::Arguments::from_arg_matches(matches).map_err(unread)?.run()
         }
         "policy" => policy::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
+        #[cfg(feature = "postgres")]
+        "watch" => watch::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         "generate-secret" => {
             generate::SecretArguments::from_arg_matches(matches).map_err(unread)?.run()
         }
@@ -122,7 +127,7 @@ fn dispatch(name: &str, matches: &ArgMatches, own: OwnFetchers) -> Result<(), Fa
 }
 
 fn command() -> Command {
-    Command::new("edge-agent")
+    let command = Command::new("edge-agent")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Keeps the policy engine beside it current, or decides by itself")
         .subcommand_required(true)
@@ -159,7 +164,13 @@ fn command() -> Command {
                 "generate-keys --private-key-file key.pem --public-key-file key.pub.pem",
             ],
         ))
-        .subcommand(Command::new("version").about("Prints the version"))
+        .subcommand(Command::new("version").about("Prints the version"));
+    #[cfg(feature = "postgres")]
+    let command = command.subcommand(
+        watch::Arguments::augment_args(Command::new("watch"))
+            .about("Publishes what changes in a database, as it changes"),
+    );
+    command
 }
 
 /// A command with its arguments, what it does, and how it is called.
@@ -204,6 +215,8 @@ mod tests {
         assert!(names.len() >= 8, "{names:?}");
         let mut lines =
             vec![vec!["--help"], vec!["-h"], vec!["help"], vec!["policy", "push", "--help"]];
+        #[cfg(feature = "postgres")]
+        lines.push(vec!["watch", "postgres", "--help"]);
         for name in &names {
             lines.extend([vec![name, "--help"], vec![name, "-h"], vec!["help", name]]);
         }

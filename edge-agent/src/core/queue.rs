@@ -91,8 +91,8 @@ pub struct Job {
     state: State,
     /// The next document that makes this one unnecessary, if it takes effect.
     newer: Option<JobId>,
-    /// A fetch that began before this job came: what it brings is older. The job waits for its
-    /// end, or until this moment.
+    /// An older job that it supersedes, and whose fetch began before this one came: it waits for
+    /// the end of that, or until this moment.
     waits_for: Option<(JobId, Millis)>,
     attempts: u32,
     error: Option<String>,

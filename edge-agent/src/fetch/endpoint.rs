@@ -61,6 +61,16 @@ pub(super) struct Endpoint {
     url: Url,
 }
 
+// === impl ConnectionParams ===
+
+impl ConnectionParams {
+    /// Only who we are.
+    #[cfg(feature = "ldap")]
+    pub(super) fn login(user: Option<String>, password: Option<String>) -> Self {
+        Self { user, password, ..Self::default() }
+    }
+}
+
 // === impl Endpoint ===
 
 impl Endpoint {

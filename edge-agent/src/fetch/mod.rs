@@ -13,6 +13,7 @@
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
 //! | How is a program of somebody's own run? | [`exec`] |
 //! | How is MongoDB asked? | `mongodb` |
+//! | How is a directory searched with LDAP? | `ldap` |
 //! | How is MySQL or MariaDB asked, what becomes of its values? | `mysql` |
 //! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
@@ -21,11 +22,25 @@
 //! | How is more than the limit not even read? | `metered` |
 //! | How is what was fetched shaped before it is stored? | `transform` |
 
+#[cfg(any(feature = "ldap", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "ldap", feature = "mysql", feature = "redis")),
+    allow(dead_code, reason = "not every fetcher needs all of it")
+)]
 mod endpoint;
 pub mod exec;
 mod http;
+#[cfg(any(feature = "ldap", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "ldap", feature = "mysql", feature = "redis")),
+    allow(dead_code, reason = "not every fetcher needs all of it")
+)]
 mod idle;
+#[cfg(feature = "ldap")]
+mod ldap;
 mod means;
+#[cfg(any(feature = "ldap", feature = "redis"))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "not every fetcher needs all of it"))]
 mod metered;
 #[cfg(feature = "mongodb")]
 mod mongodb;
@@ -38,12 +53,16 @@ mod redis;
 pub mod rows;
 mod transform;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
 #[cfg(feature = "s3")]
 pub use http::s3::S3Fetcher;
+#[cfg(feature = "ldap")]
+pub use ldap::LdapFetcher;
 pub use means::{Means, MeansError, TlsFiles};
 #[cfg(feature = "mongodb")]
 pub use mongodb::MongoFetcher;
@@ -262,6 +281,8 @@ impl Fetchers {
             Box::new(S3Fetcher::new(means.clone())),
             #[cfg(feature = "mongodb")]
             Box::new(MongoFetcher::new(means.clone())),
+            #[cfg(feature = "ldap")]
+            Box::new(LdapFetcher::new(means.clone())),
             #[cfg(feature = "mysql")]
             Box::new(MySqlFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
@@ -311,8 +332,14 @@ impl Fetchers {
     async fn fetch_filled(&self, source: &Source) -> Result<Json, FetchError> {
         let fetcher = self.pick(source)?;
         let time = fetcher.timeout().unwrap_or(self.timeout);
-        let timely = tokio::time::timeout(time, fetcher.fetch(source)).await;
-        timely.unwrap_or_else(|_| Err(FetchError::new("no answer in time")))
+        // Whoever publishes an update chooses the server, and libraries believe what a server
+        // sends; one that panics at it must not take the agent's work along.
+        let fetch = AssertUnwindSafe(fetcher.fetch(source)).catch_unwind();
+        match tokio::time::timeout(time, fetch).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(FetchError::new("the source answered what cannot be read")),
+            Err(_) => Err(FetchError::new("no answer in time")),
+        }
     }
 
     fn pick(&self, source: &Source) -> Result<&dyn Fetcher, FetchError> {
@@ -434,6 +461,29 @@ mod tests {
         ] {
             assert_eq!(picked(config).await, FetchError::new(expected));
         }
+    }
+
+    struct Broken;
+
+    impl Fetcher for Broken {
+        fn name(&self) -> &'static str {
+            "Broken"
+        }
+
+        fn fetch<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
+            Box::pin(async { panic!("as a library might") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_library_that_panics_is_an_error_of_its_source_alone() {
+        let known: Vec<Box<dyn Fetcher>> = vec![Box::new(Broken)];
+        let secrets = Secrets::default();
+        let timeout = Duration::from_secs(1);
+        let fetchers = Fetchers { known, timeout, max_bytes: 1_000, secrets };
+        let source = Source { url: "http://h".to_owned(), config: None };
+        let expected = FetchError::new("the source answered what cannot be read");
+        assert_eq!(fetchers.fetch(&source).await, Err(expected));
     }
 
     #[tokio::test]

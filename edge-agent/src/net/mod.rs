@@ -4,6 +4,7 @@
 //! |---|---|
 //! | Which addresses may a source have? | [`reach`] |
 //! | How is a rule about that written? | `rule` |
+//! | Which paths does it match? | `path` |
 //! | What is refused without any rule? | `never` |
 //! | Whose certificates are trusted, which one is shown? | `tls` |
 //! | Which proxy does a fetch go through? | `proxy` |
@@ -11,6 +12,7 @@
 #[cfg(test)]
 pub(crate) mod authority;
 mod never;
+mod path;
 mod proxy;
 pub mod reach;
 pub(crate) mod rule;

@@ -14,8 +14,10 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Host;
+
+use super::path::Path;
 
 /// What may be written.
 const ADVICE: &str = "give a name (db.internal, *.example.com), a network (10.0.0.0/8), or the \
@@ -74,12 +76,6 @@ enum Pattern {
     Below(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Path {
-    Is(String),
-    Begins(String),
-}
-
 /// How much of an address is known when a rule is asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Seen<'a> {
@@ -99,7 +95,7 @@ impl Rule {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if let Ok(network) = text.parse::<IpNet>() {
-            return Ok(Self::Network(network.trunc()));
+            return Ok(Self::Network(unmapped(network.trunc())));
         }
         if text.contains(|it: char| it.is_whitespace() || matches!(it, '@' | '?' | '#' | '\\')) {
             return Err(ADVICE.to_owned());
@@ -251,88 +247,16 @@ impl Pattern {
     }
 }
 
-impl Path {
-    /// `text` is without its first slash; nothing is every path.
-    fn of(text: &str) -> Result<Option<Self>, String> {
-        let (path, begins) =
-            text.strip_suffix('*').map_or((text, false), |beginning| (beginning, true));
-        if path.contains('*') {
-            return Err("give a path with a * at its end only".to_owned());
-        }
-        let path = format!("/{path}");
-        Ok(match (path.as_str(), begins) {
-            ("/", _) => None,
-            (_, true) => Some(Self::Begins(path)),
-            (_, false) => Some(Self::Is(path)),
-        })
+/// Addresses are compared as IPv4 wherever they are.
+fn unmapped(network: IpNet) -> IpNet {
+    let inner = |network: &Ipv6Net| {
+        let bits = network.prefix_len().checked_sub(96)?;
+        Ipv4Net::new(network.addr().to_ipv4_mapped()?, bits).ok()
+    };
+    match &network {
+        IpNet::V6(v6) => inner(v6).map_or(network, IpNet::V4),
+        IpNet::V4(_) => network,
     }
-
-    /// Servers differ in what they make of `%2e%2e%2f`: it is let in only if it may be in
-    /// every reading.
-    fn admits(&self, path: &str) -> bool {
-        let one = |path: &str| match self {
-            Self::Is(own) => own == path,
-            Self::Begins(own) => path.starts_with(own.as_str()),
-        };
-        one(path) && plain(path).is_some_and(|path| one(&path))
-    }
-
-    /// It is kept out if it must be in any reading, and in any case: there are servers that
-    /// take `/Admin` for `/admin`.
-    fn catches(&self, path: &str) -> bool {
-        let one = |path: &str| {
-            let path = path.to_lowercase();
-            match self {
-                Self::Is(own) => own.to_lowercase() == path,
-                Self::Begins(own) => path.starts_with(&own.to_lowercase()),
-            }
-        };
-        one(path) || plain(path).is_none_or(|path| one(&path))
-    }
-}
-
-/// A path without percent signs, dot segments, doubled and reversed slashes; none if it hides
-/// them too deep.
-fn plain(path: &str) -> Option<String> {
-    let mut path = path.to_owned();
-    for _ in 0..4 {
-        let decoded = percent_decoded(&path)?;
-        if decoded == path {
-            let mut parts = vec![];
-            for part in path.replace('\\', "/").split('/') {
-                match part {
-                    "" | "." => {}
-                    ".." => drop(parts.pop()),
-                    part => parts.push(part.to_owned()),
-                }
-            }
-            let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
-            return Some(format!("/{}{end}", parts.join("/")));
-        }
-        path = decoded;
-    }
-    None
-}
-
-/// Nothing if it is no text any more.
-fn percent_decoded(text: &str) -> Option<String> {
-    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        let mut ahead = bytes.clone();
-        let value = (byte == b'%')
-            .then(|| Some((hex(ahead.next()?)? << 4) | hex(ahead.next()?)?))
-            .flatten();
-        match value {
-            Some(value) => {
-                decoded.push(value);
-                bytes = ahead;
-            }
-            None => decoded.push(byte),
-        }
-    }
-    String::from_utf8(decoded).ok()
 }
 
 fn scheme_of(text: &str) -> Result<String, String> {

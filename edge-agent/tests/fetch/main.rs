@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod exec;
+mod ldap;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod mysql;

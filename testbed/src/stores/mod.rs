@@ -8,6 +8,7 @@
 //! | how is a server run that speaks MongoDB's protocol? | `ferretdb.rs` |
 //! | how is an S3-compatible store run? | `s3.rs` |
 //! | how is Redis run? | `redis.rs` |
+//! | how is OpenLDAP run? | `slapd.rs` |
 //! | who runs a server that refuses to run as root? | `user.rs` |
 //! | which certificate does a server with TLS show? | `authority.rs` |
 
@@ -17,6 +18,7 @@ mod mariadb;
 mod postgres;
 mod redis;
 mod s3;
+mod slapd;
 mod user;
 
 pub use authority::Authority;
@@ -25,3 +27,4 @@ pub use mariadb::{MariaDb, MariaDbBuilder};
 pub use postgres::{Postgres, PostgresBuilder};
 pub use redis::{Redis, RedisBuilder};
 pub use s3::S3;
+pub use slapd::{Slapd, SlapdBuilder};

@@ -44,6 +44,12 @@ const SERVERS: &[Server] = &[
         variable: "GIRASOL_REDIS_BIN",
         folder: "/usr/bin",
     },
+    Server {
+        program: "slapd",
+        packages: &["slapd"],
+        variable: "GIRASOL_SLAPD_BIN",
+        folder: "/usr/sbin",
+    },
 ];
 
 /// Asked by Debian's packages whether they may start a service.

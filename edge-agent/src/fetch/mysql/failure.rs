@@ -55,9 +55,7 @@ pub(super) fn failure(endpoint: &Endpoint, error: &Error) -> Failure {
         Error::Io(IoError::Io(error)) if is_too_large(error) => {
             Failure::Said(endpoint.permanent("a row is larger than a fetch may bring"))
         }
-        Error::Io(IoError::Io(error))
-            if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) =>
-        {
+        Error::Io(IoError::Io(error)) if is_of_tls(error) => {
             Failure::Broken(endpoint.failed(&format!("no TLS: {error}")))
         }
         Error::Io(IoError::Io(error)) => {
@@ -81,6 +79,10 @@ pub(super) fn failure(endpoint: &Endpoint, error: &Error) -> Failure {
 /// Its type is a library's that we do not name.
 fn is_too_large(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::Other && error.to_string().contains("larger than")
+}
+
+fn is_of_tls(error: &std::io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<rustls::Error>())
 }
 
 fn said(endpoint: &Endpoint, error: &ServerError) -> FetchError {

@@ -20,7 +20,7 @@ mod config;
 mod connection;
 mod failure;
 mod query;
-mod tls;
+pub(crate) mod tls;
 pub mod types;
 
 use futures::future::BoxFuture;

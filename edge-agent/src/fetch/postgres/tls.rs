@@ -18,7 +18,7 @@ use crate::fetch::Means;
 
 /// How a connection is encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// Not at all.
     Disable,
     /// If the server can; whoever it is.
@@ -42,17 +42,17 @@ const MODES: [(&str, Mode); 6] = [
 
 impl Mode {
     /// By the name it has in an address.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         MODES.into_iter().find(|(known, _)| *known == name).map(|(_, mode)| mode)
     }
 
     /// All names, for people.
-    pub(super) fn names() -> String {
+    pub(crate) fn names() -> String {
         MODES.map(|(name, _)| name).join(", ")
     }
 
     /// What the library is told.
-    pub(super) fn negotiated(self) -> SslMode {
+    pub(crate) fn negotiated(self) -> SslMode {
         match self {
             Self::Disable => SslMode::Disable,
             Self::Prefer => SslMode::Prefer,
@@ -61,7 +61,7 @@ impl Mode {
     }
 
     /// Whom to trust and what to show.
-    pub(super) fn config(self, means: &Means) -> Result<ClientConfig, Error> {
+    pub(crate) fn config(self, means: &Means) -> Result<ClientConfig, Error> {
         if self == Self::Verify {
             return Ok((*means.tls).clone());
         }

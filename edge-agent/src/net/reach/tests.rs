@@ -85,6 +85,9 @@ fn a_rule_is_a_name_a_network_or_the_beginning_of_an_address() {
         ("10.0.0.0/8", "http://0xa010203/", ALLOWED),
         ("10.0.0.0/8", "http://[::ffff:10.1.2.3]/", ALLOWED),
         ("10.0.0.0/8", "http://11.1.2.3/", OTHER),
+        ("::ffff:10.0.0.0/104", "http://10.1.2.3/", ALLOWED),
+        ("::ffff:10.0.0.0/104", "http://11.1.2.3/", OTHER),
+        ("::ffff:10.1.2.3", "http://10.1.2.3/", ALLOWED),
         ("10.1.2.3", "http://10.1.2.3:8080/", ALLOWED),
         ("10.1.2.3", "http://10.1.2.4/", OTHER),
         ("10.1.2.3:80", "http://10.1.2.3/", ALLOWED),
@@ -137,6 +140,8 @@ fn deny_wins_over_allow_and_sees_through_other_ways_to_write_it() {
         ("http://api.test/admin*", "http://api.test/x/..%2fadmin", true),
         ("http://api.test/admin*", "http://api.test/%ff", true),
         ("http://api.test/admin*", "http://api.test/other", false),
+        ("http://api.test/admin", "http://api.test/admin/", true),
+        ("http://api.test/admin", "http://api.test/admin/x", false),
         ("api.test:9000", "http://api.test:9000/", true),
         ("api.test:9000", "http://api.test/", false),
     ] {

@@ -23,7 +23,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 }
 
 fn zstd(plain: &[u8]) -> Vec<u8> {
-    ::zstd::bulk::compress(plain, 19).unwrap()
+    ::zstd::bulk::compress(plain, 3).unwrap()
 }
 
 /// Answers with these bytes as they are.
@@ -47,7 +47,7 @@ async fn got(fetcher: &HttpFetcher, url: String) -> Result<String, FetchError> {
 #[tokio::test]
 async fn compressed_data_is_read_and_its_limit_is_of_what_comes_out() {
     let plain = format!("[{}0]", "1,".repeat(200_000));
-    let bomb = vec![b' '; 64 << 20];
+    let bomb = vec![b' '; 16 << 20];
     type Compress = fn(&[u8]) -> Vec<u8>;
     let ways: [(&'static [(&str, &str)], Compress); 2] =
         [(&[("content-encoding", "gzip")], gzip), (&[("content-encoding", "zstd")], zstd)];
