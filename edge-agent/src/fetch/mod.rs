@@ -400,6 +400,57 @@ mod tests {
         fetchers.fetch(&source).await.unwrap_err()
     }
 
+    /// Fails with everything that it was given, or answers it.
+    struct Telling(bool);
+
+    impl Fetcher for Telling {
+        fn name(&self) -> &'static str {
+            "Telling"
+        }
+
+        fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
+            let said = source.config.as_deref().map_or("", RawValue::get);
+            let done = match self.0 {
+                true => Ok(Json::known(said.to_owned())),
+                false => Err(FetchError::new(format!("{} {said}", source.url))),
+            };
+            Box::pin(async { done })
+        }
+    }
+
+    /// What comes of a source whose secret `PW` is `s3cret/named`.
+    async fn told(answers: bool, url: &str, config: &str) -> Result<String, FetchError> {
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::write(dir.path().join("PW"), "s3cret/named\n").unwrap();
+        let secrets = Secrets::new(Some(dir.path().to_owned()), &[], Default::default());
+        let means = Means::standard(Duration::from_secs(1)).unwrap();
+        let mut fetchers = Fetchers::standard(&means).with_secrets(secrets);
+        fetchers.add(Box::new(Telling(answers)));
+        let config = Some(RawValue::from_string(config.to_owned()).unwrap());
+        let source = Source { url: url.to_owned(), config };
+        fetchers.fetch(&source).await.map(|data| data.get().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_fetcher_has_the_secrets_and_what_it_says_of_them_is_hidden() {
+        let config = r#"{"fetcher":"Telling","a":["${secret:PW}"],"password":"s3cret-literal"}"#;
+        let url = "x://me:${secret:PW}@h";
+        let filled = r#"{"fetcher":"Telling","a":["s3cret/named"],"password":"s3cret-literal"}"#;
+        assert_eq!(told(true, url, config).await.unwrap(), filled);
+        let error = told(false, url, config).await.unwrap_err().to_string();
+        let hidden = r#"x://me:****@h {"fetcher":"Telling","a":["****"],"password":"****"}"#;
+        assert_eq!(error, hidden);
+    }
+
+    #[tokio::test]
+    async fn what_any_fetcher_brings_is_shaped_and_a_mistake_in_that_is_found_before() {
+        let config = r#"{"fetcher":"Telling","list":[{"k":1}],"transform":"/list"}"#;
+        assert_eq!(told(true, "x://h", config).await.unwrap(), r#"[{"k":1}]"#);
+        let config = r#"{"fetcher":"Telling","transform":"{"}"#;
+        let error = told(false, "x://h", config).await.unwrap_err();
+        assert!(error.is_permanent() && error.to_string().starts_with("config.transform: "));
+    }
+
     #[tokio::test]
     async fn config_names_the_fetcher_and_the_first_is_the_default() {
         for (config, expected) in [

@@ -277,6 +277,7 @@ mod tests {
             ("http://evil#@db.internal/", "{}"),
             ("http://evil?@db.internal/", "{}"),
             ("postgresql://u@db.internal@evil/d", "{}"),
+            ("postgresql://u@evil@db.internal/d", "{}"),
             ("postgresql://u@evil/d?x=@db.internal", "{}"),
             ("postgresql://db.internal,evil/d", "{}"),
             ("postgresql://db.internal/d?host=evil", "{}"),
