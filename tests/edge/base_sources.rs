@@ -57,7 +57,11 @@ async fn sources_that_are_set_reach_the_agents_and_those_that_come_later() {
     let put = functions.request(Method::PUT, "/data/config", Some(&token), Some(&wrong));
     let answer = put.await.unwrap();
     let detail = answer.body["detail"].as_str().unwrap();
-    assert_eq!((answer.status, detail.contains("config.entries[0].url")), (422, true), "{answer:?}");
+    assert_eq!(
+        (answer.status, detail.contains("config.entries[0].url")),
+        (422, true),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
@@ -106,7 +110,11 @@ async fn a_periodic_source_is_fetched_again_and_again_and_takes_no_room_in_the_l
     let log = logged(&functions, &token, 0).await;
     assert_eq!((log.len(), &log[0]["reason"]), (1, &json!("periodic update")), "{log:?}");
     let list = listed(&functions).await;
-    assert_eq!((list.len(), list[0]["periodic_update_interval"].as_f64()), (1, Some(1.0)), "{list:?}");
+    assert_eq!(
+        (list.len(), list[0]["periodic_update_interval"].as_f64()),
+        (1, Some(1.0)),
+        "{list:?}"
+    );
 
     // An update of somebody else's stands until the next turn.
     functions.publish_ok(&token, &inline("t", "/a", &json!({"turn": "by hand"}))).await.unwrap();
