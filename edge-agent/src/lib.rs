@@ -9,6 +9,7 @@
 //! | What happens next? (no sockets, no clock) | [`core`] |
 //! | Who carries that out? | [`runtime`] |
 //! | Where does data come from? | [`fetch`] |
+//! | Where do the secrets come from that sources name? | [`secrets`] |
 //! | Where does it go, and what decides? | [`engine`] |
 //! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
@@ -32,6 +33,7 @@ pub mod net;
 pub mod opal;
 pub mod policy;
 pub mod runtime;
+pub mod secrets;
 pub mod settings;
 pub mod store;
 #[cfg(feature = "postgres")]

@@ -1,6 +1,8 @@
 //! Log lines, on standard error: for people, or one JSON object a line.
 
+use std::any::Any;
 use std::io::{self, IsTerminal as _};
+use std::panic;
 
 use tracing::{Level, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -20,6 +22,16 @@ pub fn init(level: Level, format: LogFormat) {
     let lines = layer(format, colours, io::stderr);
     // Fails only if there is a subscriber already, as in a test.
     let _ = Registry::default().with(lines.with_filter(targets)).try_init();
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%place, words = words(panic.payload()), "a panic");
+    }));
+}
+
+/// What a panic says, if it is in the code in so many words. Words that were put together may
+/// have anything in them that was at hand.
+fn words(payload: &dyn Any) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("not shown: it may hold data")
 }
 
 fn layer<W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
@@ -73,6 +85,17 @@ mod tests {
         let members: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(members, ["level", "message", "seq", "timestamp", "url"]);
         assert_eq!((&object["level"], &object["seq"]), (&"WARN".into(), &7.into()));
+    }
+
+    #[test]
+    fn of_a_panic_only_the_codes_own_words_are_shown() {
+        let held = "s3cret".to_owned();
+        for (panic, shown) in [
+            (panic::catch_unwind(|| panic!("in the code")), "in the code"),
+            (panic::catch_unwind(|| panic!("at {held}")), "not shown: it may hold data"),
+        ] {
+            assert_eq!(words(&*panic.unwrap_err()), shown);
+        }
     }
 
     #[test]

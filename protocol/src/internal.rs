@@ -189,6 +189,9 @@ pub enum HubRequest {
 
 /// The name under which the hub of a scope keeps what the scope is: without it there is no scope.
 pub const SCOPE_DOCUMENT: &str = "scope";
+/// The name under which the hub of the default scope keeps base sources that were set at run
+/// time. Those of another scope are in its [`SCOPE_DOCUMENT`].
+pub const SOURCES_DOCUMENT: &str = "sources";
 
 /// The answer to each of the requests that travelled together, in their order; an error if the
 /// hub could take none of them. Updates take effect in the order in which they are listed; other

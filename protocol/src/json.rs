@@ -30,6 +30,22 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
+/// What is wrong with a text, for a log: without what was read, which may be a credential.
+#[must_use]
+pub fn reason(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    if error.classify() != Category::Data {
+        return said;
+    }
+    // serde quotes a value that it did not expect before it says what it did.
+    let expected = said.rsplit_once(", expected ").map(|(_, expected)| expected);
+    match expected {
+        Some(expected) => format!("something else than {expected}"),
+        None if said.starts_with("missing field") || said.starts_with("duplicate field") => said,
+        None => format!("it has the wrong form at line {} column {}", error.line(), error.column()),
+    }
+}
+
 /// Levels of arrays and objects in a JSON text.
 #[must_use]
 pub fn depth(text: &str) -> usize {
@@ -70,6 +86,27 @@ mod tests {
         let problem = parse::<Outer>(br#"{"inner":[1,"x"]}"#).unwrap_err();
         assert_eq!(problem.status, 422);
         assert!(problem.detail.starts_with("inner[1]: invalid type: string"), "{problem}");
+    }
+
+    #[test]
+    fn a_reason_for_a_log_has_nothing_of_what_was_read() {
+        #[derive(Debug, serde::Deserialize)]
+        #[expect(dead_code, reason = "only its type matters here")]
+        struct Read {
+            list: Vec<u8>,
+            method: crate::SaveMethod,
+        }
+        for (text, words) in [
+            (r#"{"list":"s3cret, expected it"}"#, "something else than a sequence at line 1"),
+            (r#"{"list":[],"method":"s3cret"}"#, "something else than `PUT` or `PATCH`"),
+            (r#"{"list":[531531]}"#, "something else than u8"),
+            (r#"{"list":[]}"#, "missing field `method`"),
+            (r#"{"list":"s3cret"#, "EOF"),
+        ] {
+            let reason = reason(&serde_json::from_str::<Read>(text).unwrap_err());
+            assert!(reason.contains(words), "{text}: {reason}");
+            assert!(!reason.contains("s3cret") && !reason.contains("531"), "{reason}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | What travels between hub and agent? | [`socket`] |
 //! | How do hub and agent find out that they have seen the same? | [`digest`] |
 //! | What may the bearer of a token do? | [`claims`] |
+//! | What in an update is a credential, and what of it is shown? | [`credentials`] |
 //! | What does OPAL call these things? | [`opal`] |
 //! | What is a bundle of an OPA made of, and what does an OPA report? | [`bundle`] |
 //! | How do the functions call the hub? | [`internal`] |
@@ -24,6 +25,7 @@
 pub mod bundle;
 pub mod claims;
 pub mod commit;
+pub mod credentials;
 pub mod digest;
 mod hex;
 pub mod internal;

@@ -70,6 +70,14 @@ pub enum Bug {
     RecordErrorIgnored,
     /// Agent: an engine that was emptied is not noticed.
     EmptinessOverlooked,
+    /// Agent: an entry shares a fetch that began before it came.
+    FetchJoined,
+    /// Agent: of the entries that share a fetch one gets what it brings.
+    SharedWithOne,
+    /// Agent: an entry is not fetched for a newer document that waits for what waits for it.
+    BetweenIgnored,
+    /// Agent: an entry is not fetched for a newer document though that one fails.
+    FailureCovers,
     /// Shell: answers and deliveries leave before the commit.
     AnswerBeforeCommit,
     /// Shell: the engine is written before the store.
@@ -82,7 +90,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 40] = [
         Self::PrevIsZero,
         Self::PatchCompacts,
         Self::BarrierIgnored,
@@ -115,6 +123,10 @@ impl Bug {
         Self::SettlingForgotten,
         Self::RecordErrorIgnored,
         Self::EmptinessOverlooked,
+        Self::FetchJoined,
+        Self::SharedWithOne,
+        Self::BetweenIgnored,
+        Self::FailureCovers,
         Self::AnswerBeforeCommit,
         Self::EngineFirst,
         Self::RestoreIncomplete,

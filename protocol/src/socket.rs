@@ -24,10 +24,12 @@
 //! 6. `confirm {seq}` asks for one `receipt`: somebody waits to know that this agent has the
 //!    update. The agent answers when it is done with it, at once if it already is.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Entry, Millis, Seq, digest::TopicDigests, topic::TopicSet};
+use crate::{Entry, Millis, Seq, digest::TopicDigests, json, topic::TopicSet};
 
 /// The subprotocol's name in `Sec-WebSocket-Protocol`.
 pub const SUBPROTOCOL: &str = "girasol.v1";
@@ -180,7 +182,7 @@ pub struct SocketError {
 }
 
 /// One update as a subscriber receives it: only the entries that are for it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Delivery<E = Entry> {
     /// The update's number.
     pub seq: Seq,
@@ -203,6 +205,21 @@ pub struct Delivery<E = Entry> {
     /// Who wants to hear of the result (`spec/opal-protocol.md` §4.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<Box<RawValue>>,
+}
+
+impl<E: fmt::Debug> fmt::Debug for Delivery<E> {
+    /// Without its callbacks, which may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("seq", &self.seq)
+            .field("prev", &self.prev)
+            .field("id", &self.id)
+            .field("at", &self.at)
+            .field("reason", &self.reason)
+            .field("entries", &self.entries)
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Frames this version knows; others are from a newer peer.
@@ -260,7 +277,7 @@ fn decode<'t, T: Deserialize<'t>>(text: &'t str, known: &[&str]) -> Result<Optio
         Ok(keys) if keys.len() == 1 && !keys.keys().any(|key| known.contains(&key.as_str())) => {
             Ok(None)
         }
-        _ => Err(format!("not a frame of {SUBPROTOCOL}: {error}")),
+        _ => Err(format!("not a frame of {SUBPROTOCOL}: {}", json::reason(&error))),
     }
 }
 

@@ -1,14 +1,16 @@
 //! What a publisher sends: OPAL's `DataUpdate` (`spec/opal-protocol.md` §4.1, §4.2).
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::credentials::show;
 use crate::{DataPath, Problem, commit, json, limits, topic};
 
 /// A change that a publisher asks for; its entries take effect in order.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Update {
     /// The publisher's name of this update. Publishing the same id twice has one effect.
     /// The publish function fills it in where the publisher gave none.
@@ -25,7 +27,7 @@ pub struct Update {
 }
 
 /// One change: where the data comes from, who applies it, where it goes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Entry {
     /// Where the agent fetches the data; may be empty if `data` is given.
     #[serde(default)]
@@ -85,9 +87,35 @@ fn is_null(value: &Option<Box<RawValue>>) -> bool {
     value.as_ref().is_none_or(|value| value.get() == "null")
 }
 
+impl fmt::Debug for Update {
+    /// Without its callbacks, which may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, reason, entries, callback: _ } = self;
+        let mut shown = f.debug_struct("Update");
+        shown.field("id", id).field("reason", reason).field("entries", entries);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Entry {
+    /// Without its credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("url", &show::address(&self.url))
+            .field("config", &self.config.as_deref().map(show::config))
+            .field("topics", &self.topics)
+            .field("dst_path", &self.dst_path)
+            .field("save_method", &self.save_method)
+            .field("data", &self.data)
+            .finish()
+    }
+}
+
 impl Update {
     /// How the ids of updates begin that the hub makes of a commit of policy.
     pub const POLICY_ID: &'static str = "policy:";
+    /// How the ids of updates begin that the hub makes of base sources.
+    pub const SOURCE_ID: &'static str = "base-source:";
 
     /// Reads and checks a request body.
     ///
@@ -121,11 +149,14 @@ impl Update {
                     "id: 1 to {limit} bytes without control characters, or leave it out"
                 )));
             }
-            if id.starts_with(Self::POLICY_ID) {
-                return Err(Problem::invalid(format!(
-                    "id: `{}…` is reserved for commits of policy; choose another name",
-                    Self::POLICY_ID
-                )));
+            for (reserved, what) in
+                [(Self::POLICY_ID, "commits of policy"), (Self::SOURCE_ID, "base sources")]
+            {
+                if id.starts_with(reserved) {
+                    return Err(Problem::invalid(format!(
+                        "id: `{reserved}…` is reserved for {what}; choose another name"
+                    )));
+                }
             }
         }
         let (count, limit) = (self.entries.len(), limits::MAX_ENTRIES);
@@ -182,7 +213,8 @@ impl Entry {
         if is_null(&self.data) { None } else { self.data.as_deref() }
     }
 
-    fn check(&self) -> Result<(), Problem> {
+    /// Checks what can be checked of an entry by itself.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
         if self.topics.is_empty() {
             return Err(Problem::invalid("topics: name at least one topic, or nobody applies it"));
         }
@@ -328,6 +360,14 @@ mod tests {
         let problem = refusal(&update(&|n| format!("p/t{n}")));
         assert_eq!(problem.status, 422);
         assert!(problem.detail.contains("more than 1024 different topics"), "{problem}");
+    }
+
+    #[test]
+    fn debugging_shows_no_credentials() {
+        let update = r#"{"entries":[{"url":"http://me:s3cret@h","config":{"x":"s3cret"}}],
+            "callback":{"callbacks":["http://h?token=s3cret"]}}"#;
+        let shown = format!("{:?}", Update::parse(update.as_bytes()).unwrap());
+        assert!(shown.contains("http://****@h") && !shown.contains("s3cret"), "{shown}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! An agent's process around the core, its disk, and its engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use edge_agent::core::queue::JobId;
-use edge_agent::core::status::ConnectionState;
+use edge_agent::core::status::{ConnectionState, Pending, PendingState};
 use edge_agent::core::{Config, Core, Effect, Input, Kept, Report, Restored, WriteError};
 use edge_agent::engine::{EngineError, EngineState};
 use edge_agent::fetch::{FetchError, Source};
@@ -20,9 +21,12 @@ use serde_json::value::RawValue;
 use crate::engine::{Engine, Outcome};
 use crate::history::History;
 use crate::network::{Up, What};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::workload;
 use crate::world::{Event, World};
+
+/// Fetches that an agent makes at one time: all sources are at one address.
+const PLACES: usize = 8;
 
 /// Something that happens to an agent in one life of it.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub(crate) struct Agent {
     /// The fence of its writes.
     run: u64,
     tick_at: Option<u64>,
+    /// Fetches that are under way.
+    fetching: usize,
     pub(crate) frozen_until: u64,
     /// What the store has and the engine may not have yet.
     writing: Option<Tag>,
@@ -104,6 +110,7 @@ impl Agent {
             engine,
             run: 0,
             tick_at: None,
+            fetching: 0,
             frozen_until: 0,
             writing: None,
             began_again: false,
@@ -208,8 +215,10 @@ impl World {
     fn agent_steps(&mut self, at: usize, input: Input) {
         let now = Millis(self.schedule.now());
         self.note(|_| format!("agent {at}: {input:?}"));
-        if let Input::Written(..) | Input::Prepared(_) = &input {
-            self.agents[at].writing = None;
+        match &input {
+            Input::Written(..) | Input::Prepared(_) => self.agents[at].writing = None,
+            Input::Fetched(..) => self.agents[at].fetching -= 1,
+            _ => {}
         }
         let Some(core) = &mut self.agents[at].core else { return };
         let effects = core.step(now, input);
@@ -256,6 +265,7 @@ impl World {
             }
             Effect::Fetch(job, source) => self.fetch(at, life, job, &source),
             Effect::Write(ready, mark) => {
+                self.check_fresh(at, &ready.record);
                 let delay = self.rng.u64(..5);
                 let record = Happening::Record(ready.job, vec![ready.record], mark);
                 self.schedule.after(delay, Event::Agent(at, life, record));
@@ -300,15 +310,26 @@ impl World {
     }
 
     fn fetch(&mut self, at: usize, life: u64, job: JobId, source: &Source) {
-        let fails = self.schedule.now() < self.sources_fail_until || self.percent(5);
-        let found = workload::fetched(&source.url);
+        let fails = self.schedule.now() < self.sources.fail_until || self.percent(5);
+        // The source is read when it is asked, and takes its time to answer.
+        let found = self.sources.read(&source.url);
         let result = match found.map(|data| RawValue::from_string(data.to_string())) {
-            _ if fails => Err(FetchError::new("the source does not answer")),
+            _ if fails => Err(self.source_error()),
             Some(Ok(data)) => Ok(data.into()),
             _ => Err(FetchError::permanent("there is no such thing")),
         };
-        let delay = self.some(500);
+        let longest = if self.percent(10) { 4_000 } else { 500 };
+        let delay = self.some(longest);
+        self.agents[at].fetching += 1;
         self.reply(at, life, delay, Input::Fetched(job, result));
+    }
+
+    fn source_error(&mut self) -> FetchError {
+        if self.percent(20) {
+            let wait = Duration::from_millis(self.some(2_000));
+            return FetchError::new("too many requests").retry_after(wait);
+        }
+        FetchError::new("the source does not answer")
     }
 
     fn record(&mut self, at: usize, job: JobId, records: Vec<Record>, mark: Mark) {
@@ -417,6 +438,7 @@ impl World {
         agent.connection = None;
         agent.tick_at = None;
         agent.writing = None;
+        agent.fetching = 0;
         agent.frozen_until = 0;
         if !agent.beside {
             agent.engine.empty();
@@ -470,6 +492,38 @@ impl World {
         self.require(!is_wrong, || format!("agent {at}: {report:?}"));
     }
 
+    /// Whatever is to be fetched is being fetched, if there is a place and nothing newer makes it
+    /// unnecessary. What is under way for the same place may be waited for, a little.
+    pub(crate) fn check_waiting(&mut self, at: usize) {
+        let agent = &self.agents[at];
+        let Some(core) = agent.core.as_ref().filter(|_| agent.fetching < PLACES) else { return };
+        let pending = core.status(Millis(self.schedule.now())).pending;
+        let idle = (0..pending.len()).find(|&at| {
+            let (entry, before) = (&pending[at], &pending[..at]);
+            let newer = |it: &&Pending| it.error.is_none() && it.dst_path.covers(&entry.dst_path);
+            let is_under_way = |it: &Pending| {
+                it.state == PendingState::Fetching && entry.dst_path.covers(&it.dst_path)
+            };
+            entry.state == PendingState::Waiting
+                && pending[at + 1..].iter().find(newer).is_none()
+                && !before.iter().any(is_under_way)
+        });
+        if let Some(idle) = idle {
+            let what = format!("agent {at} does not fetch {:?} of {pending:?}", pending[idle]);
+            self.violated(what);
+        }
+    }
+
+    /// What was fetched is not older than the update that wanted it.
+    fn check_fresh(&mut self, at: usize, record: &Record) {
+        let Some((id, entry)) = self.history.entry(record.tag) else { return };
+        let Some(url) = &entry.url else { return };
+        let data = store::read(record);
+        let is_fresh = self.sources.is_fresh(id, record.tag.place, url, &data);
+        let what = format!("agent {at}: {data} of {url} is older than {id}");
+        self.require(is_fresh, || what);
+    }
+
     fn check_outcome(&mut self, at: usize, outcome: Outcome) {
         if let Outcome::Wrong(what) = outcome
             && !self.agents[at].began_again
@@ -500,7 +554,7 @@ impl World {
         }
         let above: BTreeSet<Tag> = agent.store.records().map(|record| record.tag).collect();
         let has = |tag: Tag| tag.seq <= reached || Some(tag.seq) == also || above.contains(&tag);
-        let expected = self.history.document(&agent.topics, has);
+        let expected = self.history.document(&agent.topics, &agent.store.data, has);
         if agent.engine.doc != expected {
             let found = &agent.engine.doc;
             let what =
@@ -514,7 +568,7 @@ impl World {
         let mut different = vec![];
         let log = &self.hub.durable;
         for agent in &self.agents {
-            let expected = self.history.document(&agent.topics, |_| true);
+            let expected = self.history.document(&agent.topics, &agent.store.data, |_| true);
             let at = agent.at;
             let is_whole = !agent.began_again && !self.hub.has_forgotten();
             if is_whole && agent.engine.doc != expected {
@@ -530,7 +584,7 @@ impl World {
         if !self.hub.has_forgotten() {
             let audiences = workload::TOPICS.iter().map(|topic| vec![(*topic).to_owned()]);
             for topics in audiences.chain(self.agents.iter().map(|it| it.topics.clone())) {
-                let expected = self.history.document(&topics, |_| true);
+                let expected = self.history.document(&topics, &BTreeMap::new(), |_| true);
                 let replayed = History::replayed(log, &topics);
                 if replayed != expected {
                     different.push(format!(

@@ -63,7 +63,7 @@ impl World {
                 }
             }
             Fault::SlowEngine => self.agents[at].engine.slow_until = now + self.some(5_000),
-            Fault::Sources => self.sources_fail_until = now + self.some(5_000),
+            Fault::Sources => self.sources.fail_until = now + self.some(5_000),
             Fault::Revoke => self.revoke(),
             Fault::RestartEngine | Fault::AlterEngine => {}
         }

@@ -1,6 +1,8 @@
 //! What was accepted: the log's history as the hub's storage had it at each commit, whatever
 //! compaction makes of it later. What agents hold is checked against it.
 
+use std::collections::BTreeMap;
+
 use edge_agent::store::Tag;
 use hub::memory_log::MemoryLog;
 use protocol::{DataPath, Entry, SaveMethod, Seq, Update};
@@ -15,8 +17,11 @@ pub(crate) struct Accepted {
     pub(crate) topics: Vec<String>,
     pub(crate) path: DataPath,
     pub(crate) save_method: SaveMethod,
-    /// What it writes, inline or at its source; none if the source never has it.
+    /// What it writes: none if its source never has anything, and something that the source
+    /// has once if it has.
     pub(crate) data: Option<Value>,
+    /// Its source, if it is not inline.
+    pub(crate) url: Option<String>,
 }
 
 /// All of them.
@@ -79,15 +84,30 @@ impl History {
         Ok(())
     }
 
+    /// The entry with this tag, and its update's id.
+    pub(crate) fn entry(&self, tag: Tag) -> Option<(&str, &Accepted)> {
+        let id = self.ids.get(usize::try_from(tag.seq.0).ok()?.checked_sub(1)?)?;
+        Some((id, self.entries.iter().find(|it| it.tag == tag)?))
+    }
+
     /// The entries for a subscriber, in order.
     pub(crate) fn entries_for(&self, topics: &[String]) -> impl Iterator<Item = &Accepted> {
         self.entries.iter().filter(move |it| it.is_for(topics))
     }
 
-    /// What a subscriber's engine must hold that has these entries.
-    pub(crate) fn document(&self, topics: &[String], has: impl Fn(Tag) -> bool) -> Value {
+    /// What a subscriber's engine must hold that has these entries, of which it has fetched
+    /// these. What it has not fetched must have been unnecessary: then any data will do.
+    pub(crate) fn document(
+        &self,
+        topics: &[String],
+        fetched: &BTreeMap<Tag, Value>,
+        has: impl Fn(Tag) -> bool,
+    ) -> Value {
         let mut root = json!({});
-        self.entries_for(topics).filter(|entry| has(entry.tag)).for_each(|it| it.apply(&mut root));
+        for entry in self.entries_for(topics).filter(|entry| has(entry.tag)) {
+            let fetched = entry.url.as_ref().and_then(|_| fetched.get(&entry.tag));
+            entry.apply(&mut root, fetched);
+        }
         root
     }
 
@@ -99,7 +119,7 @@ impl History {
             for (&place, entry) in entries {
                 let entry = accepted(Tag { seq: stored.record.seq, place }, entry);
                 if entry.is_for(topics) {
-                    entry.apply(&mut root);
+                    entry.apply(&mut root, None);
                 }
             }
         }
@@ -112,8 +132,8 @@ impl Accepted {
         self.topics.iter().any(|published| topics.iter().any(|ours| is_below(published, ours)))
     }
 
-    fn apply(&self, root: &mut Value) {
-        if let Some(data) = &self.data {
+    fn apply(&self, root: &mut Value, fetched: Option<&Value>) {
+        if let Some(data) = fetched.or(self.data.as_ref()) {
             document::write(root, self.path.segments(), self.save_method, data);
         }
     }
@@ -127,13 +147,15 @@ fn is_below(topic: &str, above: &str) -> bool {
 fn accepted(tag: Tag, entry: &Entry) -> Accepted {
     let data = match entry.inline() {
         Some(data) => serde_json::from_str(data.get()).ok(),
-        None => workload::fetched(&entry.url),
+        None => workload::fetched(&entry.url, 0),
     };
+    let url = entry.inline().is_none().then(|| entry.url.clone());
     Accepted {
         tag,
         topics: entry.topics.clone(),
         path: entry.dst_path.clone(),
         save_method: entry.save_method,
         data,
+        url,
     }
 }

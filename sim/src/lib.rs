@@ -13,6 +13,8 @@
 //! | numbers without gaps; an id is in the log once; what was durable stays | `history.rs` |
 //! | what is accepted, or delivered, is in the durable log | `publisher.rs`, `agent.rs` |
 //! | an engine holds exactly what the log says up to where its agent says it is, always | `World::check_engine` |
+//! | what is fetched for an update is not older than the update | `World::check_fresh` |
+//! | what nothing makes unnecessary is fetched when there is a place | `World::check_waiting` |
 //! | no entry takes effect twice, or after a newer one for the same place | `engine.rs` |
 //! | the policies that an engine is given are those of one revision, as a whole | `World::check_set` |
 //! | receipts are true, and nobody who waits is answered early | `World::check_receipt`, `World::check_wait` |
@@ -39,6 +41,7 @@ mod policies;
 mod profile;
 mod publisher;
 mod schedule;
+mod sources;
 mod store;
 mod workload;
 mod world;

@@ -99,6 +99,7 @@ impl World {
                 publisher.is_waiting = true;
                 let id = id(at, publisher.number);
                 if let Some(update) = self.parse(body, &id) {
+                    self.sources.change(&update, &id);
                     self.publishers[at].published.insert(id, update);
                     self.publish(at);
                 }

@@ -22,6 +22,8 @@ struct Kept {
 pub(crate) struct Store {
     mark: Mark,
     records: Vec<Kept>,
+    /// The data of all that ever was a record.
+    pub(crate) data: BTreeMap<Tag, Value>,
     /// Records are refused until this moment.
     pub(crate) fails_until: u64,
 }
@@ -37,6 +39,7 @@ impl Store {
             self.mark = mark;
         }
         let records = records.iter().filter(|record| tagged || !record.path.is_policy());
+        self.data.extend(records.clone().map(|it| (it.tag, read(it))));
         self.records.extend(records.map(|record| Kept { record: record.clone(), tagged }));
     }
 
@@ -110,6 +113,10 @@ impl Store {
 
 /// Applies a record to a document; false if it is refused.
 pub(crate) fn apply(root: &mut Value, record: &Record) -> bool {
-    let data = serde_json::from_str(record.data.get()).unwrap_or(Value::Null);
-    document::write(root, record.path.segments(), record.save_method, &data)
+    document::write(root, record.path.segments(), record.save_method, &read(record))
+}
+
+/// A record's data.
+pub(crate) fn read(record: &Record) -> Value {
+    serde_json::from_str(record.data.get()).unwrap_or(Value::Null)
 }

@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 /// The topics of all runs; one is below another.
 pub(crate) const TOPICS: [&str; 4] = ["users", "users/eu", "users/us", "billing"];
 
-/// What the source at an address has, which never changes: data, or the operations of a
+/// Sources of each kind: so few that entries have equal ones.
+const SOURCES: u64 = 12;
+
+/// What the source at an address has after so many changes: data, or the operations of a
 /// patch; some of the latter do not exist.
 #[must_use]
-pub(crate) fn fetched(url: &str) -> Option<Value> {
+pub(crate) fn fetched(url: &str, version: u64) -> Option<Value> {
     let (kind, number) = url.strip_prefix("http://source/")?.split_once('/')?;
     let number: u64 = number.parse().ok()?;
-    let mut rng = Rng::with_seed(number);
+    let mut rng = Rng::with_seed(number + SOURCES * version);
     match kind {
         "data" => Some(data(&mut rng)),
         _ if number.is_multiple_of(7) => None,
@@ -45,7 +48,7 @@ fn entry(rng: &mut Rng) -> Value {
     });
     if rng.u8(..4) == 0 {
         let kind = if patch { "patch" } else { "data" };
-        entry["url"] = format!("http://source/{kind}/{}", rng.u64(..1_000)).into();
+        entry["url"] = format!("http://source/{kind}/{}", rng.u64(..SOURCES)).into();
     } else {
         entry["data"] = if patch { operations(rng) } else { data(rng) };
     }

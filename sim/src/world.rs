@@ -15,6 +15,7 @@ use crate::policies::{self, Policies};
 use crate::profile::Profile;
 use crate::publisher::{self, Ask, Publisher};
 use crate::schedule::{Moment, Schedule};
+use crate::sources::Sources;
 
 /// Milliseconds during which faults happen.
 pub(crate) const FAULTS_UNTIL: u64 = 20_000;
@@ -53,8 +54,7 @@ pub(crate) struct World {
     pub(crate) policies: Policies,
     pub(crate) connections: BTreeMap<SocketId, Connection>,
     pub(crate) history: History,
-    /// The sources do not answer until this moment.
-    pub(crate) sources_fail_until: u64,
+    pub(crate) sources: Sources,
     /// No faults any more, and nothing new but a last word to each topic.
     pub(crate) settling: bool,
     /// Everything has been looked at for the last time.
@@ -109,7 +109,7 @@ impl World {
             schedule: Schedule::default(),
             connections: BTreeMap::new(),
             history: History::default(),
-            sources_fail_until: 0,
+            sources: Sources::default(),
             settling: false,
             is_at_rest: false,
             last: 0,
@@ -206,6 +206,7 @@ impl World {
         let now = self.schedule.now();
         for at in 0..self.agents.len() {
             self.check_engine(at, None);
+            self.check_waiting(at);
         }
         self.check_sockets();
         if !self.settling && now >= FAULTS_UNTIL {
@@ -226,7 +227,7 @@ impl World {
         self.note(|_| "no faults any more".to_owned());
         self.settling = true;
         let now = self.schedule.now();
-        self.sources_fail_until = 0;
+        self.sources.fail_until = 0;
         self.hub.log.refuses = &[];
         self.connections.values_mut().for_each(|it| it.loses_a_push = false);
         for agent in &mut self.agents {

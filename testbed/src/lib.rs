@@ -54,5 +54,8 @@ pub use parts::{Part, checkout, require};
 pub use process::{Logs, Process, command, free_port};
 pub use proxy::Proxy;
 pub use source::{Received, Reply, Source};
-pub use stores::{Authority, Postgres, PostgresBuilder, Redis, RedisBuilder};
+pub use stores::{
+    Authority, Ferretdb, MariaDb, MariaDbBuilder, Postgres, PostgresBuilder, Redis, RedisBuilder,
+    S3, Slapd, SlapdBuilder,
+};
 pub use watch::{Watcher, WatcherBuilder};

@@ -23,8 +23,18 @@ pub enum Part {
     /// PostgreSQL's `postgres`, with `initdb` and `psql` beside it, `GIRASOL_POSTGRES_BIN`, else
     /// where Debian has it, else on `PATH`.
     Postgres,
+    /// MariaDB's `mariadbd`, `GIRASOL_MARIADB_BIN`, else where Debian has it, else on `PATH`; with
+    /// `mariadb` and `mariadb-install-db` beside it, or in the `bin` beside its `sbin`.
+    MariaDb,
     /// Redis's server, with `redis-cli` beside it, `GIRASOL_REDIS_BIN`, else on `PATH`.
     Redis,
+    /// FerretDB's `ferretdb`, which speaks MongoDB's protocol, `GIRASOL_FERRETDB_BIN`, else on
+    /// `PATH`.
+    Ferretdb,
+    /// `versitygw`, which speaks S3's protocol, `GIRASOL_VERSITYGW_BIN`, else on `PATH`.
+    Versitygw,
+    /// OpenLDAP's `slapd`, `GIRASOL_SLAPD_BIN`, else where Debian has it, else on `PATH`.
+    Slapd,
 }
 
 /// The checkout that this crate was built in.
@@ -65,7 +75,11 @@ impl Part {
             Self::Opa => "OPA_BIN",
             Self::Opal => "OPAL_CLIENT_BIN",
             Self::Postgres => "GIRASOL_POSTGRES_BIN",
+            Self::MariaDb => "GIRASOL_MARIADB_BIN",
             Self::Redis => "GIRASOL_REDIS_BIN",
+            Self::Ferretdb => "GIRASOL_FERRETDB_BIN",
+            Self::Versitygw => "GIRASOL_VERSITYGW_BIN",
+            Self::Slapd => "GIRASOL_SLAPD_BIN",
         }
     }
 
@@ -77,7 +91,11 @@ impl Part {
             Self::Opa => "opa",
             Self::Opal => "opal-client",
             Self::Postgres => "postgres",
+            Self::MariaDb => "mariadbd",
             Self::Redis => "redis-server",
+            Self::Ferretdb => "ferretdb",
+            Self::Versitygw => "versitygw",
+            Self::Slapd => "slapd",
         }
     }
 
@@ -94,8 +112,21 @@ impl Part {
                 "run `cargo xtask setup` where there is a Python 3.11 to 3.13, or install \
                  opal-server and opal-client 0.9.9 from PyPI"
             }
+            Self::Ferretdb => {
+                "run `cargo xtask setup` where there is Go, or take a release 1.24 from \
+                 https://github.com/FerretDB/FerretDB/releases and put it on PATH"
+            }
+            Self::Versitygw => {
+                "run `cargo xtask setup` where there is Go, or take a release from \
+                 https://github.com/versity/versitygw/releases and put it on PATH"
+            }
             Self::Postgres => "run `apt-get install postgresql`, or `cargo xtask setup` as root",
+            Self::MariaDb => {
+                "run `apt-get install mariadb-server-core mariadb-client-core`, or `cargo xtask \
+                 setup` as root"
+            }
             Self::Redis => "run `apt-get install redis-tools`, or `cargo xtask setup` as root",
+            Self::Slapd => "run `apt-get install slapd`, or `cargo xtask setup` as root",
         }
     }
 
@@ -112,13 +143,21 @@ impl Part {
                 .collect(),
             Self::Opa => on_path("opa"),
             Self::Opal => on_path("opal-client"),
+            Self::Ferretdb => on_path("ferretdb"),
+            Self::Versitygw => on_path("versitygw"),
             Self::Postgres => versions("/usr/lib/postgresql", "bin/postgres")
                 .into_iter()
                 .chain(on_path("postgres"))
                 .collect(),
+            Self::MariaDb => std::iter::once(PathBuf::from("/usr/sbin/mariadbd"))
+                .chain(on_path("mariadbd"))
+                .collect(),
             // Debian's redis-tools has the server by the name of what it can do besides.
             Self::Redis => {
                 on_path("redis-server").into_iter().chain(on_path("redis-check-rdb")).collect()
+            }
+            Self::Slapd => {
+                std::iter::once(PathBuf::from("/usr/sbin/slapd")).chain(on_path("slapd")).collect()
             }
         }
     }

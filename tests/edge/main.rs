@@ -9,8 +9,10 @@
 //! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
+//! | base sources, also periodic ones | `base_sources.rs` |
 //! | policy in the log, and agents that decide by it | `policy_log.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
+//! | secrets that get out nowhere | `canary.rs` |
 //! | a policy that is followed: commits, force pushes, refusals, credentials | `repository.rs`, `following.rs` |
 //! | a scope that follows a repository of its own | `repository_scopes.rs` |
 //! | who is heard when somebody has pushed | `webhook.rs` |
@@ -30,8 +32,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod base_sources;
 mod bundle_source;
 mod bundles;
+mod canary;
 mod commands;
 mod following;
 mod main_job;

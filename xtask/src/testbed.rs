@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::setup::{debian, npm, opa, opal};
+use crate::setup::go::OPA;
+use crate::setup::{self, npm, opal};
 use crate::workspace::Workspace;
 use crate::{build, process};
 
@@ -43,12 +44,12 @@ pub(crate) fn environment(
         ("GIRASOL_WORKER_CONFIG", workspace.path("deploy/workerd.capnp")),
         ("GIRASOL_AGENT", build::agent(workspace)?),
     ];
-    let opa = if others.opa { opa::ensure(workspace)? } else { None };
-    variables.extend(opa.map(|path| ("OPA_BIN", path)));
+    let opa = if others.opa { OPA.ensure(workspace)? } else { None };
+    variables.extend(opa.map(|path| (OPA.variable, path)));
     let opal = if others.opal { opal::ensure(workspace)? } else { None };
     variables.extend(opal.map(|path| ("OPAL_CLIENT_BIN", path)));
     if others.stores {
-        variables.extend(debian::ensure_all(workspace)?);
+        variables.extend(setup::servers(workspace)?);
     }
     Ok(variables)
 }

@@ -19,6 +19,7 @@ use std::{
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 
+use crate::fetch::{Fetcher, Means};
 use crate::settings::ConfigError;
 
 mod call;
@@ -29,6 +30,9 @@ mod publish;
 mod run;
 #[cfg(feature = "postgres")]
 mod watch;
+
+/// Makes the fetchers of somebody's own.
+type OwnFetchers = Box<dyn FnOnce(&Means) -> Vec<Box<dyn Fetcher>>>;
 
 /// Why a command did not do what it should.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,8 +68,27 @@ impl From<ConfigError> for Failure {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(|_| vec![])
+}
+
+/// The same with fetchers of one's own, for a program that is the agent otherwise; what they
+/// share with those that are built in is handed over.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     edge_agent::cli::main_with(|means| own(means))
+/// }
+/// # use edge_agent::fetch::{Fetcher, Means};
+/// # fn own(_: &Means) -> Vec<Box<dyn Fetcher>> {
+/// #     vec![]
+/// # }
+/// ```
+#[must_use]
+pub fn main_with(own: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>> + 'static) -> ExitCode {
     let done = match command().get_matches().subcommand() {
-        Some((name, matches)) => dispatch(name, matches),
+        Some((name, matches)) => dispatch(name, matches, Box::new(own)),
         // clap demands a command.
         None => Ok(()),
     };
@@ -80,10 +103,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(name: &str, matches: &ArgMatches) -> Result<(), Failure> {
+fn dispatch(name: &str, matches: &ArgMatches, own: OwnFetchers) -> Result<(), Failure> {
     let unread = |error: clap::Error| Failure::usage(error.to_string());
     match name {
-        "run" => run::run(matches),
+        "run" => run::run(matches, own),
         "print-config" => run::print_config(matches),
         "obtain-token" => obtain_token::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         "publish-data-update" => {
@@ -164,6 +187,11 @@ fn examples(calls: &[&str]) -> String {
 /// Prints a line. A reader that has gone away is no error.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Says something beside the answer. A reader that has gone away is no error.
+fn warn(line: &str) {
+    let _ = writeln!(io::stderr(), "warning: {line}");
 }
 
 /// The first variable that is set to something.

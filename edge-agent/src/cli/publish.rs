@@ -1,10 +1,10 @@
 //! `publish-data-update`, with the arguments of OPAL's command of that name.
 
 use reqwest::Method;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Failure, call, say};
+use super::{Failure, call, say, warn};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -72,7 +72,9 @@ impl Arguments {
         let url = call::route(&call::server(self.server_url.as_deref())?, &self.server_route);
         let body = self.body()?;
         let token = call::token(self.token, "TOKEN")?;
-        say(call::send(Method::POST, &url, &token, body)?.trim_end());
+        let answer = call::send(Method::POST, &url, &token, body)?;
+        say(answer.trim_end());
+        warnings(&answer).iter().for_each(|warning| warn(warning));
         Ok(())
     }
 
@@ -103,6 +105,16 @@ impl Arguments {
         let update = Update { id: None, entries, reason: &self.reason, callback };
         encode(serde_json::to_string(&update))
     }
+}
+
+/// What the server would have had otherwise; an opal-server says nothing of the kind.
+fn warnings(answer: &str) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        warnings: Vec<String>,
+    }
+    serde_json::from_str::<Answer>(answer).unwrap_or_default().warnings
 }
 
 /// JSON as it was written, so that numbers stay as they are.
@@ -164,6 +176,14 @@ mod tests {
         ] {
             let body = body(line).unwrap();
             assert!(protocol::Update::parse(body.as_bytes()).is_ok(), "{body}");
+        }
+    }
+
+    #[test]
+    fn warnings_are_read_where_the_server_gives_some() {
+        assert_eq!(warnings(r#"{"status":"ok","warnings":["w"]}"#), ["w"]);
+        for answer in [r#"{"status":"ok"}"#, "", "ok"] {
+            assert!(warnings(answer).is_empty(), "{answer}");
         }
     }
 

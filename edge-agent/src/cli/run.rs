@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::{Failure, examples, say, variable};
+use super::{Failure, OwnFetchers, examples, say, variable};
 use crate::{
     logging, runtime,
     settings::{PrintFormat, Resolved, SETTINGS, Setting, Settings, Sources, unfollowed},
@@ -79,7 +79,7 @@ pub(super) fn print_config(matches: &ArgMatches) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub(super) fn run(matches: &ArgMatches, own: OwnFetchers) -> Result<(), Failure> {
     let settings = Settings::new(&resolve(matches)?)?;
     logging::init(settings.log_level, settings.log_format);
     let names: Vec<String> =
@@ -94,7 +94,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::run(format!("no threads to run on: {error}")))?;
-    let done = runtime.block_on(runtime::run(settings));
+    let done = runtime.block_on(runtime::run_with(settings, own));
     // A fetch that is still under way has nobody left to answer to.
     runtime.shutdown_background();
     done.map_err(|error| Failure::run(error.to_string()))

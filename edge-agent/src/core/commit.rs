@@ -62,7 +62,8 @@ impl Core {
 
     /// The engine has the commit that was given to it.
     pub(super) fn committed(&mut self, effects: &mut Vec<Effect>) {
-        let finished = self.queue.committed();
+        let (finished, covered) = self.queue.committed();
+        covered.iter().for_each(|covered| self.results.ended(covered, None));
         for finished in &finished {
             self.results.ended(finished, None);
             self.results.mended(finished.tag.seq);

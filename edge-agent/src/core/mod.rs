@@ -158,7 +158,7 @@ impl Core {
             Engine::Preparing | Engine::Probing | Engine::Changing => None,
         };
         let keeping = self.keeping.next_tick();
-        let due = [self.subscription.next_tick(), engine, self.queue.next_retry(), keeping];
+        let due = [self.subscription.next_tick(), engine, self.queue.next_fetch(), keeping];
         due.into_iter().flatten().min()
     }
 
@@ -290,12 +290,13 @@ impl Core {
         result: Result<Json, FetchError>,
         effects: &mut Vec<Effect>,
     ) {
-        match self.queue.fetched(now, job, result) {
-            None => {}
-            Some(Failed::Again { seq, error, wait }) => {
-                effects.push(Effect::Report(Report::FetchFailed(seq, error, wait)));
+        for failed in self.queue.fetched(now, job, result) {
+            match failed {
+                Failed::Again { seq, error, wait } => {
+                    effects.push(Effect::Report(Report::FetchFailed(seq, error, wait)));
+                }
+                Failed::ForGood(finished, error) => self.give_up(finished, error, effects),
             }
-            Some(Failed::ForGood(finished, error)) => self.give_up(finished, error, effects),
         }
     }
 
@@ -315,9 +316,8 @@ impl Core {
         match result {
             Ok(()) => {
                 self.engine_backoff.reset();
-                if let Some(finished) = self.queue.applied(job) {
-                    self.applied(finished, effects);
-                }
+                let finished = self.queue.applied(job);
+                finished.into_iter().for_each(|it| self.applied(it, effects));
             }
             Err(WriteError::Engine(EngineError::Rejected(error))) => {
                 self.engine_backoff.reset();
@@ -420,9 +420,8 @@ impl Core {
             let place = refused_places.iter().find(|(place, _)| place.overlaps(path));
             match entry.or_else(|| place.map(|(_, error)| (tag, error.clone()))) {
                 None => {
-                    if let Some(finished) = self.queue.applied(job) {
-                        self.applied(finished, effects);
-                    }
+                    let finished = self.queue.applied(job);
+                    finished.into_iter().for_each(|it| self.applied(it, effects));
                 }
                 Some((_, error)) => {
                     if let Some(finished) = self.queue.refused(job) {

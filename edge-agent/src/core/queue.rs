@@ -1,21 +1,29 @@
 //! The entries that have arrived and not yet taken effect, in the log's order.
 //!
-//! A job is fetched as soon as there is room, and written when no unfinished job before it
-//! overlaps its [extent]. A job that cannot be fetched holds back only what overlaps it, and
+//! A job is fetched as soon as there is room ([fetching]), and written when no unfinished job
+//! before it overlaps its [extent]. A job that cannot be fetched holds back only what overlaps it, and
 //! only until a newer document for the same place, or for one above it, is there: that one
 //! may pass, and when the engine has it, everything before it that it covers ends without
-//! being written, for it could have no lasting effect.
+//! being written, for it could have no lasting effect. Until that is known, it is not fetched
+//! either: [superseding].
 //!
 //! A write is recorded in the store before it goes to the engine. If nobody knows what the
 //! engine made of it, the job stays [`State::Recorded`] until the engine has been given
 //! what the store has, this job with it.
 //!
-//! Jobs that are parts of a commit of policy are not written one by one: `queue/parts.rs`.
+//! Jobs that are parts of a commit of policy are not written one by one: [parts].
 
+mod fetching;
+mod origin;
 mod parts;
+mod shown;
+mod superseding;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+pub use fetching::Failed;
+use fetching::Running;
 use parts::Committing;
 pub use parts::ReadyCommit;
 use protocol::commit::is_part;
@@ -26,15 +34,10 @@ use protocol::{DataPath, Millis, SaveMethod, Seq};
 use super::backoff::Backoff;
 use super::extent;
 use super::known::Known;
-use super::status::{Failure, Pending, PendingState};
-use crate::fetch::{FetchError, Source};
+use crate::fetch::Source;
 use crate::json::Json;
 use crate::store::{Record, Tag};
 
-/// Fetches at one time.
-const MAX_FETCHES: usize = 64;
-/// Fetches at one time from one source: one that hangs must not hold up the others.
-const MAX_FETCHES_A_SOURCE: usize = 8;
 /// Jobs above which no more updates are taken.
 const MAX_JOBS: usize = 1_024;
 /// Bytes of data above which no more updates are taken, and only the first job is fetched.
@@ -68,22 +71,6 @@ pub struct Finished {
     pub data: Option<Json>,
 }
 
-/// A fetch that failed.
-#[derive(Clone, Debug)]
-pub enum Failed {
-    /// It is tried again after so many milliseconds.
-    Again {
-        /// Its update.
-        seq: Seq,
-        /// Why.
-        error: String,
-        /// Milliseconds.
-        wait: u64,
-    },
-    /// Trying again cannot help.
-    ForGood(Finished, String),
-}
-
 /// One entry on its way into the engine.
 #[derive(Debug)]
 pub struct Job {
@@ -99,7 +86,14 @@ pub struct Job {
     /// The engine refused it with its commit: it waits for the next one.
     held: bool,
     source: Source,
+    /// Who is asked for it: places are given by that.
+    origin: Arc<str>,
     state: State,
+    /// The next document that makes this one unnecessary, if it takes effect.
+    newer: Option<JobId>,
+    /// An older job that it supersedes, and whose fetch began before this one came: it waits for
+    /// the end of that, or until this moment.
+    waits_for: Option<(JobId, Millis)>,
     attempts: u32,
     error: Option<String>,
     backoff: Backoff,
@@ -109,7 +103,8 @@ pub struct Job {
 enum State {
     /// To be fetched, not before this moment.
     Wanted(Millis),
-    Fetching,
+    /// By a fetch that is known by this job, the first of those that share it.
+    Fetching(JobId),
     Ready(Json),
     /// The store has it; whether the engine has is to be found out.
     Recorded(Json),
@@ -119,6 +114,8 @@ enum State {
 #[derive(Debug)]
 pub struct Queue {
     jobs: BTreeMap<JobId, Job>,
+    /// The fetches that are under way, also those that nobody needs any more: they take places.
+    running: BTreeMap<JobId, Running>,
     /// The job that is being written. It outlives the queue's being cleared: there must
     /// never be two writes.
     writing: Option<JobId>,
@@ -134,37 +131,11 @@ pub struct Queue {
     seed: u64,
 }
 
-/// The fetches that are under way: in all, and by source.
-#[derive(Default)]
-struct Places {
-    taken: usize,
-    by_origin: HashMap<String, usize>,
-}
-
-impl Places {
-    fn has_one_for(&self, job: &Job) -> bool {
-        let here = self.by_origin.get(origin(&job.source.url)).copied().unwrap_or(0);
-        self.taken < MAX_FETCHES && here < MAX_FETCHES_A_SOURCE
-    }
-
-    fn take(&mut self, job: &Job) {
-        self.taken += 1;
-        *self.by_origin.entry(origin(&job.source.url).to_owned()).or_default() += 1;
-    }
-}
-
-/// The part of an address that names who is asked: `scheme://host:port`.
-fn origin(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |at| at + 3);
-    let end = url.get(host..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host + at);
-    url.get(..end).unwrap_or(url)
-}
-
 impl Job {
     fn data(&self) -> Option<&Json> {
         match &self.state {
             State::Ready(data) | State::Recorded(data) => Some(data),
-            State::Wanted(_) | State::Fetching => None,
+            State::Wanted(_) | State::Fetching(_) => None,
         }
     }
 
@@ -200,6 +171,7 @@ impl Queue {
     pub fn new(seed: u64) -> Self {
         Self {
             jobs: BTreeMap::new(),
+            running: BTreeMap::new(),
             writing: None,
             committing: None,
             parts: 0,
@@ -231,7 +203,11 @@ impl Queue {
     /// be here before any of them can end.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.jobs.len() - self.parts <= MAX_JOBS && self.bytes <= MAX_BYTES
+        self.jobs.len() - self.parts <= MAX_JOBS && !self.is_heavy()
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.bytes > MAX_BYTES
     }
 
     /// Appends the entries of an update, without those that the store has already.
@@ -254,7 +230,9 @@ impl Queue {
                 continue;
             }
             self.last += 1;
+            let job_id = JobId(self.last);
             let inline = entry.inline().map(|data| Json::from(data.to_owned()));
+            let source = Source { url: entry.url, config: entry.config };
             let job = Job {
                 tag,
                 update: id.clone(),
@@ -264,7 +242,10 @@ impl Queue {
                 part,
                 replayed,
                 held: false,
-                source: Source { url: entry.url, config: entry.config },
+                origin: origin::of(&source),
+                source,
+                newer: None,
+                waits_for: None,
                 state: inline.map_or(State::Wanted(Millis(0)), State::Ready),
                 attempts: 0,
                 error: None,
@@ -272,7 +253,8 @@ impl Queue {
             };
             self.bytes += job.bytes();
             self.parts += usize::from(part);
-            self.jobs.insert(JobId(self.last), job);
+            self.jobs.insert(job_id, job);
+            self.supersede(job_id);
         }
     }
 
@@ -295,21 +277,6 @@ impl Queue {
         self.open().next().map(|(_, job)| job.tag.seq)
     }
 
-    /// The next moment at which a failed fetch is to be tried again, if there is a place
-    /// for it.
-    #[must_use]
-    pub fn next_retry(&self) -> Option<Millis> {
-        let mut retries = self.fetchable().filter_map(|(_, job)| match job.state {
-            State::Wanted(at) if job.attempts > 0 => Some((at, job)),
-            _ => None,
-        });
-        let first = retries.next()?;
-        let places = self.places();
-        let placed =
-            std::iter::once(first).chain(retries).filter(|(_, job)| places.has_one_for(job));
-        placed.map(|(at, _)| at).min()
-    }
-
     /// True if an entry of this update has not ended.
     #[must_use]
     pub fn has(&self, seq: Seq) -> bool {
@@ -326,71 +293,6 @@ impl Queue {
     #[must_use]
     pub fn is_writing(&self) -> bool {
         self.writing.is_some()
-    }
-
-    /// Starts the fetches that are due and have a place, first attempts before others.
-    pub fn take_fetches(&mut self, now: Millis) -> Vec<(JobId, Source)> {
-        let due =
-            self.fetchable().filter(|(_, job)| matches!(job.state, State::Wanted(at) if at <= now));
-        let mut due: Vec<(bool, JobId)> = due.map(|(&id, job)| (job.attempts > 0, id)).collect();
-        if due.is_empty() {
-            return vec![];
-        }
-        due.sort_unstable();
-        let mut places = self.places();
-        let mut started = vec![];
-        for (_, id) in due {
-            let Some(job) = self.jobs.get_mut(&id).filter(|job| places.has_one_for(job)) else {
-                continue;
-            };
-            places.take(job);
-            job.state = State::Fetching;
-            job.attempts += 1;
-            started.push((id, job.source.clone()));
-        }
-        started
-    }
-
-    /// The jobs that may be fetched: all, or only the first while there is much data. The
-    /// first always may, or nothing would ever become less.
-    fn fetchable(&self) -> impl Iterator<Item = (&JobId, &Job)> {
-        let jobs = self.jobs.iter().filter(|(_, job)| !job.part);
-        jobs.take(if self.bytes > MAX_BYTES { 1 } else { usize::MAX })
-    }
-
-    fn places(&self) -> Places {
-        let mut places = Places::default();
-        let fetching = self.jobs.values().filter(|job| matches!(job.state, State::Fetching));
-        fetching.for_each(|job| places.take(job));
-        places
-    }
-
-    /// A fetch ended. Says what becomes of a failure.
-    pub fn fetched(
-        &mut self,
-        now: Millis,
-        id: JobId,
-        result: Result<Json, FetchError>,
-    ) -> Option<Failed> {
-        let job = self.jobs.get_mut(&id)?;
-        match result {
-            Ok(data) => {
-                job.state = State::Ready(data);
-                job.error = None;
-                self.bytes += job.bytes();
-                None
-            }
-            Err(error) if error.is_permanent() => {
-                let finished = self.remove(id)?;
-                Some(Failed::ForGood(finished, error.to_string()))
-            }
-            Err(error) => {
-                let (seq, error, wait) = (job.tag.seq, error.to_string(), job.backoff.next_delay());
-                job.state = State::Wanted(now.plus(wait));
-                job.error = Some(error.clone());
-                Some(Failed::Again { seq, error, wait })
-            }
-        }
     }
 
     /// The next job that may be written, if none is being written now.
@@ -443,30 +345,31 @@ impl Queue {
         recorded.next().map(|(&id, job)| (id, job.tag, &job.path))
     }
 
-    /// The engine has a job. What it covers of the jobs before it ends with it.
-    pub fn applied(&mut self, id: JobId) -> Option<Finished> {
+    /// The engine has a job. What it covers of the jobs before it ends with it; that comes first.
+    pub fn applied(&mut self, id: JobId) -> Vec<Finished> {
         self.writing = None;
-        let newer = self.jobs.get(&id)?;
+        let Some(newer) = self.jobs.get(&id) else { return vec![] };
+        let mut finished = vec![];
         if newer.save_method == SaveMethod::Put && !planted(Bug::CoveredWritten) {
             let path = newer.path.clone();
-            self.end_covered(&path, id);
+            finished = self.end_covered(&path, id);
         }
-        self.remove(id)
+        finished.extend(self.remove(id));
+        finished
     }
 
     /// Ends the jobs before `before` that a document at `path` makes unnecessary.
-    fn end_covered(&mut self, path: &DataPath, before: JobId) {
+    fn end_covered(&mut self, path: &DataPath, before: JobId) -> Vec<Finished> {
         let before = self.jobs.range(..before);
         let covered = before.filter(|(_, job)| path.covers(&job.path)).map(|(&id, _)| id);
-        for id in covered.collect::<Vec<_>>() {
-            self.remove(id);
-        }
+        let covered: Vec<JobId> = covered.collect();
+        covered.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// The engine refused a job, and would again.
     pub fn refused(&mut self, id: JobId) -> Option<Finished> {
         self.writing = None;
-        self.remove(id)
+        self.remove_failed(id)
     }
 
     fn remove(&mut self, id: JobId) -> Option<Finished> {
@@ -476,38 +379,5 @@ impl Queue {
         let update_done = !self.has(job.tag.seq);
         let data = job.data().cloned();
         Some(Finished { tag: job.tag, update: job.update, path: job.path, update_done, data })
-    }
-
-    /// The jobs whose last fetch failed, with the reason.
-    pub fn failing(&self) -> Vec<Failure> {
-        let failing = self.jobs.values().filter_map(|job| {
-            let error = job.error.clone()?;
-            Some(Failure { seq: job.tag.seq, dst_path: job.path.clone(), error })
-        });
-        failing.collect()
-    }
-
-    /// What has not ended, for people; the first hundred.
-    #[must_use]
-    pub fn pending(&self, now: Millis) -> Vec<Pending> {
-        let shown = self.open().take(100).map(|(&id, job)| Pending {
-            seq: job.tag.seq,
-            dst_path: job.path.clone(),
-            state: match job.state {
-                State::Wanted(_) if job.attempts > 0 => PendingState::Retrying,
-                State::Wanted(_) => PendingState::Waiting,
-                State::Fetching => PendingState::Fetching,
-                State::Ready(_) if self.writing == Some(id) => PendingState::Writing,
-                State::Ready(_) => PendingState::Ready,
-                State::Recorded(_) => PendingState::Writing,
-            },
-            attempts: job.attempts,
-            retry_in_ms: match job.state {
-                State::Wanted(at) if job.attempts > 0 => Some(at.since(now)),
-                _ => None,
-            },
-            error: job.error.clone(),
-        });
-        shown.collect()
     }
 }

@@ -2,6 +2,7 @@
 //! addresses in the update's `callback` (`spec/opal-protocol.md` §4.2, §4.3).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use protocol::Seq;
 use protocol::planted::{Bug, planted};
@@ -28,7 +29,7 @@ pub(super) struct Results {
 }
 
 /// What is told to an update's callbacks.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct UpdateReport {
     /// The update's id.
     pub update_id: String,
@@ -49,6 +50,15 @@ pub struct EntryReport {
     pub data: Option<Json>,
     /// True if it took effect.
     pub saved: bool,
+}
+
+impl fmt::Debug for UpdateReport {
+    /// Without its callbacks, which may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { update_id, callback: _, entries } = self;
+        let mut shown = f.debug_struct("UpdateReport");
+        shown.field("update_id", update_id).field("entries", entries).finish_non_exhaustive()
+    }
 }
 
 impl Results {

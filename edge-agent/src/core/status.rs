@@ -136,7 +136,7 @@ pub struct Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PendingState {
-    /// A place among the fetches.
+    /// A place among the fetches, or a newer document that makes it unnecessary.
     Waiting,
     /// The source's answer.
     Fetching,

@@ -4,6 +4,9 @@
 //! A password belongs in `connection_params`, where the settings fill secrets in; one in the
 //! address works too. Neither is shown: errors name the address without user and password.
 
+#[cfg(feature = "mysql")]
+use std::net::IpAddr;
+
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Deserializer};
@@ -56,6 +59,16 @@ pub(super) struct Endpoint {
     /// What the address has after its `?`, without user and password.
     pub(super) options: Vec<(String, String)>,
     url: Url,
+}
+
+// === impl ConnectionParams ===
+
+impl ConnectionParams {
+    /// Only who we are.
+    #[cfg(feature = "ldap")]
+    pub(super) fn login(user: Option<String>, password: Option<String>) -> Self {
+        Self { user, password, ..Self::default() }
+    }
 }
 
 // === impl Endpoint ===
@@ -140,10 +153,26 @@ impl Endpoint {
     pub(super) async fn connect(&self, means: &Means) -> Result<TcpStream, FetchError> {
         self.check(means)?;
         let connected = means.reach.connect(&self.host, self.port).await;
-        connected.map_err(|error| match error {
-            ConnectError::Refused(refused) => self.permanent(&refused.to_string()),
-            ConnectError::Io(error) => self.failed(&format!("cannot connect: {}", reason(&error))),
-        })
+        connected.map_err(|error| self.unreachable(error))
+    }
+
+    /// The addresses that may be connected to.
+    ///
+    /// # Errors
+    /// None may be, or there are none.
+    #[cfg(feature = "mysql")]
+    pub(super) async fn resolve(&self, means: &Means) -> Result<Vec<IpAddr>, FetchError> {
+        self.check(means)?;
+        let found = means.reach.resolve(&self.host, self.port).await;
+        match found.map_err(|error| self.unreachable(error))? {
+            found if found.is_empty() => Err(self.failed("the name has no address")),
+            found => Ok(found.into_iter().map(|address| address.ip()).collect()),
+        }
+    }
+
+    /// The host without the brackets of an address of IPv6.
+    pub(super) fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
     /// Speaks TLS over a connection.
@@ -155,11 +184,17 @@ impl Endpoint {
         means: &Means,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, FetchError> {
-        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(bare.to_owned())
+        let name = ServerName::try_from(self.bare_host().to_owned())
             .map_err(|_| self.permanent("its host is no name that a certificate can have"))?;
         let secured = TlsConnector::from(means.tls.clone()).connect(name, stream).await;
         secured.map_err(|error| self.failed(&format!("no TLS: {}", reason(&error))))
+    }
+
+    fn unreachable(&self, error: ConnectError) -> FetchError {
+        match error {
+            ConnectError::Refused(refused) => self.permanent(&refused.to_string()),
+            ConnectError::Io(error) => self.failed(&format!("cannot connect: {}", reason(&error))),
+        }
     }
 
     /// An error worth another try, that names the address.

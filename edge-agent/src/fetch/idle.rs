@@ -5,8 +5,10 @@
 //! fetches there are at once is not decided here.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
 
 /// Connections kept for one source.
 const PER_SOURCE: usize = 4;
@@ -17,48 +19,86 @@ const REST: Duration = Duration::from_secs(60);
 
 /// Connections that nobody uses now, by what tells sources apart.
 pub(super) struct Idle<C> {
-    kept: Mutex<HashMap<String, Vec<(Instant, C)>>>,
+    kept: Arc<Mutex<Kept<C>>>,
+}
+
+struct Kept<C> {
+    by_source: HashMap<String, Vec<(Instant, C)>>,
+    rest: Duration,
+    /// Somebody will look after those that nobody takes.
+    is_swept: bool,
 }
 
 // === impl Idle ===
 
 impl<C> Default for Idle<C> {
     fn default() -> Self {
-        Self { kept: Mutex::default() }
+        Self::resting(REST)
     }
 }
 
 impl<C> Idle<C> {
+    fn resting(rest: Duration) -> Self {
+        let kept = Kept { by_source: HashMap::new(), rest, is_swept: false };
+        Self { kept: Arc::new(Mutex::new(kept)) }
+    }
+}
+
+impl<C: Send + 'static> Idle<C> {
     /// The connection to `source` that was used last, if there is one.
     pub(super) fn take(&self, source: &str) -> Option<C> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.kept);
         forget_old(&mut kept);
-        kept.get_mut(source)?.pop().map(|(_, connection)| connection)
+        kept.by_source.get_mut(source)?.pop().map(|(_, connection)| connection)
     }
 
     /// Keeps one that is ready for another question.
     pub(super) fn put(&self, source: String, connection: C) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.kept);
         forget_old(&mut kept);
-        let in_all: usize = kept.values().map(Vec::len).sum();
+        let in_all: usize = kept.by_source.values().map(Vec::len).sum();
         if in_all < IN_ALL {
-            let own = kept.entry(source).or_default();
+            let own = kept.by_source.entry(source).or_default();
             if own.len() < PER_SOURCE {
                 own.push((Instant::now(), connection));
             }
+        }
+        if !kept.is_swept
+            && let Ok(runtime) = Handle::try_current()
+        {
+            kept.is_swept = true;
+            runtime.spawn(sweep(Arc::clone(&self.kept)));
         }
     }
 
     /// Forgets those to `source`: one of them turned out to be dead.
     pub(super) fn forget(&self, source: &str) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.remove(source);
+        locked(&self.kept).by_source.remove(source);
     }
 }
 
-fn forget_old<C>(kept: &mut HashMap<String, Vec<(Instant, C)>>) {
-    kept.retain(|_, own| {
-        own.retain(|(since, _)| since.elapsed() < REST);
+/// Closes what nobody takes, and ends when there is nothing left: with no fetches there is no work.
+async fn sweep<C>(kept: Arc<Mutex<Kept<C>>>) {
+    let rest = locked(&kept).rest;
+    loop {
+        tokio::time::sleep(rest).await;
+        let mut kept = locked(&kept);
+        forget_old(&mut kept);
+        if kept.by_source.is_empty() {
+            kept.is_swept = false;
+            return;
+        }
+    }
+}
+
+fn locked<C>(kept: &Mutex<Kept<C>>) -> MutexGuard<'_, Kept<C>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn forget_old<C>(kept: &mut Kept<C>) {
+    let rest = kept.rest;
+    kept.by_source.retain(|_, own| {
+        own.retain(|(since, _)| since.elapsed() < rest);
         !own.is_empty()
     });
 }
@@ -87,8 +127,20 @@ mod tests {
             }
         }
         let kept = idle.kept.lock().unwrap();
-        assert!(kept.values().all(|own| own.len() <= PER_SOURCE));
-        assert_eq!(kept.values().map(Vec::len).sum::<usize>(), IN_ALL);
+        assert!(kept.by_source.values().all(|own| own.len() <= PER_SOURCE));
+        assert_eq!(kept.by_source.values().map(Vec::len).sum::<usize>(), IN_ALL);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_closed_after_a_while() {
+        let rest = Duration::from_millis(20);
+        let idle = Idle::resting(rest);
+        let (connection, closed) = tokio::sync::oneshot::channel::<()>();
+        idle.put("a".to_owned(), connection);
+        let began = Instant::now();
+        closed.await.unwrap_err();
+        assert!(began.elapsed() >= rest);
+        assert!(idle.take("a").is_none());
     }
 
     #[test]

@@ -31,6 +31,13 @@ impl Allowance {
         self.0.store(bytes, Ordering::Relaxed);
     }
 
+    /// Takes `bytes` of it; false if that was the last.
+    pub(super) fn spend(&self, bytes: usize) -> bool {
+        let left = self.0.load(Ordering::Relaxed).saturating_sub(bytes);
+        self.0.store(left, Ordering::Relaxed);
+        left > 0
+    }
+
     /// Whether all of it was used up.
     pub(super) fn is_used_up(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
@@ -56,9 +63,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.inner).poll_read(cx, buf);
         let read = buf.filled().len().saturating_sub(before);
-        let left = this.left.0.load(Ordering::Relaxed).saturating_sub(read);
-        this.left.0.store(left, Ordering::Relaxed);
-        if left == 0 && read > 0 {
+        if read > 0 && !this.left.spend(read) {
             let error = io::Error::other("more than the limit was answered");
             return Poll::Ready(Err(error));
         }

@@ -8,29 +8,66 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | How is an HTTP source asked? | `http` |
+//! | What do fetchers share: limits, TLS, a client? | `means` |
+//! | How is an HTTP source asked, and S3-compatible storage? | `http` |
 //! | How is PostgreSQL asked, what becomes of its values? | `postgres` |
+//! | How is a program of somebody's own run? | [`exec`] |
+//! | How is MongoDB asked? | `mongodb` |
+//! | How is a directory searched with LDAP? | `ldap` |
+//! | How is MySQL or MariaDB asked, what becomes of its values? | `mysql` |
 //! | How is Redis asked? | `redis` |
 //! | How do rows become one document? | [`rows`] |
 //! | Where is a server, and who are we there? | `endpoint` |
 //! | Which connections are kept between fetches? | `idle` |
 //! | How is more than the limit not even read? | `metered` |
+//! | How is what was fetched shaped before it is stored? | `transform` |
 
+#[cfg(any(feature = "ldap", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "ldap", feature = "mysql", feature = "redis")),
+    allow(dead_code, reason = "not every fetcher needs all of it")
+)]
 mod endpoint;
+pub mod exec;
 mod http;
+#[cfg(any(feature = "ldap", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "ldap", feature = "mysql", feature = "redis")),
+    allow(dead_code, reason = "not every fetcher needs all of it")
+)]
 mod idle;
+#[cfg(feature = "ldap")]
+mod ldap;
+mod means;
+#[cfg(any(feature = "ldap", feature = "redis"))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "not every fetcher needs all of it"))]
 mod metered;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 pub mod rows;
+mod transform;
 
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
+#[cfg(feature = "s3")]
+pub use http::s3::S3Fetcher;
+#[cfg(feature = "ldap")]
+pub use ldap::LdapFetcher;
+pub use means::{Means, MeansError, TlsFiles};
+#[cfg(feature = "mongodb")]
+pub use mongodb::MongoFetcher;
+#[cfg(feature = "mysql")]
+pub use mysql::MySqlFetcher;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresFetcher;
 #[cfg(feature = "redis")]
@@ -38,12 +75,9 @@ pub use redis::RedisFetcher;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::http::HttpError;
 use crate::json::Json;
-use crate::net::Reach;
-
-/// Bytes of JSON that one fetch brings at most, unless the settings say otherwise.
-const MAX_BYTES: usize = 64 << 20;
+use crate::secrets::Secrets;
+use transform::Transform;
 
 /// What to fetch.
 #[derive(Clone)]
@@ -53,6 +87,21 @@ pub struct Source {
     /// The fetcher's settings; the key `fetcher` names the fetcher.
     pub config: Option<Box<RawValue>>,
 }
+
+impl Source {
+    fn text(&self) -> (&str, Option<&str>) {
+        (&self.url, self.config.as_deref().map(RawValue::get))
+    }
+}
+
+impl PartialEq for Source {
+    /// To the letter: what else means the same only its fetcher knows.
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Source {}
 
 impl std::fmt::Debug for Source {
     /// Says nothing of the address and the settings: both can hold passwords.
@@ -89,6 +138,12 @@ impl FetchError {
         Self { retry_after: Some(wait), ..self }
     }
 
+    /// The same in other words.
+    #[must_use]
+    pub(crate) fn reworded(self, with: impl FnOnce(&str) -> String) -> Self {
+        Self { message: with(&self.message), ..self }
+    }
+
     /// How long the source wants not to be asked again.
     #[must_use]
     pub fn wanted_wait(&self) -> Option<Duration> {
@@ -102,41 +157,97 @@ impl FetchError {
     }
 }
 
-/// What fetchers share.
-#[derive(Clone)]
-pub struct Means {
-    /// Where they may connect to.
-    pub reach: Arc<Reach>,
-    /// TLS as the settings have it: whom to trust, what to show.
-    pub tls: Arc<rustls::ClientConfig>,
-    /// An HTTP client made of the two; it follows no redirects.
-    pub http: reqwest::Client,
-    /// Bytes of JSON that one fetch may bring.
-    pub max_bytes: usize,
-    /// The time one fetch may take.
-    pub timeout: Duration,
-}
-
-impl Means {
-    /// With the platform's trust store, and nothing refused or allowed but what always is.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn standard(timeout: Duration) -> Result<Self, HttpError> {
-        Ok(Self {
-            reach: Arc::default(),
-            tls: crate::http::tls_config()?,
-            http: crate::http::client(timeout)?,
-            max_bytes: MAX_BYTES,
-            timeout,
-        })
-    }
-}
-
 /// A way to fetch data.
+///
+/// Adding one is to write this trait for it and to hand it to
+/// [`cli::main_with`](crate::cli::main_with), in a program of one's own that is the agent
+/// otherwise. A fetcher that needs no Rust is a program that [`exec`] runs.
+///
+/// ```
+/// use edge_agent::fetch::{FetchError, Fetcher, Fetchers, Means, Source};
+/// use edge_agent::json::Json;
+/// use futures::future::BoxFuture;
+/// use serde::Deserialize;
+/// use serde_json::value::{RawValue, to_raw_value};
+///
+/// /// `{"url": "file:///etc/app/users.csv", "config": {"fetcher": "Csv", "key": "name"}}`
+/// struct Csv {
+///     means: Means,
+/// }
+///
+/// /// Other members of `config` are not ours.
+/// #[derive(Deserialize)]
+/// struct Settings {
+///     key: String,
+/// }
+///
+/// impl Csv {
+///     async fn read(&self, source: &Source) -> Result<Json, FetchError> {
+///         let config = source.config.as_deref().map_or("{}", RawValue::get);
+///         // What cannot get better by itself is permanent; everything else is tried again.
+///         let settings: Settings = serde_json::from_str(config)
+///             .map_err(|_| FetchError::permanent("config: give `key`, the name of a column"))?;
+///         let path = source.url.strip_prefix("file://");
+///         let path = path.ok_or_else(|| FetchError::permanent("url: give file:///…"))?;
+///         let text = tokio::fs::read_to_string(path)
+///             .await
+///             .map_err(|error| FetchError::new(format!("the file: {error}")))?;
+///         if text.len() > self.means.max_bytes {
+///             return Err(FetchError::new("the file is larger than the limit"));
+///         }
+///         let mut lines = text.lines().map(|line| line.split(','));
+///         let head: Vec<&str> = lines.next().into_iter().flatten().collect();
+///         let rows: serde_json::Map<_, _> = lines
+///             .filter_map(|line| {
+///                 let row: serde_json::Map<_, _> =
+///                     head.iter().map(ToString::to_string).zip(line.map(Into::into)).collect();
+///                 Some((row.get(&settings.key)?.as_str()?.to_owned(), row.into()))
+///             })
+///             .collect();
+///         let data = to_raw_value(&rows).map_err(|error| FetchError::new(error.to_string()))?;
+///         Ok(data.into())
+///     }
+/// }
+///
+/// impl Fetcher for Csv {
+///     fn name(&self) -> &str {
+///         "Csv"
+///     }
+///
+///     fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
+///         Box::pin(self.read(source))
+///     }
+/// }
+///
+/// // A program of one's own has this as its `main`:
+/// // `edge_agent::cli::main_with(|means| vec![Box::new(Csv { means: means.clone() })])`
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let means = Means::standard(std::time::Duration::from_secs(10))?;
+/// let mut fetchers = Fetchers::standard(&means);
+/// fetchers.add(Box::new(Csv { means }));
+///
+/// let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(file.path(), "name,role\nann,admin\nbob,reader\n")?;
+/// let config = to_raw_value(&serde_json::json!({ "fetcher": "Csv", "key": "name" }))?;
+/// let source = Source { url: format!("file://{}", file.path().display()), config: Some(config) };
+/// let data = fetchers.fetch(&source).await?;
+/// assert_eq!(
+///     data.get(),
+///     r#"{"ann":{"name":"ann","role":"admin"},"bob":{"name":"bob","role":"reader"}}"#
+/// );
+/// # Ok(())
+/// # }
+/// ```
 pub trait Fetcher: Send + Sync + 'static {
     /// The name that `config.fetcher` gives.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
+
+    /// The time one fetch may take, if that is not the settings' [`Means::timeout`].
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
 
     /// Fetches once; trying again and giving up when it takes too long is the caller's, who may
     /// drop the future at any moment.
@@ -147,6 +258,8 @@ pub trait Fetcher: Send + Sync + 'static {
 pub struct Fetchers {
     known: Vec<Box<dyn Fetcher>>,
     timeout: Duration,
+    max_bytes: usize,
+    secrets: Secrets,
 }
 
 /// The one member of `config` that is not the fetcher's own.
@@ -164,20 +277,69 @@ impl Fetchers {
             Box::new(HttpFetcher::new(means.clone())),
             #[cfg(feature = "postgres")]
             Box::new(PostgresFetcher::new(means.clone())),
+            #[cfg(feature = "s3")]
+            Box::new(S3Fetcher::new(means.clone())),
+            #[cfg(feature = "mongodb")]
+            Box::new(MongoFetcher::new(means.clone())),
+            #[cfg(feature = "ldap")]
+            Box::new(LdapFetcher::new(means.clone())),
+            #[cfg(feature = "mysql")]
+            Box::new(MySqlFetcher::new(means.clone())),
             #[cfg(feature = "redis")]
             Box::new(RedisFetcher::new(means.clone())),
         ];
-        Self { known, timeout: means.timeout }
+        Self {
+            known,
+            timeout: means.timeout,
+            max_bytes: means.max_bytes,
+            secrets: Secrets::default(),
+        }
     }
 
-    /// Fetches with the fetcher that the source names.
+    /// The same with these secrets, which sources name.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Adds a fetcher, in place of one that has its name.
+    pub fn add(&mut self, fetcher: Box<dyn Fetcher>) {
+        match self.known.iter_mut().find(|known| known.name() == fetcher.name()) {
+            Some(known) => *known = fetcher,
+            None => self.known.push(fetcher),
+        }
+    }
+
+    /// Fetches with the fetcher that the source names, which alone gets to know the secrets that
+    /// the source names.
     ///
     /// # Errors
-    /// No fetcher of that name, or it has no data; the message is for people.
+    /// A secret cannot be filled in, no fetcher of that name, it has no data, or the source's
+    /// `transform` makes none of it; the message is for people, and holds no secret.
     pub async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
-        let fetch = self.pick(source)?.fetch(source);
-        let timely = tokio::time::timeout(self.timeout, fetch).await;
-        timely.unwrap_or_else(|_| Err(FetchError::new("no answer in time")))
+        let transform = Transform::of(source).await?;
+        let filled = self.secrets.fill(source).await?;
+        let fetched = self.fetch_filled(filled.source()).await.inspect_err(|_| {
+            self.secrets.doubt(&filled);
+        });
+        let data = match (fetched, transform) {
+            (Ok(data), Some(transform)) => transform.apply(data, self.max_bytes).await,
+            (fetched, _) => fetched,
+        };
+        data.map_err(|error| filled.hide(error))
+    }
+
+    async fn fetch_filled(&self, source: &Source) -> Result<Json, FetchError> {
+        let fetcher = self.pick(source)?;
+        let time = fetcher.timeout().unwrap_or(self.timeout);
+        // Whoever publishes an update chooses the server, and libraries believe what a server
+        // sends; one that panics at it must not take the agent's work along.
+        let fetch = AssertUnwindSafe(fetcher.fetch(source)).catch_unwind();
+        match tokio::time::timeout(time, fetch).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(FetchError::new("the source answered what cannot be read")),
+            Err(_) => Err(FetchError::new("no answer in time")),
+        }
     }
 
     fn pick(&self, source: &Source) -> Result<&dyn Fetcher, FetchError> {
@@ -230,7 +392,9 @@ mod tests {
     async fn picked(config: Option<&str>) -> FetchError {
         let known: Vec<Box<dyn Fetcher>> =
             vec![Box::new(Fixed("First")), Box::new(Fixed("Second"))];
-        let fetchers = Fetchers { known, timeout: Duration::from_secs(1) };
+        let secrets = Secrets::default();
+        let timeout = Duration::from_secs(1);
+        let fetchers = Fetchers { known, timeout, max_bytes: 1_000, secrets };
         let config = config.map(|text| RawValue::from_string(text.to_owned()).unwrap());
         let source = Source { url: "http://h".to_owned(), config };
         fetchers.fetch(&source).await.unwrap_err()
@@ -246,6 +410,29 @@ mod tests {
         ] {
             assert_eq!(picked(config).await, FetchError::new(expected));
         }
+    }
+
+    struct Broken;
+
+    impl Fetcher for Broken {
+        fn name(&self) -> &'static str {
+            "Broken"
+        }
+
+        fn fetch<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
+            Box::pin(async { panic!("as a library might") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_library_that_panics_is_an_error_of_its_source_alone() {
+        let known: Vec<Box<dyn Fetcher>> = vec![Box::new(Broken)];
+        let secrets = Secrets::default();
+        let timeout = Duration::from_secs(1);
+        let fetchers = Fetchers { known, timeout, max_bytes: 1_000, secrets };
+        let source = Source { url: "http://h".to_owned(), config: None };
+        let expected = FetchError::new("the source answered what cannot be read");
+        assert_eq!(fetchers.fetch(&source).await, Err(expected));
     }
 
     #[tokio::test]

@@ -2,17 +2,17 @@
 //!
 //! A client follows no redirects: only a fetch has a reason to, and it looks at every
 //! step ([`crate::fetch`]). A client connects to no name that resolves to an address that
-//! [`Reach`](crate::net::Reach) refuses. Literal addresses are not resolved, so a client cannot tell: whoever
-//! takes addresses from others, as a fetch does, asks [`Reach::check`](crate::net::Reach::check) first. The addresses
+//! [`Reach`] refuses. Literal addresses are not resolved, so a client cannot tell: whoever
+//! takes addresses from others, as a fetch does, asks [`Reach::check`] first. The addresses
 //! of the settings are the operator's own word.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use crate::net::{reach, tls};
+use crate::net::{Proxies, Reach, reach, tls};
 
 /// Why there is no client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("TLS cannot be set up: {0}")]
+#[error("the HTTP client cannot be set up: {0}")]
 pub struct HttpError(pub(crate) String);
 
 /// Connecting takes longer only if nobody will answer.
@@ -23,7 +23,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// The TLS library cannot be set up.
 pub fn client(timeout: Duration) -> Result<reqwest::Client, HttpError> {
-    build(reqwest::Client::builder(), timeout)
+    client_with(tls::config()?, timeout)
+}
+
+/// The same with TLS as the settings have it.
+///
+/// # Errors
+/// The client cannot be set up.
+pub fn client_with(
+    tls: rustls::ClientConfig,
+    timeout: Duration,
+) -> Result<reqwest::Client, HttpError> {
+    build(reqwest::Client::builder(), tls, Arc::default(), vec![], timeout)
 }
 
 /// The same for a neighbour: it takes no proxy from the environment, which would see what
@@ -32,13 +43,34 @@ pub fn client(timeout: Duration) -> Result<reqwest::Client, HttpError> {
 /// # Errors
 /// The TLS library cannot be set up.
 pub fn direct_client(timeout: Duration) -> Result<reqwest::Client, HttpError> {
-    build(reqwest::Client::builder().no_proxy(), timeout)
+    let builder = reqwest::Client::builder().no_proxy();
+    build(builder, tls::config()?, Arc::default(), vec![], timeout)
 }
 
-fn build(builder: reqwest::ClientBuilder, timeout: Duration) -> Result<reqwest::Client, HttpError> {
+/// A client for fetches, which connects where `reach` lets it.
+///
+/// # Errors
+/// The client cannot be set up.
+pub(crate) fn fetching_client(
+    reach: Arc<Reach>,
+    tls: rustls::ClientConfig,
+    proxies: &Proxies,
+    timeout: Duration,
+) -> Result<reqwest::Client, HttpError> {
+    let builder = proxies.apply(reqwest::Client::builder())?;
+    build(builder, tls, reach, proxies.hosts(), timeout)
+}
+
+fn build(
+    builder: reqwest::ClientBuilder,
+    tls: rustls::ClientConfig,
+    reach: Arc<Reach>,
+    proxies: Vec<String>,
+    timeout: Duration,
+) -> Result<reqwest::Client, HttpError> {
     builder
-        .tls_backend_preconfigured(tls::config()?)
-        .dns_resolver(reach::GuardedResolver(Arc::default()))
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(reach::GuardedResolver { reach, proxies })
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)

@@ -10,11 +10,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use protocol::credentials;
+use protocol::json::reason;
 use serde_json::{Value, json};
 use url::Url;
 
 use super::{Facts, Parts, ask, verdict};
-use crate::http::display;
 use crate::runtime::callbacks::Registered;
 
 type Shared = State<Arc<Parts>>;
@@ -97,7 +98,7 @@ async fn callback(State(parts): Shared, Path(key): Path<String>) -> Response {
 async fn register(State(parts): Shared, body: String) -> Response {
     let callback: Registered = match serde_json::from_str(&body) {
         Ok(callback) => callback,
-        Err(error) => return refusal(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+        Err(error) => return refusal(StatusCode::UNPROCESSABLE_ENTITY, &reason(&error)),
     };
     if !Url::parse(&callback.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
         let advice = "url: give an address such as https://host/path";
@@ -110,17 +111,10 @@ async fn remove(State(parts): Shared, Path(key): Path<String>) -> Response {
     if parts.callbacks.remove(&key) { StatusCode::NO_CONTENT.into_response() } else { unknown() }
 }
 
-/// A callback without what may be a credential: its headers, its body, its address's query.
+/// A callback without what may be a credential.
 fn shown(callback: &Registered) -> Value {
-    let url = Url::parse(&callback.url).map(|url| display(&url)).unwrap_or_default();
-    let config = callback.config.as_deref();
-    let config = config.and_then(|it| serde_json::from_str::<Value>(it.get()).ok());
-    let config = config.map(|mut config| {
-        if let Some(config) = config.as_object_mut() {
-            config.retain(|name, _| !matches!(name.as_str(), "headers" | "data"));
-        }
-        config
-    });
+    let url = credentials::show::address(&callback.url);
+    let config = callback.config.as_deref().map(credentials::show::config);
     json!({"key": callback.key, "url": url, "config": config})
 }
 

@@ -2,7 +2,9 @@
 //! are copies.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 
+use protocol::json::reason;
 use protocol::{Entry, SaveMethod};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,7 +16,7 @@ use super::Subscription;
 const MAX_SEEN: usize = 512;
 
 /// An update, with the entries that are for us.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Update {
     pub(super) id: Option<String>,
     pub(super) reason: Option<String>,
@@ -36,6 +38,16 @@ struct Wire {
     callback: Option<Box<RawValue>>,
 }
 
+impl fmt::Debug for Update {
+    /// Without its callbacks, which may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, reason, entries, callback: _, refused } = self;
+        let mut shown = f.debug_struct("Update");
+        shown.field("id", id).field("reason", reason).field("entries", entries);
+        shown.field("refused", refused).finish_non_exhaustive()
+    }
+}
+
 /// A source that is to be fetched again and again.
 #[derive(Deserialize)]
 struct Periodic {
@@ -49,8 +61,8 @@ impl Update {
     /// # Errors
     /// It is no update at all.
     pub(super) fn read(text: &str, ours: &Subscription) -> Result<Self, String> {
-        let wire: Wire =
-            serde_json::from_str(text).map_err(|error| format!("not an update: {error}"))?;
+        let wire: Wire = serde_json::from_str(text)
+            .map_err(|error| format!("not an update: {}", reason(&error)))?;
         let mut update = Self {
             id: wire.id,
             reason: wire.reason,
@@ -75,7 +87,7 @@ pub(super) fn sources(
     ours: &Subscription,
 ) -> Result<(Update, Vec<(Entry, u64)>), String> {
     let update = Update::read(text, ours)?;
-    let Wire { entries, .. } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let Wire { entries, .. } = serde_json::from_str(text).map_err(|error| reason(&error))?;
     let mut periodic = vec![];
     for (place, entry) in &update.entries {
         let text = usize::try_from(*place).ok().and_then(|place| entries.get(place));
@@ -92,7 +104,7 @@ pub(super) fn sources(
 }
 
 fn entry(text: &RawValue) -> Result<Entry, String> {
-    let mut entry: Entry = serde_json::from_str(text.get()).map_err(|error| error.to_string())?;
+    let mut entry: Entry = serde_json::from_str(text.get()).map_err(|error| reason(&error))?;
     if entry.url.is_empty() && entry.inline().is_none() {
         return Err("neither a url nor data".to_owned());
     }
@@ -110,8 +122,9 @@ fn without_nulls(operations: &RawValue) -> Result<Box<RawValue>, String> {
         return Ok(operations.to_owned());
     }
     let mut operations: Vec<BTreeMap<String, Box<RawValue>>> =
-        serde_json::from_str(operations.get())
-            .map_err(|error| format!("data: not a list of JSON Patch operations: {error}"))?;
+        serde_json::from_str(operations.get()).map_err(|error| {
+            format!("data: not a list of JSON Patch operations: {}", reason(&error))
+        })?;
     for operation in &mut operations {
         operation.retain(|name, value| {
             !matches!(name.as_str(), "from" | "value") || value.get() != "null"

@@ -1,20 +1,24 @@
 //! Tells callbacks what became of an update: OPAL's `DataUpdateReport`
 //! (`spec/opal-protocol.md` §4.3, §5.9). An update names callbacks of its own; others are
 //! registered, and hear of every update if the settings say so.
+//!
+//! A report is for strangers: the entry in it has no credential of its source, which OPAL's has.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use protocol::{Entry, hex};
-use serde::{Deserialize, Serialize};
+use protocol::json::reason;
+use protocol::{Entry, credentials, hex};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::python_json;
 use crate::core::results::{EntryReport, UpdateReport};
-use crate::fetch::{FetchError, HttpFetcher};
+use crate::fetch::{FetchError, HttpFetcher, Source};
 use crate::json::Json;
+use crate::secrets::Secrets;
 use crate::settings::Secret;
 
 /// Tries to reach one callback, as OPAL has it.
@@ -40,6 +44,7 @@ struct Empty {}
 
 #[derive(Serialize)]
 struct Part<'r> {
+    #[serde(serialize_with = "without_credentials")]
     entry: &'r Entry,
     fetched: bool,
     saved: bool,
@@ -63,6 +68,7 @@ pub(crate) struct Registered {
 /// Who is told.
 pub(crate) struct Callbacks {
     http: HttpFetcher,
+    secrets: Secrets,
     registered: RwLock<BTreeMap<String, Registered>>,
     /// Hears of everything with the agent's own token: the server itself.
     server: Option<(String, RwLock<Secret>)>,
@@ -74,12 +80,13 @@ impl Callbacks {
     /// server's own callback, which is told with `token`.
     pub(super) fn new(
         http: HttpFetcher,
+        secrets: Secrets,
         reports: bool,
         server: Option<String>,
         token: &Secret,
     ) -> Self {
         let server = server.map(|url| (url, RwLock::new(token.clone())));
-        Self { http, registered: RwLock::default(), server, reports }
+        Self { http, secrets, registered: RwLock::default(), server, reports }
     }
 
     pub(super) fn set_token(&self, token: &Secret) {
@@ -115,6 +122,7 @@ impl Callbacks {
     pub(super) async fn tell(&self, report: UpdateReport) {
         let UpdateReport { update_id, callback, entries } = report;
         let own = read(&callback).unwrap_or_else(|error| {
+            let error = reason(&error);
             tracing::warn!(%update_id, %error, "the update's own callbacks cannot be told");
             vec![]
         });
@@ -152,7 +160,8 @@ impl Callbacks {
 
     async fn send(&self, about: &str, addresses: Vec<Address>, body: &str) {
         for (url, config) in addresses {
-            let send = || self.http.send(&url, config.as_deref(), body);
+            let callback = Source { url, config };
+            let send = || self.send_once(&callback, body);
             let tries = ExponentialBuilder::new().with_jitter().with_max_times(TRIES - 1);
             let sent = send.retry(tries).when(|error: &FetchError| !error.is_permanent()).await;
             if let Err(error) = sent {
@@ -160,9 +169,18 @@ impl Callbacks {
             }
         }
     }
+
+    async fn send_once(&self, callback: &Source, body: &str) -> Result<(), FetchError> {
+        let filled = self.secrets.fill(callback).await?;
+        let Source { url, config } = filled.source();
+        self.http.send(url, config.as_deref(), body).await.map_err(|error| {
+            self.secrets.doubt(&filled);
+            filled.hide(error)
+        })
+    }
 }
 
-/// An address with its settings.
+/// An address with its settings, which may name secrets.
 pub(crate) type Address = (String, Option<Box<RawValue>>);
 
 pub(crate) fn read(callback: &RawValue) -> Result<Vec<Address>, serde_json::Error> {
@@ -187,6 +205,12 @@ fn body(
     });
     let reports = parts.collect();
     serde_json::to_string(&Report { update_id, reports, policy_hash, user_data: Empty {} })
+}
+
+fn without_credentials<S: Serializer>(entry: &Entry, to: S) -> Result<S::Ok, S::Error> {
+    let mut entry = entry.clone();
+    credentials::show::hide(&mut entry);
+    entry.serialize(to)
 }
 
 /// The hash that OPAL's client gives for the same data.
@@ -230,7 +254,7 @@ mod tests {
             let means = crate::fetch::Means::standard(std::time::Duration::from_secs(1)).unwrap();
             let server = Some("http://s/data/callback_report".to_owned());
             let token = Secret::new("t1".to_owned());
-            Callbacks::new(HttpFetcher::new(means), reports, server, &token)
+            Callbacks::new(HttpFetcher::new(means), Secrets::default(), reports, server, &token)
         };
         let callback = |key: Option<&str>| Registered {
             key: key.map(str::to_owned),
@@ -256,6 +280,22 @@ mod tests {
     fn the_report_of_a_policy_names_its_revision() {
         let expected = r#"{"update_id":null,"reports":[],"policy_hash":"r1","user_data":{}}"#;
         assert_eq!(body(None, &[], Some("r1")).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_report_has_the_entry_without_credentials_and_with_its_data() {
+        let entry: Entry = serde_json::from_str(
+            r#"{"url":"http://me:s3cret@h/x","config":{"headers":{"x":"s3cret"}},"data":{"a":1}}"#,
+        )
+        .unwrap();
+        let report = EntryReport { place: 0, entry, data: None, saved: false };
+        let body = body(Some("u"), &[report], None).unwrap();
+        assert!(!body.contains("s3cret"), "{body}");
+        assert!(
+            body.contains(r#""url":"http://****@h/x","config":{"headers":{"x":"****"}}"#),
+            "{body}"
+        );
+        assert!(body.contains(r#""data":{"a":1}"#), "{body}");
     }
 
     #[test]

@@ -75,14 +75,21 @@ struct Route {
     opal: Request,
     /// A path that functions of ours have, and no opal-server.
     probe: Url,
-    http: reqwest::Client,
+    connecting: Connecting,
+}
+
+/// What the server is connected to with.
+#[derive(Clone)]
+pub(super) struct Connecting {
+    pub(super) http: reqwest::Client,
+    pub(super) tls: Arc<rustls::ClientConfig>,
 }
 
 impl Link {
     pub(super) fn new(
         target: &Target<'_>,
         token: &Secret,
-        http: reqwest::Client,
+        connecting: Connecting,
         opal: Arc<OpalLink>,
         inputs: mpsc::UnboundedSender<Input>,
     ) -> Result<Self, LinkError> {
@@ -101,7 +108,7 @@ impl Link {
             native,
             opal: request(opal_socket.unwrap_or(&socket))?,
             probe: beside(server, &["token", "renew"]),
-            http,
+            connecting,
         };
         let mut link = Self { route, opal, inputs, outgoing: None };
         link.set_token(token)?;
@@ -171,8 +178,8 @@ impl Route {
             Protocol::Auto => self.probe().await?,
         };
         let socket = match speaks {
-            Speaks::Girasol => open(self.native, 2 * MAX_FRAME_BYTES).await?,
-            Speaks::Opal => open(self.opal, MAX_OPAL_MESSAGE_BYTES).await?,
+            Speaks::Girasol => open(self.native, &self.connecting, 2 * MAX_FRAME_BYTES).await?,
+            Speaks::Opal => open(self.opal, &self.connecting, MAX_OPAL_MESSAGE_BYTES).await?,
         };
         Ok((speaks, socket))
     }
@@ -180,7 +187,8 @@ impl Route {
     /// Asks for what only functions of ours have. Not by the socket: an opal-server that keeps
     /// statistics never forgets one that was closed without a word (`spec/opal-protocol.md` §1.6).
     async fn probe(&self) -> Result<Speaks, String> {
-        let response = self.http.get(self.probe.clone()).send().await.map_err(http::failure)?;
+        let response =
+            self.connecting.http.get(self.probe.clone()).send().await.map_err(http::failure)?;
         if response.status() != reqwest::StatusCode::NOT_FOUND {
             return Ok(Speaks::Girasol);
         }
@@ -218,12 +226,16 @@ pub(super) fn socket_url(server: &Url) -> Option<Url> {
     Some(url)
 }
 
-async fn open(request: Request, max_bytes: usize) -> Result<Socket, String> {
+async fn open(
+    request: Request,
+    connecting: &Connecting,
+    max_bytes: usize,
+) -> Result<Socket, String> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(max_bytes))
         .max_frame_size(Some(max_bytes));
     let connector = match request.uri().scheme_str() {
-        Some("wss") => Connector::Rustls(http::tls_config().map_err(|error| error.to_string())?),
+        Some("wss") => Connector::Rustls(Arc::clone(&connecting.tls)),
         _ => Connector::Plain,
     };
     let opening = connect_async_tls_with_config(request, Some(config), true, Some(connector));
@@ -310,6 +322,29 @@ pub(super) fn why(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{Tls, authority::Authority};
+
+    #[tokio::test]
+    async fn a_hub_of_ones_own_authority_is_trusted_if_the_settings_name_it() {
+        let ours = Authority::new();
+        let acceptor = ours.acceptor(false);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("wss://localhost:{}/ws", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let _ = tokio_tungstenite::accept_async(stream).await;
+            }
+        });
+        let ca = ours.file("ca.pem");
+        for (ca, opens) in [(Some(ca.as_path()), true), (None, false)] {
+            let tls = Arc::clone(Tls::new(ca, None, None).unwrap().trusting());
+            let http = http::client(Duration::from_secs(5)).unwrap();
+            let connecting = Connecting { http, tls };
+            let request = url.as_str().into_client_request().unwrap();
+            assert_eq!(open(request, &connecting, 1 << 20).await.is_ok(), opens);
+        }
+    }
 
     #[test]
     fn the_socket_is_beside_the_servers_other_paths() {

@@ -39,10 +39,13 @@ use tokio::time::Instant;
 use crate::core::status::Progress;
 use crate::core::{Config, Core, Input, Kept};
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
-use crate::fetch::{Fetchers, HttpFetcher, Means};
-use crate::http::HttpError;
+use crate::fetch::exec::ExecFetcher;
+use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means, MeansError};
+use crate::http::{self, HttpError};
+use crate::net::Tls;
 use crate::policy::{self, PolicyError, PolicyModule};
-use crate::settings::{self, EngineKind, Protocol, Secret, Settings};
+use crate::secrets::Secrets;
+use crate::settings::{self, EngineKind, Protocol, Secret, SecretSettings, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
 use crate::{decisions, local_api, opal};
 use callbacks::{Callbacks, Registered};
@@ -89,6 +92,9 @@ pub enum RunError {
     /// The HTTP client could not be made.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// Fetches cannot be made as the settings want them.
+    #[error(transparent)]
+    Means(#[from] MeansError),
 }
 
 /// Runs the agent until it is told to end (SIGINT, SIGTERM), or cannot go on.
@@ -96,6 +102,18 @@ pub enum RunError {
 /// # Errors
 /// What cannot be mended by waiting: settings, policies, addresses in use.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
+    run_with(settings, |_| vec![]).await
+}
+
+/// The same with fetchers of somebody's own besides those that are built in and those that the
+/// settings name; they are made of what fetchers share.
+///
+/// # Errors
+/// Those of [`run`].
+pub async fn run_with(
+    settings: Settings,
+    own_fetchers: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>>,
+) -> Result<(), RunError> {
     let topics = topics(&settings).map_err(|it| RunError::Topics(it.detail))?;
     let local_policies: Arc<[PolicyModule]> = match &settings.policy_dir {
         Some(dir) => policy::load_dir(dir)?.into(),
@@ -117,15 +135,31 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         tracing::warn!(%reason, "the agent starts anew");
     }
     let timeout = Duration::from_secs(settings.fetch_timeout_seconds);
-    let means = Means::standard(timeout)?;
-    let http = means.http.clone();
+    let fetch = &settings.fetch;
+    let tls =
+        Tls::new(fetch.ca_file.as_deref(), fetch.cert_file.as_deref(), fetch.key_file.as_deref())
+            .map_err(MeansError::Tls)?;
+    let means = Means::new(fetch, &tls, timeout)?;
+    // The server and its callback are the operator's own addresses, where rules are about others.
+    let operators = settings.opal.data_sources_url.iter().chain([&settings.server]);
+    let operators = means.reaching(means.reach.as_ref().clone().and(operators))?;
+    let http = http::client_with(rustls::ClientConfig::clone(tls.trusting()), timeout)?;
+    let SecretSettings { dir, command, rules } = &settings.secrets;
+    let secrets = Secrets::new(dir.clone(), command, rules.clone());
+    let mut fetchers = Fetchers::standard(&means).with_secrets(secrets.clone());
+    for program in &settings.exec_fetchers {
+        fetchers.add(Box::new(ExecFetcher::new(program.clone(), &means)));
+    }
+    for fetcher in own_fetchers(&means) {
+        fetchers.add(fetcher);
+    }
     let (inputs, received) = mpsc::unbounded_channel();
     let renewal =
         Renewal::new(&settings.server, http.clone(), settings.data_dir.as_deref(), &settings.token);
     let opal = Arc::new(OpalLink::new(
         opal_config(&settings),
         settings.opal.data_sources_url.clone(),
-        HttpFetcher::new(means.clone()),
+        HttpFetcher::new(operators.clone()),
     ));
     let target = link::Target {
         server: &settings.server,
@@ -133,10 +167,14 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         scope: &settings.scope,
         protocol: settings.protocol,
     };
-    let link =
-        Link::new(&target, renewal.token(), http.clone(), Arc::clone(&opal), inputs.clone())?;
-    let callbacks =
-        Arc::new(callbacks(&settings, HttpFetcher::new(means.clone()), renewal.token()));
+    let connecting = link::Connecting { http, tls: Arc::clone(tls.trusting()) };
+    let link = Link::new(&target, renewal.token(), connecting, Arc::clone(&opal), inputs.clone())?;
+    let callbacks = Arc::new(callbacks(
+        &settings,
+        HttpFetcher::new(operators),
+        secrets.clone(),
+        renewal.token(),
+    ));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
     let waiting = Waiting::new(progressed, inputs.clone(), started);
@@ -172,7 +210,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         store: Arc::new(store),
         local_policies,
         policy_file,
-        fetchers: Arc::new(Fetchers::standard(&means)),
+        fetchers: Arc::new(fetchers),
         callbacks: Arc::clone(&callbacks),
         link,
         inputs,
@@ -229,11 +267,16 @@ fn opal_config(settings: &Settings) -> opal::Config {
 }
 
 /// Who hears of updates, besides those that an update names.
-fn callbacks(settings: &Settings, http: HttpFetcher, token: &Secret) -> Callbacks {
+fn callbacks(
+    settings: &Settings,
+    http: HttpFetcher,
+    secrets: Secrets,
+    token: &Secret,
+) -> Callbacks {
     let wanted = &settings.opal;
     let server = link::beside(&settings.server, &["data", "callback_report"]).to_string();
     let server = wanted.default_callbacks.is_none().then_some(server);
-    let callbacks = Callbacks::new(http, wanted.reports, server, token);
+    let callbacks = Callbacks::new(http, secrets, wanted.reports, server, token);
     let configured = wanted.default_callbacks.as_ref();
     let configured = configured.and_then(|text| settings::callbacks(text.expose()).ok());
     for (url, config) in configured.into_iter().flatten() {

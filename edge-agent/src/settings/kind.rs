@@ -6,6 +6,9 @@ use protocol::{limits, topic::TopicSet};
 use serde_json::value::RawValue;
 use url::Url;
 
+use crate::net::rule::Rule;
+use crate::secrets::Rules;
+
 /// What a setting's values look like.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
@@ -35,8 +38,23 @@ pub(super) enum Kind {
     Patterns,
     /// The name of a tenant.
     Scope,
+    /// A file.
+    File,
+    /// A number of bytes, alone or in KiB, MiB or GiB.
+    Bytes,
+    /// Rules of reach, separated by commas; in the file a list of strings.
+    Rules,
+    /// A proxy's address, which may have a password.
+    Proxy,
     /// OPAL's `{"callbacks":[…]}`, or the list alone.
     Callbacks,
+    /// A program with its first arguments, separated by spaces; in the file a list of strings.
+    Command,
+    /// Which hosts secrets may go to, as [`Rules::read`] reads it; in the file a table each.
+    Secrets,
+    /// Programs that fetch data, as [`exec::programs`](crate::fetch::exec::programs) reads them;
+    /// in the file a table each.
+    Programs,
     /// One of some words, in any case; `also` are other names of some of them.
     Choice { of: &'static [&'static str], also: &'static [(&'static str, &'static str)] },
 }
@@ -50,6 +68,7 @@ pub(super) enum Value {
     Path(PathBuf),
     Address(SocketAddr),
     Seconds(u64),
+    Bytes(usize),
     Port(u16),
 }
 
@@ -75,7 +94,7 @@ impl Kind {
                 }
                 Ok(Value::Text(text.to_owned()))
             }
-            Self::Path => Ok(Value::Path(text.into())),
+            Self::Path | Self::File => Ok(Value::Path(text.into())),
             Self::Address => text.parse().map(Value::Address).map_err(|_| {
                 "give an IP address and a port, such as 127.0.0.1:7766 or [::1]:7766".to_owned()
             }),
@@ -94,6 +113,11 @@ impl Kind {
             Self::SocketUrl => socket_address(text).map(Value::Url),
             Self::Dirs => Ok(Value::List(parts(text, ':'))),
             Self::Patterns => Ok(Value::List(parts(text, ','))),
+            Self::Rules => rules_of(parts(text, ',')),
+            Self::Bytes => bytes(text).map(Value::Bytes).ok_or_else(|| {
+                "give a number of bytes, at least 1, such as 65536 or 64MiB".to_owned()
+            }),
+            Self::Proxy => proxy(text).map(|()| Value::Text(text.to_owned())),
             Self::Scope => {
                 let is_plain = |it: char| it.is_alphanumeric() || matches!(it, '-' | '_' | '.');
                 if text.chars().all(is_plain) && !matches!(text, "." | "..") {
@@ -103,6 +127,11 @@ impl Kind {
                 }
             }
             Self::Callbacks => callbacks(text).map(|_| Value::Text(text.to_owned())),
+            Self::Command => Ok(Value::List(text.split_whitespace().map(str::to_owned).collect())),
+            Self::Secrets => Rules::read(text).map(|_| Value::Text(text.to_owned())),
+            Self::Programs => {
+                crate::fetch::exec::programs(text).map(|_| Value::Text(text.to_owned()))
+            }
             Self::Choice { of, also } => {
                 let found = also.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
                 let meant = found.map_or(text, |(_, meant)| meant);
@@ -121,19 +150,33 @@ impl Kind {
                 let topics = items.iter().map(|item| item.as_str().map(str::to_owned));
                 topics_of(topics.collect::<Option<_>>().ok_or("give a list of strings")?)
             }
-            (Self::Dirs | Self::Patterns, toml::Value::Array(items)) => {
+            (Self::Dirs | Self::Patterns | Self::Command, toml::Value::Array(items)) => {
                 let dirs = items.iter().map(|item| item.as_str().map(str::to_owned));
                 let dirs = dirs.collect::<Option<_>>().ok_or("give a list of strings")?;
                 Ok(Value::List(dirs))
             }
+            (Self::Secrets, toml::Value::Table(table)) => {
+                let text = serde_json::to_string(table).map_err(|error| error.to_string())?;
+                self.read(&text)
+            }
             (Self::Dirs | Self::Patterns, _) => {
                 Err("give a list of strings, such as [\"app\"]".to_owned())
             }
+            (Self::Rules, toml::Value::Array(items)) => {
+                let rules = items.iter().map(|item| item.as_str().map(str::to_owned));
+                rules_of(rules.collect::<Option<_>>().ok_or("give a list of strings")?)
+            }
+            (Self::Rules, _) => Err("give a list of strings, such as [\"db.internal\"]".to_owned()),
+            (Self::Bytes, toml::Value::Integer(number)) => self.read(&number.to_string()),
             (Self::Topics, _) => Err("give a list of strings, such as [\"users\"]".to_owned()),
             (Self::Seconds | Self::Interval | Self::Port, toml::Value::Integer(number)) => {
                 self.read(&number.to_string())
             }
             (Self::Choice { .. }, toml::Value::Boolean(on)) => self.read(&on.to_string()),
+            (Self::Programs, toml::Value::Table(table)) => {
+                let text = serde_json::to_string(table).map_err(|error| error.to_string())?;
+                self.read(&text)
+            }
             (Self::Seconds | Self::Interval | Self::Port, _) => {
                 Err("give a number, without quotes".to_owned())
             }
@@ -149,14 +192,18 @@ impl Kind {
             Self::Url => "URL",
             Self::Topics => "TOPICS",
             Self::Path => "DIR",
+            Self::File => "FILE",
+            Self::Bytes => "BYTES",
+            Self::Rules => "RULES",
             Self::Address => "ADDR",
             Self::Seconds | Self::Interval => "SECONDS",
             Self::Port => "PORT",
-            Self::SocketUrl => "URL",
+            Self::SocketUrl | Self::Proxy => "URL",
             Self::Dirs => "DIRS",
             Self::Patterns => "PATTERNS",
             Self::Scope => "SCOPE",
-            Self::Callbacks => "JSON",
+            Self::Command => "COMMAND",
+            Self::Callbacks | Self::Programs | Self::Secrets => "JSON",
             Self::Choice { of, .. } => return of.join("|"),
         };
         word.to_owned()
@@ -166,6 +213,34 @@ impl Kind {
 fn parts(text: &str, separator: char) -> Vec<String> {
     let parts = text.split(separator).map(|part| part.trim().to_owned());
     parts.filter(|part| !part.is_empty()).collect()
+}
+
+fn rules_of(rules: Vec<String>) -> Result<Value, String> {
+    for (at, rule) in rules.iter().enumerate() {
+        Rule::parse(rule).map_err(|error| format!("rule {}: {error}", at + 1))?;
+    }
+    Ok(Value::List(rules))
+}
+
+/// Units of bytes, the largest first.
+pub(super) const UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+fn bytes(text: &str) -> Option<usize> {
+    let lower = text.to_ascii_lowercase();
+    let found = UNITS.iter().find_map(|(unit, size)| {
+        Some((lower.strip_suffix(&unit.to_ascii_lowercase())?.trim_end(), *size))
+    });
+    let (number, size) = found.unwrap_or((&lower, 1));
+    number.parse::<usize>().ok()?.checked_mul(size).filter(|bytes| *bytes > 0)
+}
+
+fn proxy(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).ok();
+    let is_proxy = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    match url.filter(is_proxy) {
+        Some(_) => Ok(()),
+        None => Err("give a proxy's address, such as http://proxy.internal:3128".to_owned()),
+    }
 }
 
 fn topics_of(topics: Vec<String>) -> Result<Value, String> {

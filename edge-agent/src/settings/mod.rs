@@ -10,6 +10,7 @@
 //! | What may a value look like? | `kind.rs` |
 //! | Where does a value come from? | `resolve.rs` |
 //! | How are they shown? | `print.rs` |
+//! | Which are about sources? | `fetch.rs` |
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
@@ -17,12 +18,15 @@ use tracing::Level;
 use url::Url;
 
 use crate::engine::regorus::Language;
+use crate::fetch::exec::{self, Program};
 
+mod fetch;
 mod kind;
 mod print;
 mod resolve;
 mod table;
 
+pub use fetch::{FetchSettings, SecretSettings};
 pub use print::PrintFormat;
 pub use resolve::{Resolved, Sources};
 pub use table::{SETTINGS, Setting};
@@ -165,6 +169,12 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Seconds that one fetch may take.
     pub fetch_timeout_seconds: u64,
+    /// Where sources may be, and how they are connected to.
+    pub fetch: FetchSettings,
+    /// Where the secrets come from that updates name.
+    pub secrets: SecretSettings,
+    /// Programs that may be run to fetch data.
+    pub exec_fetchers: Vec<Program>,
 }
 
 /// OPAL's variables among `names` that the agent does not follow.
@@ -240,6 +250,14 @@ impl Settings {
                 _ => LogFormat::Text,
             },
             fetch_timeout_seconds: resolved.seconds("fetch_timeout_seconds")?,
+            fetch: FetchSettings::new(resolved)?,
+            secrets: SecretSettings::new(resolved)?,
+            exec_fetchers: match resolved.text("exec_fetchers") {
+                Ok(text) => {
+                    exec::programs(&text).map_err(|it| resolved.refuse("exec_fetchers", &it))?
+                }
+                Err(_) => vec![],
+            },
         })
     }
 }

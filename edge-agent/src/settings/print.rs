@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 
 use super::{
     Resolved,
-    kind::Value,
+    kind::{UNITS, Value},
     resolve::{Entry, Origin},
 };
 
@@ -98,6 +98,13 @@ impl Entry {
             Some(Value::Address(address)) => address.to_string(),
             Some(Value::Seconds(seconds)) => seconds.to_string(),
             Some(Value::Port(port)) => port.to_string(),
+            Some(Value::Bytes(bytes)) => {
+                let unit = UNITS.iter().find(|(_, size)| bytes.is_multiple_of(*size));
+                unit.map_or_else(
+                    || bytes.to_string(),
+                    |(unit, size)| format!("{}{unit}", bytes / size),
+                )
+            }
         }
     }
 }

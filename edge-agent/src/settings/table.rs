@@ -163,6 +163,56 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("fetch_timeout_seconds", Kind::Seconds, "seconds that one fetch may take")
         .default("10")
         .opal("HTTP_FETCHER_TIMEOUT"),
+    Setting::new("fetch_max_bytes", Kind::Bytes, "bytes of data that one fetch may bring")
+        .default("64MiB"),
+    Setting::new(
+        "fetch_allow",
+        Kind::Rules,
+        "where data may be fetched from, separated by commas: names, networks, https://host/path/*; everywhere if not given",
+    ),
+    Setting::new(
+        "fetch_deny",
+        Kind::Rules,
+        "where data is never fetched from; wins over fetch_allow",
+    ),
+    Setting::new(
+        "fetch_ca_file",
+        Kind::File,
+        "PEM file of certificates to trust besides the system's, in sources and in the server",
+    )
+    .opal("CLIENT_SSL_CONTEXT_TRUSTED_CA_FILE"),
+    Setting::new(
+        "fetch_cert_file",
+        Kind::File,
+        "PEM file of the certificate to show to sources that ask for one",
+    ),
+    Setting::new("fetch_key_file", Kind::File, "PEM file of its private key"),
+    Setting::new(
+        "fetch_proxy",
+        Kind::Proxy,
+        "HTTP proxy for fetches, in place of HTTP_PROXY and HTTPS_PROXY; NO_PROXY holds for both",
+    )
+    .secret(),
+    Setting::new(
+        "secrets_dir",
+        Kind::Path,
+        "folder of secrets that updates name as ${secret:NAME}, a file each; GIRASOL_SECRET_NAME goes before",
+    ),
+    Setting::new(
+        "secrets_command",
+        Kind::Command,
+        "program, with its first arguments, that is run with the name of a secret and prints it",
+    ),
+    Setting::new(
+        "secrets",
+        Kind::Secrets,
+        "hosts that a secret may go to, as {\"NAME\":{\"hosts\":[…]}}; tables in the file",
+    ),
+    Setting::new(
+        "exec_fetchers",
+        Kind::Programs,
+        "programs that fetch data as exec:NAME, each with a command; tables in the file",
+    ),
     Setting::new(
         "policy_dirs",
         Kind::Dirs,

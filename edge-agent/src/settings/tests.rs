@@ -29,7 +29,7 @@ fn refusal(flags: &[(&str, &str)], variables: &[(&str, &str)], file: Option<&str
     resolve(flags, variables, file).err().expect("refused")
 }
 
-const TOKEN: (&str, &str) = ("GIRASOL_TOKEN", "secret");
+const TOKEN: (&str, &str) = ("GIRASOL_TOKEN", "s3cret");
 
 #[test]
 fn the_table_has_the_designs_flags_and_defaults_that_can_be_read() {
@@ -43,7 +43,8 @@ fn the_table_has_the_designs_flags_and_defaults_that_can_be_read() {
     assert_eq!(settings.listen.to_string(), "127.0.0.1:7766");
     assert_eq!(settings.decision_listen.to_string(), "127.0.0.1:8181");
     assert_eq!((settings.log_level, settings.log_format), (Level::INFO, LogFormat::Text));
-    assert_eq!(settings.fetch_timeout_seconds, 10);
+    assert_eq!((settings.fetch_timeout_seconds, settings.fetch.max_bytes), (10, 64 << 20));
+    assert!(settings.fetch.allow.is_empty() && settings.fetch.proxy.is_none());
     assert_eq!((settings.policy_dir, settings.data_dir, settings.opa_token), (None, None, None));
     assert!(!settings.agent_name.is_empty());
 
@@ -98,10 +99,10 @@ fn the_variable_names_the_file_where_no_flag_does() {
 fn opals_words_are_understood() {
     let variables = [
         ("OPAL_SERVER_URL", "https://hub.example.com"),
-        ("OPAL_CLIENT_TOKEN", "secret"),
+        ("OPAL_CLIENT_TOKEN", "s3cret"),
         ("OPAL_DATA_TOPICS", "users, billing"),
         ("OPAL_POLICY_STORE_URL", "http://opa:8181"),
-        ("OPAL_POLICY_STORE_AUTH_TOKEN", "secret"),
+        ("OPAL_POLICY_STORE_AUTH_TOKEN", "s3cret"),
         ("OPAL_LOG_LEVEL", "WARNING"),
         ("OPAL_HTTP_FETCHER_TIMEOUT", "5"),
         ("OPAL_SCOPE_ID", "s1"),
@@ -116,7 +117,7 @@ fn opals_words_are_understood() {
         ("OPAL_SERVER_WS_URL", "wss://ws.example.com/base"),
         (
             "OPAL_DEFAULT_UPDATE_CALLBACKS",
-            r#"{"callbacks":[["http://c",{"headers":{"a":"secret"}}]]}"#,
+            r#"{"callbacks":[["http://c",{"headers":{"a":"s3cret"}}]]}"#,
         ),
     ];
     let settings = Settings::new(&resolve(&[], &variables, None).unwrap()).unwrap();
@@ -124,10 +125,10 @@ fn opals_words_are_understood() {
     assert_eq!(settings.topics, ["users", "billing"]);
     assert_eq!(settings.log_level, Level::WARN);
     assert_eq!(settings.fetch_timeout_seconds, 5);
-    assert_eq!(settings.opa_token, Some(Secret::new("secret".to_owned())));
+    assert_eq!(settings.opa_token, Some(Secret::new("s3cret".to_owned())));
     assert_eq!((settings.scope.as_str(), settings.agent_name.as_str()), ("s1", "me"));
     assert_eq!(settings.listen.to_string(), "127.0.0.1:7000");
-    assert!(!format!("{settings:?}").contains("secret"));
+    assert!(!format!("{settings:?}").contains("s3cret"));
     let opal = settings.opal;
     assert_eq!(opal.policy_dirs, ["app", "utils/lib"]);
     assert_eq!(opal.policies_to_ignore, ["ours/**", "!ours/x"]);
@@ -169,26 +170,67 @@ fn a_file_sets_everything_with_its_own_types() {
 }
 
 #[test]
+fn where_data_may_come_from_is_set_with_lists_sizes_and_files() {
+    let file = "fetch_allow = [\"db.internal\", \"https://api.test/v1/*\"]\nfetch_max_bytes = 4096\n\
+                fetch_cert_file = \"/c.pem\"\nfetch_key_file = \"/k.pem\"\n";
+    let variables = [
+        TOKEN,
+        ("GIRASOL_FETCH_DENY", "10.0.0.0/8, *.secret.test"),
+        ("GIRASOL_FETCH_PROXY", "http://me:secret@proxy:3128"),
+        ("OPAL_CLIENT_SSL_CONTEXT_TRUSTED_CA_FILE", "/ca.pem"),
+    ];
+    let resolved = resolve(&[], &variables, Some(file)).unwrap();
+    let fetch = Settings::new(&resolved).unwrap().fetch;
+    assert_eq!(fetch.allow, ["db.internal", "https://api.test/v1/*"]);
+    assert_eq!(
+        (fetch.deny, fetch.max_bytes),
+        (vec!["10.0.0.0/8".into(), "*.secret.test".into()], 4096)
+    );
+    assert_eq!(fetch.ca_file, Some(PathBuf::from("/ca.pem")));
+    assert_eq!(fetch.key_file, Some(PathBuf::from("/k.pem")));
+    assert_eq!(fetch.proxy, Some(Secret::new("http://me:secret@proxy:3128".to_owned())));
+    assert!(!resolved.print(PrintFormat::Table).contains("me:secret"));
+
+    for (text, bytes) in [("1", 1), ("64 KiB", 64 << 10), ("3mib", 3 << 20), ("2GiB", 2 << 30)] {
+        let resolved = resolve(&[("fetch_max_bytes", text)], &[TOKEN], None).unwrap();
+        assert_eq!(Settings::new(&resolved).unwrap().fetch.max_bytes, bytes, "{text}");
+        let printed = resolved.print(PrintFormat::Toml);
+        let again = Settings::new(&resolve(&[], &[TOKEN], Some(&printed)).unwrap()).unwrap();
+        assert_eq!(again.fetch.max_bytes, bytes, "{printed}");
+    }
+    let half = [("fetch_key_file", "/k.pem")];
+    let error = Settings::new(&resolve(&half, &[TOKEN], None).unwrap()).unwrap_err();
+    assert!(error.message.starts_with("--fetch-key-file: fetch_cert_file and"), "{error}");
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_place_and_never_shown() {
     for (flags, variables, file, words) in [
-        (&[("listen", "secret")][..], &[][..], None, "--listen: give an IP address and a port"),
-        (&[("engine", "secret")], &[], None, "--engine: give one of regorus, opa"),
+        (&[("listen", "s3cret")][..], &[][..], None, "--listen: give an IP address and a port"),
+        (&[("engine", "s3cret")], &[], None, "--engine: give one of regorus, opa"),
         (&[("token", " ")], &[], None, "--token: it is empty"),
         (&[], &[("GIRASOL_TOPICS", "a//secret")], None, "GIRASOL_TOPICS: "),
-        (&[], &[("OPAL_LOG_LEVEL", "secret")], None, "OPAL_LOG_LEVEL: give one of error, warn"),
-        (&[], &[("GIRASOL_SERVER", "secret")], None, "GIRASOL_SERVER: give an address such as"),
+        (&[], &[("OPAL_LOG_LEVEL", "s3cret")], None, "OPAL_LOG_LEVEL: give one of error, warn"),
+        (&[], &[("GIRASOL_SERVER", "s3cret")], None, "GIRASOL_SERVER: give an address such as"),
         (&[], &[("GIRASOL_SERVER", "ftp://h")], None, "GIRASOL_SERVER: give an address such as"),
         (&[], &[("GIRASOL_OPA_URL", "http://u:secret@h")], None, "ends up in logs"),
         (&[], &[("GIRASOL_OPA_URL", "http://h?secret")], None, "GIRASOL_OPA_URL: give the address"),
         (&[], &[("GIRASOL_FETCH_TIMEOUT_SECONDS", "0")], None, "at least 1"),
+        (&[("fetch_deny", "db.internal,secret*")], &[], None, "--fetch-deny: rule 2: give a name"),
+        (&[("fetch_max_bytes", "0")], &[], None, "--fetch-max-bytes: give a number of bytes"),
+        (&[("fetch_max_bytes", "99999999999GiB")], &[], None, "give a number of bytes"),
+        (&[("fetch_proxy", "secret:3128")], &[], None, "--fetch-proxy: give a proxy's address"),
+        (&[("fetch_proxy", "socks5://secret")], &[], None, "give a proxy's address"),
+        (&[], &[], Some("fetch_allow = \"secret\""), "fetch_allow: give a list of strings"),
+        (&[], &[], Some("fetch_allow = [\"*\"]"), "fetch_allow: rule 1: give a name"),
         (&[], &[], Some("topics = \"a\""), "girasol.toml: topics: give a list of strings"),
         (&[], &[], Some("fetch_timeout_seconds = \"5\""), "fetch_timeout_seconds: give a number"),
         (&[], &[], Some("token = 5"), "girasol.toml: token: give a string, in quotes"),
-        (&[], &[], Some("scope = \"a\"\ntoken = \"secret"), "girasol.toml:2: "),
+        (&[], &[], Some("scope = \"a\"\ntoken = \"s3cret"), "girasol.toml:2: "),
     ] {
         let error = refusal(flags, variables, file).to_string();
         assert!(error.contains(words), "{error}");
-        assert!(words.contains("TOPICS") || !error.contains("secret"), "{error}");
+        assert!(words.contains("TOPICS") || !error.contains("s3cret"), "{error}");
     }
 }
 
@@ -236,16 +278,16 @@ fn a_missing_token_says_how_to_give_and_how_to_get_one() {
 
 #[test]
 fn secrets_are_never_shown() {
-    let variables = [TOKEN, ("GIRASOL_OPA_TOKEN", "secret"), ("OPAL_SCOPE_ID", "default")];
+    let variables = [TOKEN, ("GIRASOL_OPA_TOKEN", "s3cret"), ("OPAL_SCOPE_ID", "default")];
     let resolved = resolve(&[("topics", "a,b")], &variables, None).unwrap();
     for format in [PrintFormat::Table, PrintFormat::Json, PrintFormat::Toml] {
         let printed = resolved.print(format);
-        assert!(!printed.contains("secret") && printed.contains("****"), "{printed}");
+        assert!(!printed.contains("s3cret") && printed.contains("****"), "{printed}");
         for origin in ["default", "GIRASOL_TOKEN", "OPAL_SCOPE_ID", "--topics", "not set"] {
             assert!(printed.contains(origin), "{origin}: {printed}");
         }
     }
-    assert!(!format!("{:?}", Settings::new(&resolved).unwrap()).contains("secret"));
+    assert!(!format!("{:?}", Settings::new(&resolved).unwrap()).contains("s3cret"));
 }
 
 #[test]
@@ -257,4 +299,59 @@ fn what_is_printed_as_toml_can_be_read_again() {
     let again = Settings::new(&resolve(&[], &[TOKEN], Some(&printed)).unwrap()).unwrap();
     assert_eq!((again.topics, again.fetch_timeout_seconds), (vec!["a".into(), "b".into()], 7));
     assert_eq!(again.data_dir, Some(PathBuf::from("/d \"q\"")));
+}
+
+#[test]
+fn rules_of_secrets_are_tables_of_the_file_or_one_variable() {
+    let file = "secrets_dir = \"/run/secrets\"\nsecrets_command = [\"vault\", \"kv get\"]\n\
+                [secrets.DB]\nhosts = [\"db.internal\"]\n[secrets.\"*\"]\nhosts = []\n";
+    let resolved = resolve(&[], &[TOKEN], Some(file)).unwrap();
+    let settings = Settings::new(&resolved).unwrap().secrets;
+    assert_eq!(settings.dir, Some(PathBuf::from("/run/secrets")));
+    assert_eq!(settings.command, ["vault", "kv get"]);
+    let rules = r#"{"DB":{"hosts":["db.internal"]},"*":{"hosts":[]}}"#;
+    assert_eq!(settings.rules, crate::secrets::Rules::read(rules).unwrap());
+    // What print-config writes as a file is read again as the same.
+    let printed = resolved.print(PrintFormat::Toml);
+    let again = Settings::new(&resolve(&[], &[TOKEN], Some(&printed)).unwrap()).unwrap().secrets;
+    assert_eq!((again.rules, again.command), (settings.rules.clone(), settings.command));
+
+    let variables = [TOKEN, ("GIRASOL_SECRETS", rules), ("GIRASOL_SECRETS_COMMAND", "vault get")];
+    let settings = Settings::new(&resolve(&[], &variables, None).unwrap()).unwrap().secrets;
+    assert_eq!(
+        (settings.rules, settings.command),
+        (crate::secrets::Rules::read(rules).unwrap(), vec!["vault".to_owned(), "get".to_owned()])
+    );
+
+    let file = "[secrets.DB]\nhost = [\"s3cret\"]\n";
+    let error = refusal(&[], &[TOKEN], Some(file)).to_string();
+    assert!(error.contains("secrets: DB") && !error.contains("s3cret"), "{error}");
+}
+
+#[test]
+fn programs_are_tables_of_the_file_or_one_variable() {
+    let file = "[exec_fetchers.billing]\ncommand = [\"python3\", \"/etc/billing.py\"]\n\
+                timeout_seconds = 30\n[exec_fetchers.ldap]\ncommand = [\"/bin/ldap\"]\n";
+    let resolved = resolve(&[], &[TOKEN], Some(file)).unwrap();
+    let settings = Settings::new(&resolved).unwrap();
+    let names: Vec<_> = settings.exec_fetchers.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["billing", "ldap"]);
+    // What print-config writes as a file is read again as the same.
+    let printed = resolved.print(PrintFormat::Toml);
+    let again = Settings::new(&resolve(&[], &[TOKEN], Some(&printed)).unwrap()).unwrap();
+    assert_eq!(again.exec_fetchers, settings.exec_fetchers);
+
+    let variable = ("GIRASOL_EXEC_FETCHERS", r#"{"one":{"command":["one"]}}"#);
+    let settings = Settings::new(&resolve(&[], &[TOKEN, variable], Some(file)).unwrap()).unwrap();
+    assert_eq!(settings.exec_fetchers.len(), 1);
+    assert!(
+        Settings::new(&resolve(&[], &[TOKEN], None).unwrap()).unwrap().exec_fetchers.is_empty()
+    );
+
+    let file = "[exec_fetchers.billing]\ncomand = [\"s3cret\"]\n";
+    let error = refusal(&[], &[TOKEN], Some(file)).to_string();
+    assert!(error.contains("exec_fetchers: billing.comand: there is no such key"), "{error}");
+    assert!(error.contains("did you mean `command`?") && !error.contains("s3cret"), "{error}");
+    let error = refusal(&[], &[TOKEN], Some("exec_fetchers = 7\n")).to_string();
+    assert!(error.contains("exec_fetchers: give"), "{error}");
 }

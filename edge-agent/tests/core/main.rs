@@ -11,6 +11,7 @@
 
 mod commit;
 mod engine;
+mod fetching;
 mod health;
 mod kept;
 mod order;

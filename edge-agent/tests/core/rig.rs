@@ -99,7 +99,7 @@ pub(crate) fn update(prev: u64, seq: u64, entries: &[(&str, Value)]) -> Value {
     let places: Vec<usize> = (0..entries.len()).collect();
     let entries: Vec<Value> = entries
         .iter()
-        .map(|(path, data)| json!({"url": "http://s/x", "topics": ["users"], "dst_path": path, "data": data}))
+        .map(|(path, data)| json!({"url": format!("http://s{path}"), "topics": ["users"], "dst_path": path, "data": data}))
         .collect();
     json!({"seq": seq, "prev": prev, "id": format!("u{seq}"), "at": 0, "entries": entries, "places": places})
 }

@@ -5,6 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod exec;
+mod ldap;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+mod mysql;
 mod postgres;
 mod redis;
+#[cfg(feature = "s3")]
+mod s3;
 mod support;

@@ -424,7 +424,9 @@ async fn a_query_that_hangs_is_ended_by_the_server_too() {
     let server = Postgres::start().await.unwrap();
     // Nobody gives this fetch up.
     let fetcher = PostgresFetcher::new(means(Duration::from_millis(300)));
-    let error = fetcher.fetch(&source(&server, "SELECT pg_sleep(3600)")).await.unwrap_err();
+    let source = source(&server, "SELECT pg_sleep(3600)");
+    let fetch = tokio::time::timeout(Duration::from_secs(60), fetcher.fetch(&source));
+    let error = fetch.await.expect("the server does not end it").unwrap_err();
     assert!(error.to_string().contains("took longer than a fetch may"), "{error}");
     assert!(!error.is_permanent());
 }

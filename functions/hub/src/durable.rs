@@ -11,7 +11,8 @@
 //!   an await in between: the platform commits them together (group commit).
 //! * Hibernation is the normal state. Whatever a wake-up needs is in SQLite or in the
 //!   sockets' attachments. The one timer is the object's alarm, at the end of a token or of
-//!   somebody's wait; without sockets and waits there is none.
+//!   somebody's wait, or at the turn of a periodic source; without sockets and waits there is
+//!   none.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use js_sys::JsString;
 use protocol::internal::{
     HubAnswer, HubAnswers, HubRequest, SCOPE_HEADER, SESSION_HEADER, SOCKET_PATH, Session,
 };
+use protocol::opal::data::Sources;
 use protocol::opal::rpc::is_quiet_answer;
 use protocol::socket::SUBPROTOCOL;
 use protocol::{Millis, Problem, hex, json};
@@ -48,6 +50,8 @@ pub struct Hub {
 struct Shared {
     state: State,
     settings: Settings,
+    /// Base sources of the Worker's variables.
+    sources: Option<Sources>,
     inner: RefCell<std::result::Result<Inner, LogError>>,
     /// Updates that wait for the commit that is under way.
     arrived: RefCell<Vec<(RequestId, HubRequest)>>,
@@ -87,11 +91,13 @@ extern "C" {
 impl DurableObject for Hub {
     fn new(state: State, env: Env) -> Self {
         let settings = Settings { retention: retention(&env), ..Settings::default() };
-        let inner = RefCell::new(Inner::wake(&state, settings));
+        let sources = sources(&env);
+        let inner = RefCell::new(Inner::wake(&state, settings, sources.as_ref()));
         Self {
             shared: Rc::new(Shared {
                 state,
                 settings,
+                sources,
                 inner,
                 arrived: RefCell::default(),
                 is_committing: Cell::new(false),
@@ -268,7 +274,7 @@ impl Shared {
     fn awake(&self) -> std::result::Result<RefMut<'_, Inner>, Problem> {
         let mut inner = self.inner.borrow_mut();
         if inner.is_err() {
-            *inner = Inner::wake(&self.state, self.settings);
+            *inner = Inner::wake(&self.state, self.settings, self.sources.as_ref());
         }
         RefMut::filter_map(inner, |inner| inner.as_mut().ok()).map_err(|inner| {
             if let Err(error) = &*inner {
@@ -311,7 +317,11 @@ impl Shared {
 
 impl Inner {
     /// Everything as it was before the object slept.
-    fn wake(state: &State, settings: Settings) -> std::result::Result<Self, LogError> {
+    fn wake(
+        state: &State,
+        settings: Settings,
+        sources: Option<&Sources>,
+    ) -> std::result::Result<Self, LogError> {
         let epoch = random().map_err(|problem| LogError(problem.detail))?;
         let log = SqlLog::open(state.storage().sql(), &format!("{epoch:x}"), &secret()?)?;
         let mut inner = Self {
@@ -320,6 +330,9 @@ impl Inner {
             sockets: BTreeMap::new(),
             asked: BTreeMap::new(),
         };
+        if let Some(sources) = sources {
+            inner.machine.set_default_sources(sources.clone());
+        }
         for ws in state.get_websockets() {
             if let Some(Kept { socket, attachment }) = kept(&ws) {
                 inner.machine.restore(socket, attachment);
@@ -390,6 +403,14 @@ fn broadcast<'o>(outlets: impl Iterator<Item = &'o Outlet>, frame: &str) {
 fn outlet(ws: &WebSocket) -> &Outlet {
     let ws: &worker::worker_sys::web_sys::WebSocket = ws.as_ref();
     ws.unchecked_ref()
+}
+
+/// The base sources of the Worker's variables; none if they cannot be read, which the router
+/// says to whoever asks for them.
+fn sources(env: &Env) -> Option<Sources> {
+    let text = platform::setting(env, "DATA_CONFIG_SOURCES");
+    let sources = Sources::of_setting(text.as_deref());
+    sources.inspect_err(|problem| console_error!("DATA_CONFIG_SOURCES: {problem}")).ok()
 }
 
 /// How much of the log is kept, from the Worker's variables.

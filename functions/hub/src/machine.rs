@@ -29,9 +29,11 @@
 //! | What does the hub keep for the router? What is a scope? | `documents.rs` |
 //! | What is the policy, and what was it before? | `policy.rs` |
 //! | How does a policy get to agents, in the log? | `commit.rs` |
+//! | How do agents get base sources, and again those that are periodic? | `base.rs` |
 //! | Who is told that a bundle is another one now? | `watching.rs` |
 //! | What do OPAs without an agent report? | `reports.rs` |
 
+mod base;
 mod commit;
 mod documents;
 mod notifying;
@@ -47,6 +49,7 @@ mod watching;
 use std::borrow::Cow;
 
 use protocol::internal::{HubAnswer, HubRequest, Revocation, Session};
+use protocol::opal::data::Sources;
 use protocol::opal::rpc::CLOSE_BAD_FRAME;
 use protocol::planted::{Bug, planted};
 use protocol::socket::{Delivery, HubFrame, SocketError, close};
@@ -141,6 +144,9 @@ pub struct Machine {
     admitted: (Millis, u32),
     /// When the first thing happened.
     since: Option<Millis>,
+    /// Base sources of the default scope where nobody has set others.
+    default_sources: Option<Sources>,
+    base: base::Due,
 }
 
 impl Default for Machine {
@@ -161,6 +167,8 @@ impl Machine {
             polls: Polls::default(),
             admitted: (Millis(0), 0),
             since: None,
+            default_sources: None,
+            base: base::Due::Unknown,
         }
     }
 
@@ -171,27 +179,44 @@ impl Machine {
         }
     }
 
+    /// Tells the machine of the base sources of the settings.
+    pub fn set_default_sources(&mut self, sources: Sources) {
+        self.default_sources = Some(sources);
+    }
+
     /// Takes a socket back after the hub slept.
     pub fn restore(&mut self, socket: SocketId, attachment: Attachment) {
         self.set_scope(&attachment.session.scope);
         self.sockets.restore(socket, attachment);
     }
 
-    /// When the machine wants an [`Input::Tick`]: the end of a token, or of somebody's wait.
+    /// When the machine wants an [`Input::Tick`]: the end of a token, or of somebody's wait, or
+    /// the turn of a periodic source.
     #[must_use]
     pub fn next_tick(&self) -> Option<Millis> {
-        let due = [self.sockets.next_end(), self.waits.next_deadline(), self.polls.next_deadline()];
+        let due = [
+            self.sockets.next_end(),
+            self.waits.next_deadline(),
+            self.polls.next_deadline(),
+            self.next_base(),
+        ];
         due.into_iter().flatten().min()
     }
 
     /// One step: everything that follows from one input.
     pub fn step(&mut self, now: Millis, input: Input<'_>, log: &mut dyn Log) -> Vec<Effect> {
         self.since.get_or_insert(now);
+        self.know_base(log);
         match input {
             Input::Requests(requests) => self.requests(now, requests, log),
             Input::Opened(socket, session) => {
+                let is_agent = session.opal.is_none();
                 let mut effects = self.adopt_policy(now, log);
                 effects.extend(self.opened(socket, *session, log));
+                // Before its hello: what follows is in its replay.
+                if is_agent {
+                    effects.extend(self.adopt_base(now, log));
+                }
                 effects
             }
             Input::Text(socket, text) if self.is_opal(socket) => {
@@ -211,7 +236,11 @@ impl Machine {
                 self.sockets.close(socket);
                 vec![]
             }
-            Input::Tick => self.tick(now),
+            Input::Tick => {
+                let mut effects = self.tick(now);
+                effects.extend(self.adopt_base(now, log));
+                effects
+            }
         }
     }
 
@@ -316,6 +345,14 @@ impl Machine {
                 HubAnswer::Reported(reports::show(log, which)?)
             }
             HubRequest::Admit { most, per_ms } => self.admit(now, most, per_ms)?,
+            HubRequest::Keep { claims, name, body } => {
+                let kept = HubRequest::Keep { claims, name: name.clone(), body };
+                let answer = documents::answer(log, kept)?;
+                if base::is_about(&name) {
+                    self.renew_base(now, batch, log)?;
+                }
+                answer
+            }
             kept => documents::answer(log, kept)?,
         };
         Ok(Some(answer))

@@ -105,6 +105,8 @@ pub(crate) struct Sockets {
     groups: BTreeMap<Audience, Group>,
     /// How many are pushed to.
     live: usize,
+    /// How many do not speak the OPAL dialect.
+    agents: usize,
     /// When those are closed that were refused.
     refused: BTreeSet<(Millis, SocketId)>,
 }
@@ -137,6 +139,7 @@ impl Sockets {
         // What a client that lags was not pushed before the hub slept nobody knows.
         let missed = attachment.session.opal.is_some()
             && attachment.subscription.as_ref().is_some_and(|it| !it.live);
+        self.agents += usize::from(attachment.session.opal.is_none());
         self.sockets.insert(socket, Socket { attachment, pushed, missed });
     }
 
@@ -144,6 +147,7 @@ impl Sockets {
     pub(crate) fn close(&mut self, socket: SocketId) {
         self.leave(socket);
         if let Some(gone) = self.sockets.remove(&socket) {
+            self.agents -= usize::from(gone.attachment.session.opal.is_none());
             self.expiries.remove(&(gone.attachment.session.expiry(), socket));
             if let Some((at, ..)) = gone.attachment.opal.refused {
                 self.refused.remove(&(at, socket));
@@ -159,6 +163,11 @@ impl Sockets {
     pub(crate) fn is_live(&self, socket: SocketId) -> bool {
         let subscription = self.get(socket).and_then(|it| it.subscription.as_ref());
         subscription.is_some_and(|it| it.live)
+    }
+
+    /// True if somebody is there who follows the log.
+    pub(crate) fn has_agents(&self) -> bool {
+        self.agents > 0
     }
 
     /// When the first token ends, or the first refused socket is to be closed.

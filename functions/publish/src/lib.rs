@@ -41,13 +41,24 @@ pub struct Published {
     /// What the agents said, if the publisher waited for them.
     #[serde(flatten)]
     pub receipts: Option<Receipts>,
+    /// What the publisher should do otherwise next time; the update took effect all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Published {
     /// The answer for an update that is in the log.
     #[must_use]
     pub fn new(id: String, seq: Seq, receipts: Option<Receipts>) -> Self {
-        Self { status: "ok", id, seq, receipts }
+        Self { status: "ok", id, seq, receipts, warnings: vec![] }
+    }
+
+    /// The same with warnings, such as [`credentials::warnings`].
+    ///
+    /// [`credentials::warnings`]: protocol::credentials::warnings
+    #[must_use]
+    pub fn warn(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
     }
 }
 
@@ -129,6 +140,13 @@ mod tests {
         expected["id"] = "u".into();
         expected["seq"] = 3.into();
         assert_eq!(answer(Some(serde_json::from_value(receipts).unwrap())), expected);
+    }
+
+    #[test]
+    fn warnings_are_beside_what_opal_answers() {
+        let published = Published::new("u".to_owned(), Seq(3), None).warn(vec!["w".to_owned()]);
+        let expected = serde_json::json!({"status": "ok", "id": "u", "seq": 3, "warnings": ["w"]});
+        assert_eq!(serde_json::to_value(published).unwrap(), expected);
     }
 
     #[test]

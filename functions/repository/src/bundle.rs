@@ -6,11 +6,11 @@ use protocol::opal::filter::Filter;
 use protocol::opal::policy::Files;
 use protocol::repository::{Access, Place};
 use protocol::{Millis, Problem, hex};
+use s3::Signer;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::failure::Failure;
-use crate::s3::Signer;
 
 /// The file, in the folder that the settings name.
 const FILE: &str = "bundle.tar.gz";
@@ -57,8 +57,9 @@ impl Request {
         let mut headers = vec![];
         match (place, access) {
             (Place::S3 { region, .. }, Access::Key { id, secret }) => {
-                let signer = Signer { id, secret: secret.expose(), region, service: "s3" };
-                headers.extend(signer.sign_get(&host(&url), url.path(), now));
+                let secret = secret.expose();
+                let signer = Signer { id, secret, region, service: "s3", token: None };
+                headers.extend(signer.sign_get(&s3::host(&url), url.path(), now));
             }
             (_, Access::Bearer(token)) => {
                 headers.push(("authorization", format!("Bearer {}", token.expose())));
@@ -149,12 +150,6 @@ pub fn address(folder: &str) -> Result<Url, Problem> {
     })
 }
 
-/// As it is sent in `Host`.
-fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
 #[cfg(test)]
 mod tests {
     use protocol::repository::Secret;
@@ -221,11 +216,10 @@ mod tests {
     }
 
     #[test]
-    fn an_s3_request_is_signed_for_its_port() {
+    fn an_s3_request_is_signed() {
         let (url, region) = ("http://127.0.0.1:9000/bucket".to_owned(), "eu-1".to_owned());
         let access = Access::Key { id: "ID".to_owned(), secret: Secret::new("s".to_owned()) };
         let signed = Request::new(&Place::S3 { url, region }, &access, None, Millis(0)).unwrap();
         assert_eq!(names(&signed), ["authorization", "x-amz-content-sha256", "x-amz-date"]);
-        assert_eq!(host(&signed.url), "127.0.0.1:9000");
     }
 }

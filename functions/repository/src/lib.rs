@@ -11,7 +11,7 @@
 //! | When is there a look, and what has become of what was found? | [`record`] |
 //! | Who waits for which look? | [`turns`] |
 //! | What can go wrong, and does waiting help? | [`failure`] |
-//! | How is a bundle server asked, and an S3-compatible one? | [`bundle`], [`s3`] |
+//! | How is a bundle server asked, and an S3-compatible one? | [`bundle`] |
 //! | When may what was found be the policy? | [`gate`] |
 //! | How does it live in a Durable Object? | `durable` |
 //! | Where are git's objects kept, and how are requests sent? | `durable/store.rs`, `durable/http.rs` |
@@ -20,7 +20,6 @@ pub mod bundle;
 pub mod failure;
 pub mod gate;
 pub mod record;
-pub mod s3;
 pub mod settings;
 pub mod turns;
 

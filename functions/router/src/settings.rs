@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use platform::setting as read;
-use protocol::opal::data::{SourceList, Sources};
+use protocol::Problem;
+use protocol::opal::data::Sources;
 use protocol::repository::Source;
-use protocol::{Problem, json};
 use publish::webhook::Webhooks;
 use token::{Authority, Settings};
 use worker::{Env, console_error, console_warn};
@@ -61,12 +61,7 @@ pub(crate) fn gate(env: &Env) -> Result<Option<rego::gate::Options>, Problem> {
 /// # Errors
 /// 503 that names the setting.
 pub(crate) fn sources(env: &Env) -> Result<Sources, Problem> {
-    let Some(text) = read(env, "DATA_CONFIG_SOURCES") else {
-        return Ok(Sources { config: Some(SourceList::default()), external_source_url: None });
-    };
-    let sources = json::parse::<Sources>(text.as_bytes());
-    let checked = sources.and_then(|sources| sources.check().map(|()| sources));
-    checked.map_err(|problem| {
+    Sources::of_setting(read(env, "DATA_CONFIG_SOURCES").as_deref()).map_err(|problem| {
         Problem::unavailable(format!("the setting DATA_CONFIG_SOURCES: {}", problem.detail))
     })
 }

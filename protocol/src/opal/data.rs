@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::topics;
 use crate::update::default_topics;
-use crate::{DataPath, Entry, Problem, SaveMethod, topic};
+use crate::{DataPath, Entry, Problem, SaveMethod, commit, json, topic};
 
 /// An entry on the wire to an OPAL client.
 ///
@@ -124,6 +124,19 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// What a setting says; an empty list if it is not set.
+    ///
+    /// # Errors
+    /// 422 with the place and the reason.
+    pub fn of_setting(text: Option<&str>) -> Result<Self, Problem> {
+        let Some(text) = text else {
+            return Ok(Self { config: Some(SourceList::default()), external_source_url: None });
+        };
+        let sources: Self = json::parse(text.as_bytes())?;
+        sources.check()?;
+        Ok(sources)
+    }
+
     /// Checks that there is one of the two, and that every entry can be applied.
     ///
     /// # Errors
@@ -160,7 +173,11 @@ impl SourceList {
 }
 
 impl Source {
-    fn check(&self) -> Result<(), Problem> {
+    /// Checks that it can be applied.
+    ///
+    /// # Errors
+    /// 422 with the place and the reason.
+    pub fn check(&self) -> Result<(), Problem> {
         let Self { url, topics, data, .. } = self;
         if self.periodic_update_interval.is_some_and(|seconds| seconds.is_nan() || seconds <= 0.0) {
             return Err(Problem::invalid(
@@ -175,7 +192,25 @@ impl Source {
                 "url: missing; give a `url` to fetch from, or inline `data`",
             ));
         }
-        Ok(())
+        // Agents get it as an entry of an update.
+        let entry = self.entry(crate::DEFAULT_SCOPE);
+        entry.check()?;
+        commit::check_published(&entry)
+    }
+
+    /// The source as an entry of an update in the log of `scope`.
+    #[must_use]
+    pub fn entry(&self, scope: &str) -> Entry {
+        let topics: BTreeSet<&str> =
+            self.topics.iter().map(|topic| topics::internal(scope, topic)).collect();
+        Entry {
+            url: self.url.clone(),
+            config: self.config.clone(),
+            topics: topics.into_iter().map(str::to_owned).collect(),
+            dst_path: self.dst_path.clone(),
+            save_method: self.save_method,
+            data: self.data.clone(),
+        }
     }
 
     /// Adds every name that its topics have in `scope`, so that a client of it takes it.
@@ -236,6 +271,15 @@ mod tests {
             (
                 r#"{"config":{"entries":[{"url":"http://h","periodic_update_interval":0}]}}"#,
                 "entries[0].periodic_update_interval",
+            ),
+            (
+                r#"{"config":{"entries":[{"url":"h/x"}]}}"#,
+                "config.entries[0].url: give an absolute",
+            ),
+            (r#"{"config":{"entries":[{"url":"","data":7}]}}"#, "config.entries[0].data: give"),
+            (
+                r#"{"config":{"entries":[{"url":"http://h","topics":["policy:."]}]}}"#,
+                "config.entries[0].",
             ),
         ] {
             assert!(check(text).unwrap_err().detail.contains(words), "{text}");

@@ -31,11 +31,24 @@ const SERVERS: &[Server] = &[
         folder: "/usr/lib/postgresql/*/bin",
     },
     Server {
+        // Without the service and its user.
+        program: "mariadbd",
+        packages: &["mariadb-server-core", "mariadb-client-core"],
+        variable: "GIRASOL_MARIADB_BIN",
+        folder: "/usr/sbin",
+    },
+    Server {
         // The server itself, by the name of what else it can do; the package has no service.
         program: "redis-check-rdb",
         packages: &["redis-tools"],
         variable: "GIRASOL_REDIS_BIN",
         folder: "/usr/bin",
+    },
+    Server {
+        program: "slapd",
+        packages: &["slapd"],
+        variable: "GIRASOL_SLAPD_BIN",
+        folder: "/usr/sbin",
     },
 ];
 

@@ -5,12 +5,14 @@
 //! for the WebAssembly target, into the Rust toolchain itself; Debian's packages into the system.
 
 pub(crate) mod cargo_tools;
-pub(crate) mod debian;
+mod debian;
 mod debian_std;
+pub(crate) mod go;
 pub(crate) mod npm;
-pub(crate) mod opa;
 pub(crate) mod opal;
 pub(crate) mod wasm_target;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -21,10 +23,17 @@ use crate::workspace::{self, Workspace};
 /// All parts that building, running and testing need.
 pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     worker(workspace)?;
-    opa::ensure(workspace)?;
+    go::OPA.ensure(workspace)?;
     opal::ensure(workspace)?;
-    debian::ensure_all(workspace)?;
+    servers(workspace)?;
     Ok(())
+}
+
+/// The servers that data lives in, by the variables that tell the tests where each is.
+pub(crate) fn servers(workspace: &Workspace) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut found = debian::ensure_all(workspace)?;
+    found.extend(go::ensure_servers(workspace)?);
+    Ok(found)
 }
 
 /// What building the Worker needs.

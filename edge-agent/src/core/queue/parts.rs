@@ -130,20 +130,21 @@ impl Queue {
         self.committing.is_some() && !self.is_writing()
     }
 
-    /// The engine has the commit. What its documents cover of the jobs before them ends with them.
-    pub fn committed(&mut self) -> Vec<Finished> {
+    /// The engine has the commit: what has ended of it, and what its documents cover of the jobs
+    /// before them, which ends with them.
+    pub fn committed(&mut self) -> (Vec<Finished>, Vec<Finished>) {
         self.writing = None;
-        let Some(commit) = self.committing.take() else { return vec![] };
-        let mut finished = vec![];
+        let Some(commit) = self.committing.take() else { return Default::default() };
+        let (mut finished, mut covered) = (vec![], vec![]);
         for id in commit.jobs {
             let Some(job) = self.jobs.get(&id) else { continue };
             if job.save_method == SaveMethod::Put {
                 let path = job.path.clone();
-                self.end_covered(&path, id);
+                covered.extend(self.end_covered(&path, id));
             }
             finished.extend(self.remove(id));
         }
-        finished
+        (finished, covered)
     }
 
     /// The engine refused the commit, and nothing has come of it. Its tags, which the store is to

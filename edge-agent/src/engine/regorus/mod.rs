@@ -43,6 +43,14 @@ use patch::Patch;
 pub use rego::Language;
 use rego::{Builtins, Policies};
 
+/// A value of JSON text.
+///
+/// # Errors
+/// It has too many levels, a number that is too large, or a string that is not Unicode.
+pub(crate) fn read_value(text: &str) -> Result<Value, String> {
+    read::read(text, read::LEVELS)
+}
+
 /// Documents larger than this are read outside the threads that serve requests.
 const READ_ELSEWHERE_BYTES: usize = 256 << 10;
 

@@ -12,6 +12,11 @@ use axum::{
 
 use super::*;
 
+mod bodies;
+mod cached;
+mod refused;
+mod tls;
+
 /// Answers what it was asked.
 async fn echo(asked: Asked) -> impl IntoResponse {
     let (parts, body) = asked.into_parts();
@@ -93,7 +98,9 @@ async fn source() -> String {
 
 fn fetcher() -> HttpFetcher {
     let means = Means::standard(Duration::from_millis(500)).unwrap();
-    HttpFetcher::new(Means { max_bytes: 256, ..means })
+    let mut means = means;
+    means.max_bytes = 256;
+    HttpFetcher::new(means)
 }
 
 async fn fetch(url: &str, config: &str) -> Result<String, FetchError> {

@@ -15,7 +15,7 @@ pub(super) struct RedisConfig {
     pub(super) connection_params: Option<ConnectionParams>,
     /// Strings inside the reply that are JSON become that JSON.
     #[serde(default)]
-    pub(super) json_values: bool,
+    pub(super) json_values: Option<bool>,
 }
 
 /// One line, or word by word.

@@ -72,17 +72,18 @@ impl RedisFetcher {
         let words = config.words()?;
         let endpoint = Endpoint::new(&source.url, config.connection_params, &SCHEMES)?;
         endpoint.check(&self.means)?;
+        let json_values = config.json_values == Some(true);
         let identity = endpoint.identity();
         if let Some(kept) = self.idle.take(&identity) {
             match self.ask(&endpoint, kept, &words).await {
                 // It may have been dead for long; the server may not.
                 Err(Failure::Broken(_)) => self.idle.forget(&identity),
-                done => return self.answer(done, &endpoint, identity, config.json_values),
+                done => return self.answer(done, &endpoint, identity, json_values),
             }
         }
         let fresh = self.connect(&endpoint).await?;
         let done = self.ask(&endpoint, fresh, &words).await;
-        self.answer(done, &endpoint, identity, config.json_values)
+        self.answer(done, &endpoint, identity, json_values)
     }
 
     /// Makes data of an answer, and keeps the connection.
@@ -167,7 +168,7 @@ impl Connection {
     ) -> Result<Value, Failure> {
         self.allowance.set(limit);
         let sent = self.redis.send_packed_command(command).await;
-        let sent = sent.and_then(|value| value.extract_error());
+        let sent = sent.and_then(Value::extract_error);
         sent.map_err(|error| {
             if self.allowance.is_used_up() {
                 let limit = limit.saturating_sub(OVERHEAD);

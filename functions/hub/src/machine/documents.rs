@@ -7,6 +7,7 @@ use protocol::opal::rpc::CLOSE_RESYNC;
 use protocol::{DEFAULT_SCOPE, Millis, Problem};
 use serde_json::value::RawValue;
 
+use super::base::Due;
 use super::{Effect, Machine, require_good, unanswered, unstored};
 use crate::log::{Log, LogError};
 use crate::refusal::Refusal;
@@ -71,6 +72,7 @@ impl Machine {
     /// The scope is gone: everything is forgotten, and everybody has to go.
     pub(super) fn clear(&mut self, log: &mut dyn Log) -> Result<Vec<Effect>, Problem> {
         log.clear().map_err(unstored)?;
+        self.base = Due::Unknown;
         let gone = self.sockets.all().into_iter().flat_map(|socket| {
             let refusal = if self.is_opal(socket) {
                 Refusal::opal(CLOSE_RESYNC, format!("scope {} was deleted", self.scope))

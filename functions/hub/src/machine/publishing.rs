@@ -11,8 +11,8 @@ use protocol::socket::{Delivery, HubFrame};
 use protocol::{Entry, Millis, Problem, Seq, Update, limits};
 
 use super::{
-    Effect, Machine, RequestId, Settings, SocketId, attach, delivery, done_waiting, notifying,
-    send, watching,
+    Effect, Machine, RequestId, Settings, SocketId, attach, base, delivery, done_waiting,
+    notifying, send, watching,
 };
 use crate::compaction::{self, Position};
 use crate::log::{Fingerprint, Log, LogError, Record, Retention};
@@ -104,7 +104,9 @@ impl Machine {
         for (audience, group) in self.sockets.groups() {
             let topics = &group.topics;
             if let Some(names) = audience.opal() {
-                let told = appended.iter().filter_map(|(record, _)| {
+                // It has fetched base sources when it connected, and sees to the periodic ones.
+                let updates = appended.iter().filter(|(record, _)| !base::is_source(&record.id));
+                let told = updates.filter_map(|(record, _)| {
                     notifying::frame(audience, names, topics, record, log)
                 });
                 opal_frames.extend(told.map(|frame| (group.members.clone(), frame)));

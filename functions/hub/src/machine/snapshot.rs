@@ -8,7 +8,7 @@ use protocol::topic::TopicSet;
 use protocol::{Claims, Problem, Seq};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{reading, unanswered};
+use super::{base, reading, unanswered};
 use crate::log::Log;
 use crate::reference;
 
@@ -41,7 +41,8 @@ pub(super) fn take(
         _ => None,
     };
     let (mut entries, mut inline_bytes) = (vec![], 0_usize);
-    for record in &records {
+    // Base sources are listed by themselves, with what else a client does with them.
+    for record in records.iter().filter(|record| !base::is_source(&record.id)) {
         let (of_it, places) = record.data_for(topics.as_ref());
         for (entry, place) in of_it.into_iter().zip(places) {
             let mut entry = WireEntry::new(scope, entry);

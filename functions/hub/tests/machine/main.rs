@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod base;
 mod batches;
 mod bundles;
 mod compaction;

@@ -38,7 +38,7 @@ use protocol::opal::policy::{DataModule, PolicyModule};
 use protocol::{Problem, Seq};
 use serde_json::{Value, json};
 
-use crate::{inspection, policy};
+use crate::policy;
 use document::{Document, Node};
 use query::Recipe;
 pub use replay::Replay;

@@ -1,14 +1,15 @@
 //! What is left of the log, page by page, and what it does to the data.
 
 use protocol::commit::is_part;
+use protocol::credentials::show;
 use protocol::internal::LogPage;
 use protocol::{Entry, Problem, SaveMethod, Seq, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::MAX_NAMED;
 use super::document::{Change, Document, Node};
-use super::{MAX_NAMED, inspection};
 
 /// The part of the log that becomes a bundle.
 #[derive(Debug, Default)]
@@ -56,7 +57,7 @@ impl Replay {
             None => {
                 self.left_out_count += 1;
                 if self.left_out.len() < MAX_NAMED {
-                    let url = inspection::address(&entry.url);
+                    let url = show::address(&entry.url);
                     self.left_out.push(json!({ "seq": seq, "path": entry.dst_path, "url": url }));
                 }
             }

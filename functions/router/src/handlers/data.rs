@@ -1,7 +1,8 @@
 //! Updates come in, base sources and what is left of the log go out.
 
+use protocol::internal::SOURCES_DOCUMENT;
 use protocol::opal::data::{SourceList, Sources};
-use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, Seq, json, limits};
+use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, Seq, credentials, json, limits};
 use publish::Published;
 use publish::scopes::{name_topics, named_by_topics};
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,6 @@ use crate::answer;
 use crate::ask::{self, SnapshotQuery};
 use crate::settings::{self, authority};
 
-/// The name under which the default scope's hub keeps base sources that were set at run time.
-const SOURCES: &str = "sources";
 /// Bytes of inline data in one answer. What is beyond it is fetched entry by entry.
 const INLINE_BYTES: usize = 4 << 20;
 /// Seconds for which the token lives that a client takes along to an external source.
@@ -38,8 +37,9 @@ pub(super) async fn publish(asked: Asked<'_>) -> Result<Response, Problem> {
     claims.require_change(&scope)?;
     name_topics(&scope, &mut update);
     let wait = publish::query::wait(&asked.query())?;
+    let warnings = credentials::warnings(&update);
     let (seq, receipts) = ask::append(asked.caller, &scope, &id, update, claims, wait).await?;
-    answer::ok(&Published::new(id, seq, receipts))
+    answer::ok(&Published::new(id, seq, receipts).warn(warnings))
 }
 
 /// Answers a client that connects: the base sources, then what is left of the log.
@@ -51,7 +51,7 @@ pub(super) async fn sources(asked: Asked<'_>) -> Result<Response, Problem> {
 /// The same for who has been verified.
 pub(super) async fn answer_sources(asked: &Asked<'_>, claims: Claims) -> Result<Response, Problem> {
     let env = asked.caller.env;
-    let kept = ask::document(env, DEFAULT_SCOPE, Some(claims.clone()), SOURCES).await?;
+    let kept = ask::document(env, DEFAULT_SCOPE, Some(claims.clone()), SOURCES_DOCUMENT).await?;
     let sources = match kept {
         Some(kept) => json::parse(kept.get().as_bytes())?,
         None => settings::sources(env)?,
@@ -128,7 +128,7 @@ pub(super) async fn set_sources(mut asked: Asked<'_>) -> Result<Response, Proble
     let sources: Sources = json::parse(&body)?;
     sources.check()?;
     let sources = encode(&sources)?;
-    ask::keep(asked.caller.env, DEFAULT_SCOPE, claims, SOURCES, Some(sources)).await?;
+    ask::keep(asked.caller.env, DEFAULT_SCOPE, claims, SOURCES_DOCUMENT, Some(sources)).await?;
     answer::ok(&json!({ "status": "ok" }))
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn set_sources(mut asked: Asked<'_>) -> Result<Response, Proble
 pub(super) async fn unset_sources(asked: Asked<'_>) -> Result<Response, Problem> {
     let claims = asked.authenticate_as(PeerType::Datasource)?;
     claims.require_change(DEFAULT_SCOPE)?;
-    ask::keep(asked.caller.env, DEFAULT_SCOPE, claims, SOURCES, None).await?;
+    ask::keep(asked.caller.env, DEFAULT_SCOPE, claims, SOURCES_DOCUMENT, None).await?;
     answer::ok(&json!({ "status": "ok" }))
 }
 

@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use platform::problem as platform;
 use protocol::internal::{OpalPeer, Session};
 use protocol::socket::{SUBPROTOCOL, close};
-use protocol::{Claims, Problem};
+use protocol::{Claims, Problem, credentials};
 use worker::{Response, WebSocketPair};
 
 use super::{Asked, now};
 use crate::{ask, settings};
 
-/// Parameters of an address whose values nobody is shown.
-const SECRETS: [&str; 2] = ["token", "access_token"];
 /// Parameters of an address that are kept for people.
 const MAX_PARAMETERS: usize = 8;
 /// Bytes of such a parameter's name, and of its value. The platform keeps 16 KiB for a socket.
@@ -76,8 +74,8 @@ fn parameters(query: &str) -> BTreeMap<String, String> {
         fits(name) && fits(value)
     };
     let shown = |(name, value): (String, String)| {
-        let is_secret = SECRETS.contains(&name.to_ascii_lowercase().as_str());
-        (name, if is_secret { publish::inspection::HIDDEN.to_owned() } else { value })
+        let is_secret = credentials::is_parameter(&name);
+        (name, if is_secret { credentials::HIDDEN.to_owned() } else { value })
     };
     publish::query::pairs(query).filter(fits).take(MAX_PARAMETERS).map(shown).collect()
 }

@@ -9,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 /// The SHA-256 of nothing: what a `GET` has as its body.
 const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+/// The header of [`Signer::token`]; its name is the last one of all.
+const TOKEN: &str = "x-amz-security-token";
+
 /// Who signs, for what.
 #[derive(Clone, Copy)]
 pub struct Signer<'s> {
@@ -16,6 +19,8 @@ pub struct Signer<'s> {
     pub id: &'s str,
     /// Its secret.
     pub secret: &'s str,
+    /// What goes with keys that hold for a while.
+    pub token: Option<&'s str>,
     /// The region.
     pub region: &'s str,
     /// The service.
@@ -28,14 +33,12 @@ impl Signer<'_> {
     #[must_use]
     pub fn sign_get(&self, host: &str, path: &str, now: Millis) -> Vec<(&'static str, String)> {
         let date = written(now);
-        let headers =
-            [("host", host), ("x-amz-content-sha256", NOTHING), ("x-amz-date", date.as_str())];
-        let authorization = self.authorization(path, &headers);
-        vec![
-            ("authorization", authorization),
-            ("x-amz-content-sha256", NOTHING.to_owned()),
-            ("x-amz-date", date),
-        ]
+        let mut headers =
+            vec![("host", host), ("x-amz-content-sha256", NOTHING), ("x-amz-date", date.as_str())];
+        headers.extend(self.token.map(|token| (TOKEN, token)));
+        let mut sent = vec![("authorization", self.authorization(path, &headers))];
+        sent.extend(headers.iter().skip(1).map(|(name, value)| (*name, (*value).to_owned())));
+        sent
     }
 
     /// The value of `Authorization` for a `GET` without a query. `headers` are all that are
@@ -90,6 +93,7 @@ mod tests {
             secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
             region: "us-east-1",
             service: "service",
+            token: None,
         };
         let headers = [("host", "example.amazonaws.com"), ("x-amz-date", "20150830T123600Z")];
         assert_eq!(
@@ -107,6 +111,7 @@ mod tests {
             secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             region: "us-east-1",
             service: "s3",
+            token: None,
         };
         let headers = [
             ("host", "examplebucket.s3.amazonaws.com"),
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_get_is_signed_with_its_host_its_body_and_its_moment() {
-        let signer = Signer { id: "I", secret: "s", region: "r", service: "s3" };
+        let signer = Signer { id: "I", secret: "s", region: "r", service: "s3", token: None };
         let headers = signer.sign_get("h:9000", "/b/bundle.tar.gz", AT);
         let value = |name: &str| headers.iter().find(|it| it.0 == name).unwrap().1.as_str();
         assert_eq!(value("x-amz-date"), "20130524T000000Z");
@@ -132,6 +137,17 @@ mod tests {
         assert!(authorization.contains("Credential=I/20130524/r/s3/aws4_request"));
         assert!(authorization.contains("SignedHeaders=host;x-amz-content-sha256;x-amz-date"));
         let other = signer.sign_get("other", "/b/bundle.tar.gz", AT);
+        assert_eq!(headers.len(), 3, "the host is sent by whoever connects");
         assert_ne!(other.first().unwrap().1, authorization);
+    }
+
+    #[test]
+    fn a_token_is_sent_and_signed() {
+        let signer = Signer { id: "I", secret: "s", region: "r", service: "s3", token: Some("t") };
+        let headers = signer.sign_get("h", "/b/k", AT);
+        assert_eq!(headers.last(), Some(&("x-amz-security-token", "t".to_owned())));
+        let authorization = &headers.first().unwrap().1;
+        let signed = "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-security-token";
+        assert!(authorization.contains(signed), "{authorization}");
     }
 }
