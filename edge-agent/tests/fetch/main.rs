@@ -3,7 +3,13 @@
 //! `cargo xtask test fetch` installs the servers and runs this; each test starts its own, on
 //! loopback, and is skipped with a word where there is none.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod exec;
 mod ldap;
