@@ -34,7 +34,7 @@ enum Source {
 
 #[derive(clap::Args)]
 struct Postgres {
-    /// The database: postgresql://USER@HOST:PORT/NAME, with ?sslmode=disable, prefer, require
+    /// The database: postgresql://USER@HOST:PORT/NAME, with ?sslmode=disable, prefer, require or verify-full
     /// [env: GIRASOL_SOURCE_URL; the password may also be in PGPASSWORD]
     #[arg(long, value_name = "URL")]
     source_url: Option<String>,
