@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::{Functions, Reply, Source};
+use testbed::{Agent, Functions, Reply, Source};
 
 use crate::support::{SOON, agent, can_run, data, functions, inline, logged};
 
@@ -56,12 +56,8 @@ async fn sources_that_are_set_reach_the_agents_and_those_that_come_later() {
     let wrong = json!({"config": {"entries": [{"url": "no address"}]}});
     let put = functions.request(Method::PUT, "/data/config", Some(&token), Some(&wrong));
     let answer = put.await.unwrap();
-    let detail = answer.body["detail"].as_str().unwrap();
-    assert_eq!(
-        (answer.status, detail.contains("config.entries[0].url")),
-        (422, true),
-        "{answer:?}"
-    );
+    let refused = answer.status == 422 && answer.body.to_string().contains("absolute address");
+    assert!(refused, "{answer:?}");
 }
 
 #[tokio::test]
@@ -133,7 +129,9 @@ async fn a_scope_has_base_sources_of_its_own() {
     let scope = json!({"scope_id": "s1", "data": {"entries": [base]}});
     let made = functions.request(Method::PUT, "/scopes", Some(&token), Some(&scope)).await.unwrap();
     assert_eq!(made.status, 201, "{made:?}");
-    let agent = agent(&functions, &["t"]).await.arg("--scope").arg("s1");
+    let claims = json!({"claims": {"allowed_scopes": ["s1"]}});
+    let client = functions.mint("client", claims).await.unwrap();
+    let agent = Agent::builder(functions.url(), client).topics(["t"]).arg("--scope").arg("s1");
     let agent = agent.start().await.unwrap();
     agent.wait_status(|status| status["ready"] == true, SOON).await.unwrap();
     assert_eq!(data(&agent, "a").await, json!({"from": "scope"}));
