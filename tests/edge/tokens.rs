@@ -229,6 +229,15 @@ async fn permitted_topics_limit_a_publisher() {
     );
     let answer = functions.publish(&limited, &inline("billing", "/b", &json!({}))).await.unwrap();
     assert_eq!(answer.status, 401);
+    // Base sources become updates.
+    let entry = json!({"url": "", "data": {}, "topics": ["billing"], "dst_path": "/b"});
+    for (route, body) in [
+        ("/data/config", json!({"config": {"entries": [entry]}})),
+        ("/scopes", json!({"scope_id": "narrow", "data": {"entries": [entry]}})),
+    ] {
+        let put = functions.request(Method::PUT, route, Some(&limited), Some(&body));
+        assert_eq!(put.await.unwrap().status, 401, "{route}");
+    }
     assert_next_seq(&functions, 2).await;
 }
 

@@ -158,6 +158,11 @@ impl Sources {
 }
 
 impl SourceList {
+    /// Whom the sources are for: agents get them as what is published.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().flat_map(|source| &source.topics).map(String::as_str)
+    }
+
     /// Checks that every entry can be applied; `at` is where the list is.
     ///
     /// # Errors

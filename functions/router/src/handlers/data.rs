@@ -127,6 +127,7 @@ pub(super) async fn set_sources(mut asked: Asked<'_>) -> Result<Response, Proble
     let body = asked.body_of_at_most(limits::MAX_UPDATE_BYTES).await?;
     let sources: Sources = json::parse(&body)?;
     sources.check()?;
+    claims.require_topics(sources.config.iter().flat_map(SourceList::topics))?;
     let sources = encode(&sources)?;
     ask::keep(asked.caller.env, DEFAULT_SCOPE, claims, SOURCES_DOCUMENT, Some(sources)).await?;
     answer::ok(&json!({ "status": "ok" }))

@@ -24,6 +24,7 @@ pub(super) async fn make(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let scope = Scope::parse(&body)?;
     let id = scope.scope_id.clone();
     claims.require_change(&id)?;
+    claims.require_topics(scope.data.topics())?;
     let text = to_raw_value(&scope).map_err(|error| Problem::internal(error.to_string()))?;
     let env = asked.caller.env;
     // In the list first: from then on a revocation reaches its hub, which gets the earlier ones.
