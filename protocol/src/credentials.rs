@@ -138,6 +138,22 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
+/// Where user and password end behind a scheme; 0 if there are none. Passwords are not always
+/// written as an address demands: what follows a colon and is no port is one up to the last `@`.
+fn user_end(rest: &str) -> usize {
+    let path_end = rest.find(['?', '#', ' ']).unwrap_or(rest.len());
+    let before_query = rest.get(..path_end).unwrap_or_default();
+    let authority = before_query.split('/').next().unwrap_or_default();
+    let port = authority.split_once(':').map(|(_, port)| port);
+    match authority.rfind('@') {
+        Some(at) => at,
+        None if port.is_some_and(|port| !port.bytes().all(|it| it.is_ascii_digit())) => {
+            before_query.rfind('@').unwrap_or(0)
+        }
+        None => 0,
+    }
+}
+
 #[derive(Default)]
 struct Search {
     found: Vec<Found>,
@@ -200,10 +216,7 @@ impl Search {
 
     fn address(&mut self, path: &str, url: &str) {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-        // Passwords are not always written as an address demands: the last `@` of what may
-        // be the authority counts, and a `/` in a password ends nothing.
-        let end = rest.find(['?', '#', ' ']).unwrap_or(rest.len());
-        let end = rest.get(..end).unwrap_or_default().rfind('@').unwrap_or(0);
+        let end = user_end(rest);
         let user = rest.get(..end).unwrap_or_default();
         match user.split_once(':') {
             Some((_, password)) => self.add(&format!("{path}: the password"), password),

@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 /// Lines kept of a child's output. Enough for the story of a test, not for a benchmark's.
 const KEPT_LINES: usize = 2_000;
+/// How often is looked whether a signal has had its effect, every few milliseconds.
+const HOLD_LOOKS: u32 = 1_000;
 /// Lines shown in an error message.
 const SHOWN_LINES: usize = 40;
 /// Ports that neither a service is known by nor Linux gives to outgoing connections.
@@ -205,6 +207,25 @@ impl Process {
             sent.with_context(|| format!("running `kill {signal}` on {}", self.name))?;
         }
         Ok(())
+    }
+
+    /// Holds it, as a machine without time for it would, or lets it go on; answers when it is so.
+    ///
+    /// # Errors
+    /// The signal could not be sent, or had no effect.
+    pub async fn hold(&mut self, held: bool) -> Result<()> {
+        self.signal(if held { "STOP" } else { "CONT" }).await?;
+        let state = format!("/proc/{}/stat", self.pid);
+        for _ in 0..HOLD_LOOKS {
+            let line = tokio::fs::read_to_string(&state).await.unwrap_or_default();
+            // The state follows the name, which can have anything in it.
+            let stopped = line.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+            if stopped == held || line.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bail!("{} was not {}", self.name, if held { "stopped" } else { "woken" })
     }
 
     /// Asks it to end (SIGTERM) and waits. `None`: it had not ended after `within` and was killed.

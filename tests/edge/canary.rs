@@ -378,6 +378,16 @@ impl Field {
                 "config": {"fetcher": "exec:canary", "password": "${secret:OWN}", "args": ["${secret:OWN}"]},
             }),
         ];
+        let keys = ["access_key_id", "secret_access_key", "session_token"];
+        let named = keys.map(|key| (key, Value::from("${secret:PASSWORD}")));
+        let literal = keys.map(|key| (key, Value::from(planted.new_at(&format!("S3's {key}")))));
+        for keys in [named, literal] {
+            let mut config = json!({
+                "fetcher": "S3FetchProvider", "endpoint": format!("http://{closed}"),
+            });
+            keys.into_iter().for_each(|(key, value)| config[key] = value);
+            entries.push(json!({"url": "s3://bucket/key", "config": config}));
+        }
         for (fetcher, scheme, mut config) in [
             ("PostgresFetchProvider", "postgresql", json!({"query": "SELECT 1;"})),
             ("MySQLFetchProvider", "mysql", json!({"query": "SELECT 1"})),
@@ -392,7 +402,6 @@ impl Field {
                 "ldap",
                 json!({"root": "dc=a", "search": "(uid=*)", "attributes": ["cn"]}),
             ),
-            ("S3FetchProvider", "s3", json!({"endpoint": format!("http://{closed}")})),
             ("FastApiRpcFetchProvider", "ws", json!({"rpc_method_name": "m", "rpc_arguments": {}})),
         ] {
             config["fetcher"] = fetcher.into();

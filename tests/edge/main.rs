@@ -9,6 +9,7 @@
 //! | publishes at the same time | `together.rs` |
 //! | the native dialect, frame by frame | `socket.rs` |
 //! | receipts, one's own writes, tokens that end, state that stays | `promises.rs` |
+//! | base sources, also periodic ones | `base_sources.rs` |
 //! | policy in the log, and agents that decide by it | `policy_log.rs` |
 //! | sources that are down, slow, broken | `sources.rs` |
 //! | secrets that get out nowhere | `canary.rs` |
@@ -31,6 +32,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod base_sources;
 mod bundle_source;
 mod bundles;
 mod canary;

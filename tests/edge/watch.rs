@@ -151,8 +151,10 @@ async fn a_scope_has_a_watcher_of_its_own_and_a_token_that_may_not_is_told_so() 
     let made =
         rig.functions.request(reqwest::Method::PUT, "/scopes", Some(&rig.token), Some(&scope));
     assert_eq!(made.await.unwrap().status, 201);
-    let agent = agent(&rig.functions, &["users"]).await.arg("--scope").arg("acme");
-    let agent = agent.start().await.unwrap();
+    let claims = json!({"claims": {"allowed_scopes": ["acme"]}});
+    let client = rig.functions.mint("client", claims).await.unwrap();
+    let agent = Agent::builder(rig.functions.url(), client).topics(["users"]);
+    let agent = agent.arg("--scope").arg("acme").start().await.unwrap();
     let _watcher = rig.watcher("replication").arg("--scope").arg("acme").start().await.unwrap();
     let al = json!({"1": {"id": 1, "name": "al", "role": "x"}});
     agent.wait_decision("users", &json!({}), &al, SOON).await.unwrap();

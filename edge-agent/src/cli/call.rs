@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::{Failure, variable};
@@ -32,6 +33,19 @@ pub(super) fn route(server: &Url, route: &str) -> Url {
     let path = format!("{}/{}", server.path().trim_end_matches('/'), route.trim_start_matches('/'));
     url.set_path(&path);
     url
+}
+
+/// A route of a scope's, or the server's `own`.
+pub(super) fn scoped(scope: Option<&str>, own: &str, route: &str) -> Result<String, Failure> {
+    match scope {
+        None => Ok(own.to_owned()),
+        // What would be understood as a path of its own.
+        Some("" | "." | "..") => Err(Failure::usage("--scope: give a scope's name")),
+        Some(scope) if scope.contains(['/', '\\', '%']) => {
+            Err(Failure::usage("--scope: a scope's name has no / \\ or %"))
+        }
+        Some(scope) => Ok(format!("/scopes/{scope}/{route}")),
+    }
 }
 
 /// The token to publish with: the one that is given as `argument`, else the environment's.
@@ -70,6 +84,19 @@ pub(super) fn send(
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::run(format!("cannot start: {error}")))
+}
+
+/// SIGTERM or SIGINT.
+pub(super) async fn stopped() -> Result<(), Failure> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| Failure::run(format!("cannot listen for signals: {error}")))
+    };
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
 }
 
 /// Sends a request with a bearer token, and with JSON if there is a body. Every answer is one; a
@@ -177,6 +204,17 @@ mod tests {
             ("http://h/girasol", "/scopes/a b/data", "http://h/girasol/scopes/a%20b/data"),
         ] {
             assert_eq!(route(&Url::parse(base).unwrap(), at).as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn a_scope_has_routes_of_its_own() {
+        let of = |scope| scoped(scope, "/policy", "policy");
+        assert_eq!(of(None).unwrap(), "/policy");
+        assert_eq!(of(Some("acme")).unwrap(), "/scopes/acme/policy");
+        for name in ["", "..", "a/../../token", "a%2Fb"] {
+            let failure = of(Some(name)).unwrap_err();
+            assert!(failure.code == 2 && failure.message.starts_with("--scope: "), "{name}");
         }
     }
 

@@ -1,13 +1,12 @@
 //! `watch postgres`: what changes in a database becomes updates, until the command is ended.
 
 use clap::ValueEnum;
-use tokio::signal::unix::{SignalKind, signal};
+use protocol::DataPath;
 
 use super::{Failure, call, say, variable};
 use crate::logging;
 use crate::settings::LogFormat;
 use crate::watch::{self, Database, Hub, Mode, Plan, TablePlan, WatchError};
-use protocol::DataPath;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -35,7 +34,7 @@ enum Source {
 
 #[derive(clap::Args)]
 struct Postgres {
-    /// The database: postgresql://USER@HOST:PORT/NAME, with ?sslmode=disable, prefer, require
+    /// The database: postgresql://USER@HOST:PORT/NAME, with ?sslmode=disable, prefer, require or verify-full
     /// [env: GIRASOL_SOURCE_URL; the password may also be in PGPASSWORD]
     #[arg(long, value_name = "URL")]
     source_url: Option<String>,
@@ -114,18 +113,23 @@ impl Postgres {
         logging::init(self.log_level, LogFormat::Text);
         let runtime = call::runtime()?;
         if self.uninstall {
-            runtime.block_on(watch::uninstall(&database, &plan)).map_err(failure)?;
+            runtime
+                .block_on(watch::uninstall(&database, &plan))
+                .map_err(|error| failure(&error))?;
             say("nothing of this watcher is left in the database");
             return Ok(());
         }
         let server = call::server(self.server_url.as_deref())?;
-        let url = call::route(&server, &route(self.scope.as_deref())?);
+        let url = call::route(
+            &server,
+            &call::scoped(self.scope.as_deref(), "/data/config", "data/update")?,
+        );
         let hub = Hub::new(url, call::token(self.token, "--token")?)
             .map_err(|error| Failure::run(error.to_string()))?;
         runtime.block_on(async {
             tokio::select! {
-                ended = watch::watch(&database, &plan, &hub) => ended.map_err(failure),
-                ended = stopped() => ended,
+                ended = watch::watch(&database, &plan, &hub) => ended.map_err(|error| failure(&error)),
+                ended = call::stopped() => ended,
             }
         })
     }
@@ -239,38 +243,12 @@ fn overlap(one: &str, other: &str) -> bool {
     }
 }
 
-/// The route that takes a scope's updates.
-fn route(scope: Option<&str>) -> Result<String, Failure> {
-    match scope {
-        None => Ok("/data/config".to_owned()),
-        // What would be understood as a path of its own.
-        Some("" | "." | "..") => Err(Failure::usage("--scope: give a scope's name")),
-        Some(scope) if scope.contains(['/', '\\', '%']) => {
-            Err(Failure::usage("--scope: a scope's name has no / \\ or %"))
-        }
-        Some(scope) => Ok(format!("/scopes/{scope}/data/update")),
-    }
-}
-
-fn failure(error: WatchError) -> Failure {
+fn failure(error: &WatchError) -> Failure {
     let failure = Failure::run(error.to_string());
     match error.advice() {
         Some(advice) => failure.hint(advice),
         None => failure,
     }
-}
-
-/// SIGTERM or SIGINT.
-async fn stopped() -> Result<(), Failure> {
-    let listen = |kind| {
-        signal(kind).map_err(|error| Failure::run(format!("cannot listen for signals: {error}")))
-    };
-    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub enum Input {
     Frame(HubFrame),
     /// There is no socket (any more); why.
     LinkDown(String),
-    /// A fetch ended.
+    /// The fetch that was begun for a job ended.
     Fetched(JobId, Result<Json, FetchError>),
     /// A write ended.
     Written(JobId, Result<(), WriteError>),
@@ -114,7 +114,7 @@ pub enum Effect {
     Disconnect,
     /// Send a frame on the socket.
     Send(AgentFrame),
-    /// Fetch a job's data.
+    /// Fetch a job's data, which others may share. [`Input::Fetched`] follows, once.
     Fetch(JobId, Source),
     /// Record a job's data in the store, with the mark of this moment; when it is durable
     /// there, write it into the engine. At most one is under way.

@@ -8,6 +8,7 @@
 //!
 //! * **Order.** Entries become [jobs](queue) in the log's order. Fetches run in parallel; a
 //!   job is written only when no unfinished job before it touches what it depends on.
+//! * **Fresh.** What is fetched for an entry is asked for after the entry came.
 //! * **Nothing missed.** A delivery whose `prev` is beyond what was received shows a hole;
 //!   the core asks for a replay from what it has.
 //! * **Nothing twice.** A delivery that was received before is skipped, and so is an entry
@@ -25,6 +26,7 @@
 //! | Where does the link stand, what has arrived? | `subscription` |
 //! | What does a replay leave open? | `settling` |
 //! | Which job may be written now? | [`queue`] |
+//! | Which fetches are made, and who shares them? | `queue/fetching.rs`, `queue/superseding.rs` |
 //! | What does an entry depend on? | `extent` |
 //! | What did the store have already? | [`known`] |
 //! | What is kept, and when? | `keeping` |

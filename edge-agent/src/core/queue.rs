@@ -1,17 +1,17 @@
 //! The entries that have arrived and not yet taken effect, in the log's order.
 //!
-//! A job is fetched as soon as there is room ([fetching]), and written when no unfinished job
+//! A job is fetched as soon as there is room (`queue/fetching.rs`), and written when no unfinished job
 //! before it overlaps its [extent]. A job that cannot be fetched holds back only what overlaps it, and
 //! only until a newer document for the same place, or for one above it, is there: that one
 //! may pass, and when the engine has it, everything before it that it covers ends without
 //! being written, for it could have no lasting effect. Until that is known, it is not fetched
-//! either: [superseding].
+//! either: `queue/superseding.rs`.
 //!
 //! A write is recorded in the store before it goes to the engine. If nobody knows what the
 //! engine made of it, the job stays [`State::Recorded`] until the engine has been given
 //! what the store has, this job with it.
 //!
-//! Jobs that are parts of a commit of policy are not written one by one: [parts].
+//! Jobs that are parts of a commit of policy are not written one by one: `queue/parts.rs`.
 
 mod fetching;
 mod origin;
@@ -91,8 +91,8 @@ pub struct Job {
     state: State,
     /// The next document that makes this one unnecessary, if it takes effect.
     newer: Option<JobId>,
-    /// A fetch that began before this job came: what it brings is older. The job waits for its
-    /// end, or until this moment.
+    /// An older job that it supersedes, and whose fetch began before this one came: it waits for
+    /// the end of that, or until this moment.
     waits_for: Option<(JobId, Millis)>,
     attempts: u32,
     error: Option<String>,

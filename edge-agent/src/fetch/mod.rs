@@ -22,13 +22,25 @@
 //! | How is more than the limit not even read? | `metered` |
 //! | How is what was fetched shaped before it is stored? | `transform` |
 
+#[cfg(any(feature = "ldap", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "ldap", feature = "mysql", feature = "redis")),
+    allow(dead_code, reason = "not every fetcher needs all of it")
+)]
 mod endpoint;
 pub mod exec;
 mod http;
+#[cfg(any(feature = "ldap", feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "ldap", feature = "mysql", feature = "redis")),
+    allow(dead_code, reason = "not every fetcher needs all of it")
+)]
 mod idle;
 #[cfg(feature = "ldap")]
 mod ldap;
 mod means;
+#[cfg(any(feature = "ldap", feature = "redis"))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "not every fetcher needs all of it"))]
 mod metered;
 #[cfg(feature = "mongodb")]
 mod mongodb;
@@ -41,8 +53,10 @@ mod redis;
 pub mod rows;
 mod transform;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 pub use http::HttpFetcher;
 #[cfg(feature = "s3")]
@@ -318,8 +332,14 @@ impl Fetchers {
     async fn fetch_filled(&self, source: &Source) -> Result<Json, FetchError> {
         let fetcher = self.pick(source)?;
         let time = fetcher.timeout().unwrap_or(self.timeout);
-        let timely = tokio::time::timeout(time, fetcher.fetch(source)).await;
-        timely.unwrap_or_else(|_| Err(FetchError::new("no answer in time")))
+        // Whoever publishes an update chooses the server, and libraries believe what a server
+        // sends; one that panics at it must not take the agent's work along.
+        let fetch = AssertUnwindSafe(fetcher.fetch(source)).catch_unwind();
+        match tokio::time::timeout(time, fetch).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(FetchError::new("the source answered what cannot be read")),
+            Err(_) => Err(FetchError::new("no answer in time")),
+        }
     }
 
     fn pick(&self, source: &Source) -> Result<&dyn Fetcher, FetchError> {
@@ -380,6 +400,57 @@ mod tests {
         fetchers.fetch(&source).await.unwrap_err()
     }
 
+    /// Fails with everything that it was given, or answers it.
+    struct Telling(bool);
+
+    impl Fetcher for Telling {
+        fn name(&self) -> &'static str {
+            "Telling"
+        }
+
+        fn fetch<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
+            let said = source.config.as_deref().map_or("", RawValue::get);
+            let done = match self.0 {
+                true => Ok(Json::known(said.to_owned())),
+                false => Err(FetchError::new(format!("{} {said}", source.url))),
+            };
+            Box::pin(async { done })
+        }
+    }
+
+    /// What comes of a source whose secret `PW` is `s3cret/named`.
+    async fn told(answers: bool, url: &str, config: &str) -> Result<String, FetchError> {
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::write(dir.path().join("PW"), "s3cret/named\n").unwrap();
+        let secrets = Secrets::new(Some(dir.path().to_owned()), &[], Default::default());
+        let means = Means::standard(Duration::from_secs(1)).unwrap();
+        let mut fetchers = Fetchers::standard(&means).with_secrets(secrets);
+        fetchers.add(Box::new(Telling(answers)));
+        let config = Some(RawValue::from_string(config.to_owned()).unwrap());
+        let source = Source { url: url.to_owned(), config };
+        fetchers.fetch(&source).await.map(|data| data.get().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_fetcher_has_the_secrets_and_what_it_says_of_them_is_hidden() {
+        let config = r#"{"fetcher":"Telling","a":["${secret:PW}"],"password":"s3cret-literal"}"#;
+        let url = "x://me:${secret:PW}@h";
+        let filled = r#"{"fetcher":"Telling","a":["s3cret/named"],"password":"s3cret-literal"}"#;
+        assert_eq!(told(true, url, config).await.unwrap(), filled);
+        let error = told(false, url, config).await.unwrap_err().to_string();
+        let hidden = r#"x://me:****@h {"fetcher":"Telling","a":["****"],"password":"****"}"#;
+        assert_eq!(error, hidden);
+    }
+
+    #[tokio::test]
+    async fn what_any_fetcher_brings_is_shaped_and_a_mistake_in_that_is_found_before() {
+        let config = r#"{"fetcher":"Telling","list":[{"k":1}],"transform":"/list"}"#;
+        assert_eq!(told(true, "x://h", config).await.unwrap(), r#"[{"k":1}]"#);
+        let config = r#"{"fetcher":"Telling","transform":"{"}"#;
+        let error = told(false, "x://h", config).await.unwrap_err();
+        assert!(error.is_permanent() && error.to_string().starts_with("config.transform: "));
+    }
+
     #[tokio::test]
     async fn config_names_the_fetcher_and_the_first_is_the_default() {
         for (config, expected) in [
@@ -390,6 +461,29 @@ mod tests {
         ] {
             assert_eq!(picked(config).await, FetchError::new(expected));
         }
+    }
+
+    struct Broken;
+
+    impl Fetcher for Broken {
+        fn name(&self) -> &'static str {
+            "Broken"
+        }
+
+        fn fetch<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Json, FetchError>> {
+            Box::pin(async { panic!("as a library might") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_library_that_panics_is_an_error_of_its_source_alone() {
+        let known: Vec<Box<dyn Fetcher>> = vec![Box::new(Broken)];
+        let secrets = Secrets::default();
+        let timeout = Duration::from_secs(1);
+        let fetchers = Fetchers { known, timeout, max_bytes: 1_000, secrets };
+        let source = Source { url: "http://h".to_owned(), config: None };
+        let expected = FetchError::new("the source answered what cannot be read");
+        assert_eq!(fetchers.fetch(&source).await, Err(expected));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 //! A secret without a rule goes wherever a fetch may go.
 //!
 //! An own fetcher is a host by the name `exec:NAME`: it does with a secret what it was written for.
+//! In `s3://BUCKET/KEY` there is no host: it is the endpoint's, or `s3.amazonaws.com`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,6 +20,9 @@ use crate::fetch::{FetchError, Source};
 
 /// The rule of every secret that has none of its own.
 const OTHERS: &str = "*";
+/// How the addresses of objects begin, and where they are if nobody says so.
+const OBJECTS: &str = "s3://";
+const AWS: &str = "s3.amazonaws.com";
 /// How the names of own fetchers begin.
 const OWN: &str = "exec:";
 
@@ -128,8 +132,13 @@ fn destinations(source: &Source) -> Option<Vec<String>> {
         return Some(vec![own.to_owned()]);
     }
     let mut found = vec![];
-    if !source.url.is_empty() {
-        found.extend(hosts_of_address(&source.url)?);
+    let is_object =
+        source.url.get(..OBJECTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(OBJECTS));
+    match config.get("endpoint") {
+        None | Some(Value::Null) if is_object => found.push(AWS.to_owned()),
+        Some(_) if is_object => {}
+        _ if source.url.is_empty() => {}
+        _ => found.extend(hosts_of_address(&source.url)?),
     }
     collect("", &config, &mut found)?;
     Some(found)
@@ -211,7 +220,8 @@ fn plain(host: &str) -> Option<String> {
         host => host.to_string(),
     };
     let host = host.strip_suffix('.').map_or(host.clone(), str::to_owned);
-    Some(host).filter(|host| !host.is_empty())
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-._:".contains(it);
+    Some(host).filter(|host| !host.is_empty() && host.chars().all(is_plain))
 }
 
 #[cfg(test)]
@@ -223,6 +233,7 @@ mod tests {
     const RULES: &str = r#"{
         "DB":{"hosts":["db.internal","*.Example.com","10.0.0.7","2001:db8::1"]},
         "OWN":{"hosts":["exec:billing"]},
+        "AWS":{"hosts":["s3.amazonaws.com"]},
         "NONE":{"hosts":[]},
         "ALL":{"hosts":["*"]}}"#;
 
@@ -242,7 +253,7 @@ mod tests {
             ("redis://[2001:db8:0::1]:6379", "{}"),
             ("http://0x0a000007/", "{}"),
             ("mysql://db.internal/", r#"{"connection_params":{"host":"10.0.0.7","port":1}}"#),
-            ("s3://a.example.com/k", r#"{"endpoint":"https://x.example.com:9000"}"#),
+            ("s3://bucket/k", r#"{"endpoint":"https://x.example.com:9000"}"#),
             ("postgresql:///d?host=db.internal", "{}"),
             ("http://db.internal/", r#"{"data":"http://elsewhere/","headers":{"x":"y"}}"#),
         ] {
@@ -250,6 +261,7 @@ mod tests {
         }
         assert_eq!(check("OWN", "x://anything", r#"{"fetcher":"exec:billing"}"#), Ok(()));
         assert_eq!(check("ALL", "http://evil/", "{}"), Ok(()));
+        assert_eq!(check("AWS", "s3://bucket/k", r#"{"endpoint":null}"#), Ok(()));
         assert_eq!(check("UNRULED", "http://evil/", "{}"), Ok(()));
     }
 
@@ -265,13 +277,18 @@ mod tests {
             ("http://evil#@db.internal/", "{}"),
             ("http://evil?@db.internal/", "{}"),
             ("postgresql://u@db.internal@evil/d", "{}"),
+            ("postgresql://u@evil@db.internal/d", "{}"),
             ("postgresql://u@evil/d?x=@db.internal", "{}"),
             ("postgresql://db.internal,evil/d", "{}"),
             ("postgresql://db.internal/d?host=evil", "{}"),
             ("postgresql://db.internal/d?hostaddr=1.2.3.4", "{}"),
             ("mysql://db.internal/", r#"{"connection_params":{"host":"evil"}}"#),
             ("ldap://db.internal/", r#"{"connection_params":{"url":"ldap://evil"}}"#),
-            ("s3://db.internal/k", r#"{"endpoint_url":"http://evil"}"#),
+            ("s3://db.internal/k", r#"{"endpoint":"http://evil"}"#),
+            ("s3://db.internal/k", r#"{"endpoint":""}"#),
+            ("s3://db.internal/k", r#"{"endpoint_url":"http://db.internal"}"#),
+            ("S3://db.internal/k", "{}"),
+            ("postgresql://evil%2C.example.com/d", "{}"),
             ("http://db.internal/", r#"{"deep":[{"proxy":"evil:3128"}]}"#),
             ("http://db.internal/", r#"{"anything":"socks5://evil"}"#),
             ("http://db.internal/", r#"{"host":"${secret:DB}"}"#),

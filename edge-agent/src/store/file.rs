@@ -88,9 +88,18 @@ impl FileStore {
         Ok((Self { shared, folding: Mutex::default() }, Opened { mark, written, policies, fresh }))
     }
 
+    /// The writer, with an open database. A fold that reads still holds the file of a write that
+    /// failed, which cannot be opened again before that has ended.
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        if self.shared.is_closed() {
+            self.wait_for_folding();
+        }
+        self.shared.writer()
+    }
+
     pub(super) fn append(&self, records: &[Record], mark: &Mark) -> Result<(), StoreError> {
         self.catch_up(mark)?;
-        let mut writer = self.shared.writer()?;
+        let mut writer = self.writer()?;
         let is_current = mark.generation >= writer.generation;
         let first = writer.next;
         let records = records.iter().filter(|record| is_current || !record.path.is_policy());
@@ -118,7 +127,7 @@ impl FileStore {
     }
 
     pub(super) fn discard(&self, tags: &[Tag]) -> Result<(), StoreError> {
-        let mut writer = self.shared.writer()?;
+        let mut writer = self.writer()?;
         let last = writer.heads.iter().rev().take(tags.len());
         let last: Vec<(u64, Known)> = last.map(|(at, known)| (*at, *known)).collect();
         let is_last = last.iter().map(|(_, known)| &known.tag).eq(tags.iter().rev());
@@ -135,7 +144,7 @@ impl FileStore {
 
     pub(super) fn save(&self, mark: &Mark) -> Result<(), StoreError> {
         self.catch_up(mark)?;
-        let mut writer = self.shared.writer()?;
+        let mut writer = self.writer()?;
         if mark.generation < writer.generation {
             return Ok(());
         }
@@ -146,13 +155,13 @@ impl FileStore {
 
     /// Begins again if that failed when it was asked for.
     fn catch_up(&self, mark: &Mark) -> Result<(), StoreError> {
-        let generation = self.shared.writer()?.generation;
+        let generation = self.writer()?.generation;
         if mark.generation > generation { self.begin_again(mark) } else { Ok(()) }
     }
 
     pub(super) fn begin_again(&self, mark: &Mark) -> Result<(), StoreError> {
         self.wait_for_folding();
-        let mut writer = self.shared.writer()?;
+        let mut writer = self.writer()?;
         let heads = writer.heads.clone();
         let (mut policy, mut base_bytes) = (vec![], writer.base_bytes);
         self.shared.write(&mut writer, |transaction| {
@@ -176,7 +185,7 @@ impl FileStore {
 
     pub(super) fn state(&self) -> Result<State, StoreError> {
         // Nothing is written meanwhile.
-        let mut writer = self.shared.writer()?;
+        let mut writer = self.writer()?;
         let database = self.shared.database(&writer)?;
         let failed = |error| self.shared.folder.failed(error);
         let Computed { document, refused, .. } =
@@ -254,6 +263,11 @@ impl Shared {
             }
         }
         Ok(writer)
+    }
+
+    /// True after a failure, until the file is opened again.
+    fn is_closed(&self) -> bool {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).database.is_none()
     }
 
     fn database(&self, writer: &Writer) -> Result<Arc<Database>, StoreError> {

@@ -105,7 +105,7 @@ async fn first_copy(
     reading.batch_execute(&see).await.map_err(|error| sql(&error))?;
     let id = format!("{system}/{slot}/copy/{begin}");
     snapshot::copy(&reading, tables, hub, &id).await?;
-    drop(reading);
+    reading.batch_execute("COMMIT").await.map_err(|error| sql(&error))?;
     slot::keep(client, &temporary, slot).await?;
     wire.end().await;
     Ok(())

@@ -187,7 +187,7 @@ impl Drop for Connected {
 /// What to do about errors of the database that waiting does not put right.
 const ADVICE: [(&str, &str); 7] = [
     ("28P01", "give the right password: in the address, in PGPASSWORD or in GIRASOL_SOURCE_URL"),
-    ("28000", "does pg_hba.conf let this user in, with replication for --mode replication?"),
+    ("28000", "does pg_hba.conf let this user into the database from here?"),
     ("3D000", "name a database that is there"),
     (
         "42501",

@@ -225,14 +225,21 @@ fn an_entry_that_a_newer_one_covered_is_fetched_when_that_one_is_given_up_or_ref
 #[test]
 fn an_entry_is_fetched_if_what_covers_it_waits_for_something_that_waits_for_it() {
     let mut rig = Rig::live(0);
-    let blocker = fetches(&rig.frame(&fetched(1, "/a", "http://s/0")))[0];
-    rig.frame(&fetched(2, "/a/b", "http://s/1"));
-    rig.frame(&patch(3, "/a", &json!([{"op": "add", "path": "/k", "value": 1}])));
-    rig.frame(&fetched(4, "/a/b", "http://s/2"));
-    assert_eq!(fetches(&rig.fetched(blocker, "{}")), []);
-    assert_eq!(rig.status().pending.len(), 4);
-    let states: Vec<_> = rig.status().pending.into_iter().map(|it| it.state).collect();
-    assert_eq!(states[1], PendingState::Fetching, "{states:?}");
+    let documents = [fetched(1, "/a/b", "http://s/1"), fetched(3, "/a/b", "http://s/2")];
+    let between = patch(2, "/a", &json!([{"op": "add", "path": "/k", "value": 1}]));
+    let [first, last] = documents.map(|it| it["updates"][0].clone());
+    let together = json!({"updates": [first, between["updates"][0], last]});
+    let started = fetches(&rig.frame(&together));
+    assert_eq!(started.len(), 2);
+    let mut effects = rig.fetched(started[1], r#"{"n":3}"#);
+    assert_eq!(path_written(&effects), None, "the patch comes first");
+    effects.extend(rig.fetched(started[0], r#"{"n":1}"#));
+    let mut written = vec![];
+    while let Some(ready) = write(&effects) {
+        written.push((ready.record.path.to_string(), ready.record.tag.seq.0));
+        effects = rig.written(ready.job);
+    }
+    assert_eq!(written, [("/a/b".to_owned(), 1), ("/a".to_owned(), 2), ("/a/b".to_owned(), 3)]);
 }
 
 #[test]

@@ -116,3 +116,19 @@ fn callbacks_of_updates_from_before_an_agents_time_are_not_told() {
     assert_eq!(reports(&effects).len(), 1);
     assert_eq!(rig.core.cursor(), Seq(2));
 }
+
+#[test]
+fn callbacks_of_an_update_that_a_newer_one_covers_say_that_it_took_effect() {
+    let mut rig = Rig::live(0);
+    rig.frame(&json!({"welcome": {"scope": "default", "head": 0, "epoch": "e1"}}));
+    let entry = [json!({"topics": ["users"], "dst_path": "/a/b", "url": "http://s/b"})];
+    rig.frame(&with_callback(1, &entry));
+    let newer = [json!({"topics": ["users"], "dst_path": "/a", "data": {}})];
+    let ready = write(&rig.frame(&with_callback(2, &newer))).unwrap();
+    let effects = rig.written(ready.job);
+    let outline: Vec<_> = reports(&effects)
+        .iter()
+        .map(|it| (it.entries[0].data.is_some(), it.entries[0].saved))
+        .collect();
+    assert_eq!(outline, [(false, true), (true, true)]);
+}

@@ -18,6 +18,7 @@ mod mongodb;
 mod mysql;
 mod postgres;
 mod redis;
+mod refused;
 #[cfg(feature = "s3")]
 mod s3;
 mod support;

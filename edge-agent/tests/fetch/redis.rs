@@ -6,7 +6,7 @@ use edge_agent::fetch::Means;
 use serde_json::{Value, json};
 use testbed::{Authority, Part, Redis, require};
 
-use crate::support::{fetch, fetch_with, trusting};
+use crate::support::{fetch, fetch_with, stranger, trusting};
 
 /// The settings for a command, with the server's password.
 fn config(redis: &Redis, command: Value) -> Value {
@@ -256,4 +256,27 @@ async fn tls_is_spoken_with_those_whose_authority_is_trusted() {
     let plain = redis.url().replace("rediss", "redis");
     let error = fetch_with(&means, &plain, &config).await.unwrap_err();
     assert!(!error.is_permanent(), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_none_does_no_harm() {
+    let hello = b"%1\r\n+server\r\n+redis\r\n";
+    let after = |bytes: &[u8]| [&hello[..], bytes].concat();
+    for (first, more, words) in [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), vec![], ""),
+        (after(b"*1000000000000\r\n"), b":1\r\n".repeat(1000), "more than the limit"),
+        (after(b"%4611686018427387904\r\n"), b":1\r\n".repeat(1000), "more than the limit"),
+        (after(b"$9999999999\r\n"), vec![b'x'; 4096], "more than the limit"),
+        (after(&b"*1\r\n".repeat(100_000)), vec![], ""),
+        (after(b"|18446744073709551615\r\n"), vec![], ""),
+    ] {
+        let url = format!("redis://{}", stranger(first.clone(), more).await);
+        let mut means = Means::standard(Duration::from_secs(5)).unwrap();
+        means.max_bytes = 1 << 20;
+        let config = json!({"fetcher": "RedisFetchProvider", "command": "LRANGE a 0 -1"});
+        let error = fetch_with(&means, &url, &config).await.unwrap_err();
+        let shown = String::from_utf8_lossy(first.get(..40).unwrap_or(&first)).into_owned();
+        assert!(error.to_string().contains(words), "{shown}: {error}");
+        assert!(!error.is_permanent(), "{shown}: {error}");
+    }
 }

@@ -98,7 +98,8 @@ async fn an_object_that_has_not_changed_is_not_sent_again() {
     store.put("users.json", &[], b"[2]").await.unwrap();
     assert_eq!(fetchers.fetch(&source).await.unwrap().get(), "[2]");
     // The store writes of a request when it has answered.
-    store.logs().wait_for(|line| line.contains("| 304 |").then_some(())).await.unwrap();
+    let told = store.logs().wait_for(|line| line.contains("| 304 |").then_some(()));
+    tokio::time::timeout(Duration::from_secs(5), told).await.expect("nothing was unchanged");
     assert!((1..=2).contains(&unchanged(&store)), "{}", store.logs());
 }
 

@@ -79,6 +79,7 @@ fn a_credential_of_an_address_is_found() {
     for (url, path, value) in [
         ("https://me:s3cret@h/p", "url: the password", "s3cret"),
         ("postgresql://u:p/w@x@h:5432/db", "url: the password", "p/w@x"),
+        ("http://me:s3cret@h/a@b", "url: the password", "s3cret"),
         ("redis://:s3cret@h", "url: the password", "s3cret"),
         ("https://s3cret@h/p", "url: the user", "s3cret"),
         ("https://h/p?a=1&token=s3cret", "url: the parameter `token`", "s3cret"),
@@ -93,6 +94,9 @@ fn a_credential_of_an_address_is_found() {
         "https://h/p",
         "postgresql://helloopal@127.0.0.1:5432/helloopal",
         "https://h/p?page=2&q=a@b:c",
+        "https://h/users/a@b.example",
+        "https://h:8080/users/a@b.example",
+        "http://[::1]:80/a",
         "https://me:${secret:PW}@h?token=${secret:T}",
         "mongodb://u:${secret:PW}@h1,h2/db",
     ] {

@@ -157,7 +157,7 @@ impl MariaDb {
     /// # Errors
     /// The process could not be signalled.
     pub async fn hold(&mut self, held: bool) -> Result<()> {
-        self.process.signal(if held { "STOP" } else { "CONT" }).await
+        self.process.hold(held).await
     }
 
     /// Starts it again with what it had, on the same port.

@@ -161,7 +161,7 @@ impl Redis {
     /// # Errors
     /// The process could not be signalled.
     pub async fn hold(&mut self, held: bool) -> Result<()> {
-        self.process.signal(if held { "STOP" } else { "CONT" }).await
+        self.process.hold(held).await
     }
 
     /// Starts it again on the same port, empty.

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
 use super::authority::Authority;
 use crate::parts::Part;
 use crate::process::{Logs, Process, command, free_port, own_folder};
 
 const START_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What all entries are below.
 const ROOT: &str = "dc=example,dc=org";
 const PASSWORD: &str = "a password of OpenLDAP's";
@@ -145,7 +148,7 @@ impl Slapd {
     /// # Errors
     /// The process could not be signalled.
     pub async fn hold(&mut self, held: bool) -> Result<()> {
-        self.process.signal(if held { "STOP" } else { "CONT" }).await
+        self.process.hold(held).await
     }
 
     /// Starts it again with what it had, on the same ports.
@@ -160,7 +163,17 @@ impl Slapd {
 
     async fn ready(&mut self) -> Result<()> {
         let ready = |line: &str| line.contains("slapd starting").then_some(());
-        self.process.wait_for_line(START_WITHIN, ready).await
+        self.process.wait_for_line(START_WITHIN, ready).await?;
+        // It says so before it listens, and then says nothing more.
+        let ports = [Some(self.port), self.tls_port];
+        let listening = async {
+            for port in ports.into_iter().flatten() {
+                while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                    sleep(LOOK_EVERY).await;
+                }
+            }
+        };
+        timeout(START_WITHIN, listening).await.context("slapd does not listen")
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::opal::filter::{self, Filter};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
@@ -92,7 +91,7 @@ impl Track {
                 done = async {
                     if self.once { follower.once().await } else { follower.follow(self.interval).await }
                 } => done,
-                done = stopped() => done,
+                done = call::stopped() => done,
             }
         });
         interrupt.store(true, Ordering::Relaxed);
@@ -194,19 +193,6 @@ impl Follower {
 fn refused(commit: &str, failure: Failure) -> Failure {
     let message = format!("{commit} is refused, the policy stays: {}", failure.message);
     Failure { message, ..failure }
-}
-
-/// SIGTERM or SIGINT.
-async fn stopped() -> Result<(), Failure> {
-    let listen = |kind| {
-        signal(kind).map_err(|error| Failure::run(format!("cannot listen for signals: {error}")))
-    };
-    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    Ok(())
 }
 
 fn warn(line: &str) {

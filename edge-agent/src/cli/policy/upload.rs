@@ -41,7 +41,8 @@ struct Held {
 impl Upload {
     pub(super) fn new(target: Target) -> Result<Self, Failure> {
         let server = call::server(target.server_url.as_deref())?;
-        let url = call::route(&server, &route(target.scope.as_deref())?);
+        let url =
+            call::route(&server, &call::scoped(target.scope.as_deref(), "/policy", "policy")?);
         Ok(Self { url, token: call::token(target.token, "--token")? })
     }
 
@@ -66,19 +67,6 @@ impl Upload {
         let answer = call::ask(Method::GET, &url, &self.token, None).await?;
         let held = serde_json::from_str::<Held>(&answer.body);
         Ok(held.is_ok_and(|held| held.hash == revision))
-    }
-}
-
-/// The route that takes a scope's policy.
-fn route(scope: Option<&str>) -> Result<String, Failure> {
-    match scope {
-        None => Ok("/policy".to_owned()),
-        // What would be understood as a path of its own.
-        Some("" | "." | "..") => Err(Failure::usage("--scope: give a scope's name")),
-        Some(scope) if scope.contains(['/', '\\', '%']) => {
-            Err(Failure::usage("--scope: a scope's name has no / \\ or %"))
-        }
-        Some(scope) => Ok(format!("/scopes/{scope}/policy")),
     }
 }
 
@@ -115,16 +103,6 @@ pub(super) fn too_large(what: &str, bytes: usize, limit: usize) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_scopes_policy_has_a_route_of_its_own() {
-        assert_eq!(route(None).unwrap(), "/policy");
-        assert_eq!(route(Some("acme")).unwrap(), "/scopes/acme/policy");
-        for name in ["", "..", "a/../../token", "a%2Fb"] {
-            let failure = route(Some(name)).unwrap_err();
-            assert!(failure.code == 2 && failure.message.starts_with("--scope: "), "{name}");
-        }
-    }
 
     #[test]
     fn a_body_over_the_limit_names_the_largest_file() {

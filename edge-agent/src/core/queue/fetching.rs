@@ -1,7 +1,7 @@
 //! The fetches: which may begin, which jobs share one, and what follows from their ends.
 //!
 //! A fetch has a **place**: there are so many in all, and so many for each
-//! [origin](super::origin), so that one that hangs does not hold up the others.
+//! origin (`queue/origin.rs`), so that one that hangs does not hold up the others.
 //!
 //! When a fetch begins, all jobs that want the same (the same address and the same settings, to
 //! the letter) share it, and it is known by the one it begins for. A job that comes later does

@@ -3,7 +3,8 @@
 //!
 //! A job is **superseded** by a later document that covers its place and has not failed, if
 //! that one need not wait for it in any way. It may pass the job itself; what is between the
-//! two it must be able to pass as well, or it could wait for something that waits for the job.
+//! two it must be able to pass as well, or it could wait for something that waits for the job
+//! (and where there are parts of a commit, whatever is before it).
 //! If it fails, the job is to be fetched again, and so is what else it had superseded: the
 //! newest first, which supersedes the others.
 //!
@@ -26,28 +27,23 @@ impl Queue {
         if newer.part || newer.save_method != SaveMethod::Put {
             return;
         }
-        let (mut superseded, mut waits_for, mut passes) = (vec![], None, true);
+        let (mut superseded, mut waits_for) = (vec![], None);
         for (&at, job) in self.jobs.range(..id).rev() {
             // Policy is in no data's way.
             if job.path.is_policy() {
                 continue;
             }
-            let is_passed = newer.may_pass(job) || planted(Bug::BetweenIgnored);
-            if !is_passed && job.part {
-                // A commit is written as a whole: parts before the superseded job may wait for
-                // parts after it.
-                return;
-            }
-            passes &= is_passed;
-            if !passes {
+            if !newer.may_pass(job) && !planted(Bug::BetweenIgnored) {
                 if self.parts == 0 {
                     break;
                 }
-                continue;
+                // What is in its way may wait for a part of a commit, and that for all others and
+                // what is before them.
+                return;
             }
             if !job.part && newer.path.covers(&job.path) {
                 superseded.push(at);
-                waits_for = waits_for.max(self.started(job));
+                waits_for = waits_for.max(self.began(job).map(|began| (began, at)));
             }
         }
         for at in superseded {
@@ -56,14 +52,14 @@ impl Queue {
             }
         }
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.waits_for = waits_for.map(|(began, fetch)| (fetch, began.plus(PATIENCE)));
+            job.waits_for = waits_for.map(|(began, older)| (older, began.plus(PATIENCE)));
         }
     }
 
-    /// When the fetch of a job began, and by which job it is known.
-    fn started(&self, job: &Job) -> Option<(Millis, JobId)> {
+    /// When the fetch of a job began, if one is under way.
+    fn began(&self, job: &Job) -> Option<Millis> {
         let State::Fetching(fetch) = job.state else { return None };
-        self.running.get(&fetch).map(|running| (running.began, fetch))
+        self.running.get(&fetch).map(|running| running.began)
     }
 
     /// True if a newer document makes this job unnecessary, unless that fails.
@@ -78,10 +74,10 @@ impl Queue {
         false
     }
 
-    /// Until when a job waits for a fetch that began before it came.
+    /// Until when a job waits for the fetch of an older one that began before it came.
     pub(super) fn waits_until(&self, job: &Job) -> Option<Millis> {
-        let (fetch, until) = job.waits_for?;
-        self.running.contains_key(&fetch).then_some(until)
+        let (older, until) = job.waits_for?;
+        matches!(self.jobs.get(&older)?.state, State::Fetching(_)).then_some(until)
     }
 
     /// Removes a job that can never take effect. What it superseded is superseded by what

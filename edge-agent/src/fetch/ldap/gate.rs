@@ -6,12 +6,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, BufWriter,
+};
 
 use crate::fetch::metered::Allowance;
 
 /// How deep a message is nested at most; an entry's values are at five.
 const DEPTH: usize = 16;
+/// Bytes that are on their way at once.
+const BUFFER: usize = 16 << 10;
 /// The tag of a message: a sequence.
 const MESSAGE: u8 = 0x30;
 /// Set in the tag of what has parts.
@@ -35,8 +39,11 @@ where
     S: AsyncRead + AsyncWrite,
     L: AsyncRead + AsyncWrite,
 {
-    let (mut from_server, mut to_server) = tokio::io::split(server);
-    let (mut from_library, mut to_library) = tokio::io::split(library);
+    let (from_server, mut to_server) = tokio::io::split(server);
+    let (mut from_library, to_library) = tokio::io::split(library);
+    // Entries are small and many.
+    let mut from_server = BufReader::with_capacity(BUFFER, from_server);
+    let mut to_library = BufWriter::with_capacity(BUFFER, to_library);
     let asking = async {
         let _ = tokio::io::copy(&mut from_library, &mut to_server).await;
     };
@@ -44,11 +51,18 @@ where
         loop {
             match message(&mut from_server, &allowance).await {
                 Ok(Some(message)) => {
-                    if to_library.write_all(&message).await.is_err() {
+                    let mut written = to_library.write_all(&message).await;
+                    if from_server.buffer().is_empty() {
+                        written = written.and(to_library.flush().await);
+                    }
+                    if written.is_err() {
                         return;
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => {
+                    let _ = to_library.flush().await;
+                    return;
+                }
                 Err(why) => {
                     let _ = verdict.set(why);
                     return;

@@ -7,9 +7,6 @@
 //! | What of a server's answers is read at all? | `gate` |
 //! | What JSON is an entry? | `entry` |
 
-use std::panic::AssertUnwindSafe;
-
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ldap3::adapters::PagedResults;
 use ldap3::{LdapError, SearchOptions};
@@ -105,17 +102,14 @@ impl LdapFetcher {
     ) -> Result<(Connection, Json), Failure> {
         let limit = self.means.max_bytes;
         connection.allowance.set(limit.saturating_add(OVERHEAD));
-        // The library ends the process's part in it where an answer is not what it expects.
-        let reading = AssertUnwindSafe(self.read(endpoint, &mut connection, root, search));
-        match reading.catch_unwind().await {
-            Ok(Ok(json)) => Ok((connection, json)),
-            Ok(Err(Some(error))) => Err(Failure::Said(error)),
-            Ok(Err(None)) => {
+        match self.read(endpoint, &mut connection, root, search).await {
+            Ok(json) => Ok((connection, json)),
+            Err(Some(error)) => Err(Failure::Said(error)),
+            Err(None) => {
                 let error = connection.broken(endpoint, limit);
                 let judged = connection.is_judged();
                 Err(if judged { Failure::Said(error) } else { Failure::Broken(error) })
             }
-            Err(_) => Err(Failure::Said(endpoint.failed("answered what is not LDAP"))),
         }
     }
 

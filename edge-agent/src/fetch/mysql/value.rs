@@ -158,7 +158,7 @@ mod tests {
             (Form::Text, Value::Int(i64::MIN), "-9223372036854775808"),
             (Form::Text, Value::UInt(u64::MAX), "18446744073709551615"),
             (Form::Text, Value::Float(0.1), "0.1"),
-            (Form::Text, Value::Double(1e300), "1e300"),
+            (Form::Text, Value::Double(1e300), "1e+300"),
             (
                 Form::Decimal,
                 bytes("123456789012345678901234567890.50"),

@@ -316,7 +316,7 @@ mod tests {
             ("hidden", "{}", "url: it is no address; give postgresql://"),
             ("mysql://u:hidden@h/d", "{}", "url: it is no address"),
             ("postgresql://u:hidden@h:x/d", "{}", "url: it is no address"),
-            ("postgresql://u:p?hidden@h/d", "{}", "url: it has an unknown parameter; there are"),
+            ("postgresql://u:p?hidden@h/d", "{}", "url: it is no address"),
             ("postgresql://h/hidden", "{}", "url: it names no user"),
             ("postgresql://u@%2Fhidden/d", "{}", "url: a Unix socket is not connected to"),
             ("postgresql://u@h/d?host=/hidden", "{}", "url: a Unix socket is not connected to"),

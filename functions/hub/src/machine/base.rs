@@ -163,7 +163,7 @@ impl Machine {
         }
         let wanted = next.wanted(now, &print, log);
         next.print = print;
-        if is_changed || !wanted.is_empty() {
+        if is_changed || !wanted.is_empty() || !next.stale.is_empty() {
             let first = log.head().next().0;
             next.stale.extend((first..).take(wanted.len()).map(Seq));
             // Until all are there, they are others than those that were set.
