@@ -4,7 +4,7 @@
 //! Each is looked up in one place only, which a hash gives: what is forgotten costs memory, and
 //! nothing else.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeMap, mem, ops::RangeInclusive, sync::Arc};
 
 use regorus::{
     Value,
@@ -39,6 +39,9 @@ struct Shape {
     names: Vec<Value>,
     /// All values are null.
     object: Object,
+    /// Which name is that of each of the object's members, in its own order: nothing need be
+    /// looked for in an object that is filled.
+    order: Vec<usize>,
 }
 
 impl<T> Slots<T> {
@@ -100,28 +103,32 @@ impl Seen {
         value
     }
 
-    pub(super) fn object(&mut self, members: Vec<(Value, Value)>) -> Value {
+    pub(super) fn object(&mut self, mut members: Vec<(Value, Value)>) -> Value {
         let make = |members: Vec<(Value, Value)>| Value::from(BTreeMap::from_iter(members));
-        let names = || members.iter().map(|(name, _)| name);
         if members.is_empty() || members.len() > REMEMBERED_PARTS {
             return make(members);
         }
-        let Some(slot) = self.shapes.at(addresses(names())) else { return make(members) };
-        if let Some(shape) = slot.as_ref().filter(|shape| are_same(names(), &shape.names)) {
+        let hash = addresses(members.iter().map(|(name, _)| name));
+        let Some(slot) = self.shapes.at(hash) else { return make(members) };
+        let is_same = |shape: &&Shape| are_same(members.iter().map(|(name, _)| name), &shape.names);
+        if let Some(shape) = slot.as_ref().filter(is_same) {
             let mut object = shape.object.clone();
-            for (name, value) in members {
-                if let Some(member) = object.get_mut(&name) {
-                    *member = value;
+            for ((_, member), at) in object.iter_mut().zip(&shape.order) {
+                if let Some((_, value)) = members.get_mut(*at) {
+                    *member = mem::replace(value, Value::Null);
                 }
             }
             return object.into_value();
         }
-        let names: Vec<Value> = names().cloned().collect();
+        let names: Vec<Value> = members.iter().map(|(name, _)| name.clone()).collect();
         let empty = make(names.iter().map(|name| (name.clone(), Value::Null)).collect());
         if let Value::Object(object) = empty
             && object.len() == names.len()
         {
-            *slot = Some(Shape { names, object: Object::clone(&object) });
+            let mut object = Object::clone(&object);
+            let place = |name: &Value| names.iter().position(|other| other == name);
+            let order = object.iter_mut().map_while(|(name, _)| place(name)).collect();
+            *slot = Some(Shape { names, object, order });
         }
         // Of members with one name the last stays.
         make(members)
