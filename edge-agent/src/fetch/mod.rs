@@ -269,6 +269,13 @@ struct Named {
     fetcher: Option<String>,
 }
 
+/// The one member of `config` that has members of its own for several fetchers.
+#[derive(Default, Deserialize)]
+struct Nested<'s> {
+    #[serde(borrow, default)]
+    connection_params: Option<&'s RawValue>,
+}
+
 impl Fetchers {
     /// The fetchers that are built in.
     #[must_use]
@@ -366,6 +373,15 @@ fn settings_of<'s, T: Deserialize<'s> + Default>(source: &'s Source) -> Result<T
         None | Some("null") => return Ok(T::default()),
         Some(text) => text,
     };
+    // Members that a list gives by their place have no names for anybody else who looks at them:
+    // what is a credential, and where it leads.
+    if text.trim_start().starts_with('[') {
+        return Err(FetchError::permanent("config: give an object"));
+    }
+    let nested: Nested<'_> = serde_json::from_str(text).unwrap_or_default();
+    if nested.connection_params.is_some_and(|params| params.get().starts_with('[')) {
+        return Err(FetchError::permanent("config.connection_params: give an object"));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().to_string() {
         root if root == "." => FetchError::permanent("config: give an object"),
@@ -499,5 +515,11 @@ mod tests {
         assert_eq!(error, FetchError::permanent("config: give an object"));
         let error = picked(Some(r#"{"fetcher":["secret"]}"#)).await;
         assert_eq!(error, FetchError::permanent("config.fetcher: it has the wrong type"));
+        for (config, words) in [
+            (r#" ["First"]"#, "config: give an object"),
+            (r#"{"connection_params":["d","u"]}"#, "config.connection_params: give an object"),
+        ] {
+            assert_eq!(picked(Some(config)).await, FetchError::permanent(words));
+        }
     }
 }

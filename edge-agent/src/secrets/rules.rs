@@ -151,6 +151,8 @@ fn collect(name: &str, value: &Value, found: &mut Vec<String>) -> Option<()> {
                 members.iter().filter(|(name, _)| !QUESTIONS.contains(&name.as_str()));
             members.try_for_each(|(name, value)| collect(name, value, found))
         }
+        // By its place a member has no name.
+        Value::Array(_) if name == "connection_params" => None,
         Value::Array(items) => items.iter().try_for_each(|item| collect(name, item, found)),
         Value::String(text) if text.contains("://") => {
             found.extend(hosts_of_address(text)?);
@@ -170,16 +172,24 @@ fn leads(name: &str) -> bool {
     LEADING.iter().any(|part| name.contains(part))
 }
 
+/// The hosts of an address, if it is written so that everybody reads the same out of it. What
+/// fetches reads it once more, and not always by the same rules.
 fn hosts_of_address(url: &str) -> Option<Vec<String>> {
     let (scheme, rest) = url.split_once("://")?;
-    if url.contains(|it: char| it.is_control() || it == '\\') {
+    let is_scheme = |it: char| it.is_ascii_alphanumeric() || "+-.".contains(it);
+    if !scheme.chars().all(is_scheme)
+        || url.contains(|it: char| it.is_control() || it.is_whitespace() || it == '\\')
+    {
         return None;
     }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let mut found = if matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
+        if authority.is_empty() {
+            return None;
+        }
         vec![Url::parse(url).ok()?.host_str().and_then(plain)?]
     } else {
-        if authority.matches('@').count() > 1 {
+        if authority.matches('@').count() > 1 || behind.contains(['@', '#']) {
             return None;
         }
         hosts(authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts))?
@@ -292,6 +302,13 @@ mod tests {
             ("http://db.internal/", r#"{"deep":[{"proxy":"evil:3128"}]}"#),
             ("http://db.internal/", r#"{"anything":"socks5://evil"}"#),
             ("http://db.internal/", r#"{"host":"${secret:DB}"}"#),
+            (" http:///evil/x", r#"{"headers":{"x":"http://db.internal/"}}"#),
+            ("http:///evil/x", r#"{"headers":{"x":"http://db.internal/"}}"#),
+            ("s3://b/k", r#"{"endpoint":" https:///evil","x":"http://db.internal/"}"#),
+            ("postgresql://u:p@db.internal/d?application_name=a#&host=evil", "{}"),
+            ("postgresql://db.internal/@evil/d", "{}"),
+            ("postgresql://db.internal/", r#"{"connection_params":["d","u","p","evil",1]}"#),
+            ("mongodb://u:p@db.internal#,evil/d?authMechanism=PLAIN", "{}"),
             ("db.internal", "{}"),
             ("", "{}"),
             ("http://", "{}"),

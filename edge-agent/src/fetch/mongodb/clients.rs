@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, serialize_to_document};
 use mongodb::options::{
-    ClientOptions, SelectionCriteria, ServerAddress, Socks5Proxy, Tls, TlsOptions,
+    AuthMechanism, ClientOptions, Credential, SelectionCriteria, ServerAddress, Socks5Proxy, Tls,
+    TlsOptions,
 };
 use tokio::sync::OnceCell;
 use url::Url;
@@ -110,6 +111,7 @@ impl Clients {
         })?;
         let shown = self.checked(&options)?;
         let tls = secured(options.tls.take())?;
+        options.credential.as_ref().map_or(Ok(()), |credential| harmless(credential, tls))?;
         if options.socks5_proxy.is_some() {
             return Err(FetchError::permanent("url: proxyHost is not the publisher's to choose"));
         }
@@ -178,6 +180,25 @@ fn secured(tls: Option<Tls>) -> Result<bool, FetchError> {
     }
 }
 
+/// Checks how an address wants to log in. Some ways show the server what this machine knows of
+/// itself, such as the token of its cluster or cloud: those are not the publisher's to choose.
+fn harmless(credential: &Credential, tls: bool) -> Result<(), FetchError> {
+    let refused = |why: &str| Err(FetchError::permanent(format!("url: authMechanism: {why}")));
+    match &credential.mechanism {
+        None | Some(AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256) => {}
+        Some(AuthMechanism::MongoDbX509) => {}
+        Some(AuthMechanism::Plain) if tls => {}
+        Some(AuthMechanism::Plain) => return refused("PLAIN needs tls=true"),
+        Some(_) => {
+            return refused("give SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509 or, with TLS, PLAIN");
+        }
+    }
+    if credential.mechanism_properties.is_some() {
+        return refused("leave authMechanismProperties out");
+    }
+    Ok(())
+}
+
 /// Forgets a client when nobody has asked it for long, also where nothing is fetched any more.
 async fn forget(all: Weak<Kept>, url: String) {
     let mut rest = REST;
@@ -197,6 +218,31 @@ fn sweep(all: &Kept, url: &str) -> Duration {
         _ => {
             all.remove(url);
             Duration::ZERO
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_logs_in_with_what_it_brings_and_nothing_else() {
+        let clients = Clients::new(Means::standard(Duration::from_secs(1)).unwrap());
+        for (options, words) in [
+            ("authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:k8s", "give SCRAM"),
+            ("authMechanism=PLAIN", "PLAIN needs tls=true"),
+            ("authMechanismProperties=CANONICALIZE_HOST_NAME:true", "authMechanismProperties out"),
+        ] {
+            let user = if options.contains("OIDC") { "" } else { "u:p@" };
+            let url = format!("mongodb://{user}127.0.0.1:1/d?{options}");
+            let error = clients.get(&url).await.err().unwrap_or_else(|| panic!("{options}"));
+            assert!(error.is_permanent(), "{options}");
+            assert!(error.to_string().contains(words), "{options}: {error}");
+        }
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN&authSource=$external&tls=true"] {
+            let url = format!("mongodb://u:p@127.0.0.1:1/d?authMechanism={mechanism}");
+            assert!(clients.get(&url).await.is_ok(), "{mechanism}");
         }
     }
 }
