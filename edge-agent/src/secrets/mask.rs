@@ -11,6 +11,17 @@ const SHORTEST: usize = 4;
 /// Bytes of a line of a secret of several, from which on it is taken out by itself.
 const SHORTEST_LINE: usize = 16;
 
+/// Stands where a message was cut. What is left of a secret there is looked for, too.
+pub(crate) const CUT: &str = "…";
+
+/// The first letters of a message, with [`CUT`] in the place of the others.
+pub(crate) fn shortened(message: &str, letters: usize) -> String {
+    match message.char_indices().nth(letters).and_then(|(end, _)| message.get(..end)) {
+        Some(begin) => format!("{begin}{CUT}"),
+        None => message.to_owned(),
+    }
+}
+
 /// Texts that no message may hold.
 #[derive(Default)]
 pub(super) struct Mask {
@@ -80,7 +91,41 @@ impl Mask {
                 message
             }
         };
-        self.texts.iter().fold(message.to_owned(), hide)
+        let message = self.texts.iter().fold(message.to_owned(), hide);
+        let mut pieces = message.split(CUT).peekable();
+        let mut hidden = String::with_capacity(message.len());
+        let mut is_first = true;
+        while let Some(piece) = pieces.next() {
+            let end = if pieces.peek().is_some() { self.begun_at_end(piece) } else { 0 };
+            let start = if is_first { 0 } else { self.ended_at_start(piece) };
+            let (start, end) =
+                if start + end > piece.len() { (0, piece.len()) } else { (start, end) };
+            hidden.push_str(if is_first { "" } else { CUT });
+            hidden.push_str(if start > 0 { HIDDEN } else { "" });
+            hidden.push_str(piece.get(start..piece.len() - end).unwrap_or_default());
+            hidden.push_str(if end > 0 { HIDDEN } else { "" });
+            is_first = false;
+        }
+        hidden
+    }
+
+    /// Bytes at the end of `text` with which a secret begins, that was cut there.
+    fn begun_at_end(&self, text: &str) -> usize {
+        let begun = |secret: &String| {
+            let lengths = secret.char_indices().map(|(at, _)| at).rev();
+            let mut lengths = lengths.take_while(|length| *length >= SHORTEST);
+            lengths.find(|length| secret.get(..*length).is_some_and(|part| text.ends_with(part)))
+        };
+        self.texts.iter().filter_map(begun).max().unwrap_or(0)
+    }
+
+    /// Bytes at the start of `text` with which a secret ends, that was cut there.
+    fn ended_at_start(&self, text: &str) -> usize {
+        let ended = |secret: &String| {
+            let mut parts = secret.char_indices().skip(1).filter_map(|(at, _)| secret.get(at..));
+            parts.find(|part| part.len() >= SHORTEST && text.starts_with(part)).map(str::len)
+        };
+        self.texts.iter().filter_map(ended).max().unwrap_or(0)
     }
 }
 
@@ -107,6 +152,23 @@ pub(super) fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_cut_left_of_a_secret_is_hidden() {
+        let mut mask = Mask::default();
+        mask.add("correct-horse-battery");
+        for (message, hidden) in [
+            ("failed: …horse-battery and more", "failed: …**** and more"),
+            ("login with correct-horse…", "login with ****…"),
+            ("…orse-battery… correct-hor…", "…****… ****…"),
+            ("…tery", "…****"),
+            ("…ery of this kind", "…ery of this kind"),
+            ("no cut: correct-horse", "no cut: correct-horse"),
+            ("battery correct-horse-battery…", "battery ****…"),
+        ] {
+            assert_eq!(mask.hide(message), hidden);
+        }
+    }
 
     #[test]
     fn a_secret_is_hidden_in_every_form_in_which_it_is_sent() {

@@ -33,6 +33,7 @@ use protocol::credentials;
 use crate::fetch::{FetchError, Source};
 use crate::settings::Secret;
 use mask::Mask;
+pub(crate) use mask::{CUT, shortened};
 use places::Command;
 pub use rules::Rules;
 

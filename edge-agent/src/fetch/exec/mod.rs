@@ -27,6 +27,7 @@ pub use program::{Program, programs};
 
 use super::{FetchError, Fetcher, Means, Source};
 use crate::json::Json;
+use crate::secrets::CUT;
 use process::{Ended, Failed, Limits};
 
 mod process;
@@ -177,8 +178,10 @@ fn last_words(words: &[u8], source: &Source) -> String {
     }
     let line: String = line.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
     // The end says more than the beginning: what failed comes after where.
-    let surplus = line.chars().count().saturating_sub(SHOWN);
-    line.chars().skip(surplus).collect()
+    match line.chars().count().saturating_sub(SHOWN) {
+        0 => line,
+        surplus => CUT.chars().chain(line.chars().skip(surplus)).collect(),
+    }
 }
 
 /// The password of an address and its values after the `?`, as written and as meant.

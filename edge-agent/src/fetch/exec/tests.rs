@@ -13,7 +13,8 @@ fn the_last_lines_are_one_bounded_line_without_control_characters() {
     assert_eq!(last_words(b"a\nb\n\n c\x1b[31m \nd\n", &nothing), "b / c [31m / d");
     let long = format!("{}end", "x".repeat(5_000));
     let words = last_words(long.as_bytes(), &nothing);
-    assert_eq!(words.chars().count(), SHOWN);
+    assert_eq!(words.chars().count(), SHOWN + 1);
+    assert!(words.starts_with(CUT));
     assert!(words.ends_with("xend"));
     assert_eq!(last_words(b"\xff\xfe", &nothing), "\u{fffd}\u{fffd}");
 }

@@ -77,7 +77,8 @@ impl Kind {
 
 /// A server's own words, shortened.
 fn shown(text: &str) -> String {
-    text.chars().filter(|it| !it.is_control()).take(MAX_SHOWN).collect()
+    let line: String = text.chars().filter(|it| !it.is_control()).collect();
+    crate::secrets::shortened(&line, MAX_SHOWN)
 }
 
 /// The answer as it came, so that numbers stay as they were written.

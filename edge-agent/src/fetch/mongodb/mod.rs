@@ -118,5 +118,6 @@ fn failure(client: &Client, error: &Error) -> FetchError {
 }
 
 fn short(message: &str) -> String {
-    message.chars().map(|it| if it.is_control() { ' ' } else { it }).take(SHOWN).collect()
+    let line: String = message.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    crate::secrets::shortened(&line, SHOWN)
 }
