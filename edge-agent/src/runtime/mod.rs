@@ -145,6 +145,12 @@ pub async fn run_with(
     let operators = means.reaching(means.reach.as_ref().clone().and(operators))?;
     let http = http::client_with(rustls::ClientConfig::clone(tls.trusting()), timeout)?;
     let SecretSettings { dir, command, rules } = &settings.secrets;
+    if (dir.is_some() || !command.is_empty()) && !rules.are_for_all() {
+        tracing::warn!(
+            "whoever may publish can have a secret without a rule sent wherever a fetch may go; \
+             say in secrets.\"*\".hosts where that is"
+        );
+    }
     let secrets = Secrets::new(dir.clone(), command, rules.clone());
     let mut fetchers = Fetchers::standard(&means).with_secrets(secrets.clone());
     for program in &settings.exec_fetchers {

@@ -78,6 +78,12 @@ impl Rules {
         Ok(Self(rules.collect::<Result<_, _>>()?))
     }
 
+    /// True if every secret has a rule.
+    #[must_use]
+    pub fn are_for_all(&self) -> bool {
+        self.0.contains_key(OTHERS)
+    }
+
     /// Checks that a secret may go where a source leads.
     pub(super) fn check(&self, name: &str, source: &Source) -> Result<(), FetchError> {
         let Some(hosts) = self.0.get(name).or_else(|| self.0.get(OTHERS)) else { return Ok(()) };
@@ -327,6 +333,7 @@ mod tests {
     #[test]
     fn one_rule_is_for_all_that_have_none() {
         let rules = Rules::read(r#"{"*":{"hosts":["a"]},"B":{"hosts":["b"]}}"#).unwrap();
+        assert!(rules.are_for_all() && !Rules::read(RULES).unwrap().are_for_all());
         let source = |url: &str| Source { url: url.to_owned(), config: None };
         for (name, url, is_allowed) in [
             ("X", "http://a", true),
