@@ -138,12 +138,24 @@ impl Endpoint {
         format!("{:?}", (host, port, tls, user, password, database, options))
     }
 
+    /// Where the connection goes, for the rules: the path is the database that is used.
+    fn place(&self) -> Url {
+        let mut url = self.url.clone();
+        if let Some(database) = &self.database
+            && given(url.path().trim_matches('/')).as_ref() != Some(database)
+            && let Ok(mut path) = url.path_segments_mut()
+        {
+            path.clear().push(database);
+        }
+        url
+    }
+
     /// Whether it may be connected to, as far as the address itself tells.
     ///
     /// # Errors
     /// It may not.
     pub(super) fn check(&self, means: &Means) -> Result<(), FetchError> {
-        means.reach.check(&self.url).map_err(|refused| self.permanent(&refused.to_string()))
+        means.reach.check(&self.place()).map_err(|refused| self.permanent(&refused.to_string()))
     }
 
     /// Connects, without TLS.
@@ -281,6 +293,18 @@ mod tests {
             assert_eq!(read.user.as_deref(), user, "{url}");
             assert_eq!(read.password.as_deref(), password, "{url}");
             assert_eq!(read.database.as_deref(), database, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_database_that_is_used_is_the_path_that_is_checked() {
+        for (url, params, path) in [
+            ("red://h/d", "null", "/d"),
+            ("red://h", "null", ""),
+            ("red://h/d", r#"{"db":"e"}"#, "/e"),
+            ("red://h", r#"{"db":"e/f?g"}"#, "/e%2Ff%3Fg"),
+        ] {
+            assert_eq!(read(url, params).unwrap().place().path(), path, "{url} {params}");
         }
     }
 

@@ -51,10 +51,11 @@ const NO_MACHINE: [IpNet; 5] = [
 
 /// Names of metadata services, which resolvers and hosts files answer with what is refused
 /// anyway; a proxy that resolves them itself would not refuse.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "metadata",
     "metadata.google.internal",
     "metadata.goog",
+    "metadata.azure.internal",
     "instance-data",
     "instance-data.ec2.internal",
     "metadata.tencentyun.com",

@@ -138,11 +138,15 @@ impl Reach {
             });
             read.collect::<Result<Vec<_>, _>>()
         };
-        Ok(Self {
-            allow: read("fetch_allow", allow)?,
-            deny: read("fetch_deny", deny)?,
-            ..Self::default()
-        })
+        let (allow, deny) = (read("fetch_allow", allow)?, read("fetch_deny", deny)?);
+        if let Some(at) = deny.iter().position(Rule::is_part_of_address) {
+            return Err(format!(
+                "fetch_deny: rule {}: give the address alone, without scheme, port and path: a \
+                 name that leads to it could not be told apart by them",
+                at + 1
+            ));
+        }
+        Ok(Self { allow, deny, ..Self::default() })
     }
 
     /// The same with another way to resolve names.

@@ -10,7 +10,8 @@
 //! | `api.example.com/v1/*` | the same for `http` and `https` |
 //! | `https://api.example.com/v1/roles` | this path alone, whatever its query |
 //!
-//! Names and schemes are compared in any case, a name with and without its last dot.
+//! Names and schemes are compared in any case, a name with and without its last dot. Schemes that
+//! mean the same are one: `postgres` and `postgresql`, `redis` and `valkey`.
 
 use std::net::IpAddr;
 
@@ -23,25 +24,45 @@ use super::path::Path;
 const ADVICE: &str = "give a name (db.internal, *.example.com), a network (10.0.0.0/8), or the \
                       beginning of an address (https://host:8443/path/*)";
 
-/// Ports of schemes, where an address or a rule gives none.
-const PORTS: [(&str, u16); 16] = [
-    ("http", 80),
-    ("https", 443),
-    ("ws", 80),
-    ("wss", 443),
-    ("postgres", 5432),
-    ("postgresql", 5432),
-    ("mysql", 3306),
-    ("mariadb", 3306),
-    ("mongodb", 27017),
-    ("redis", 6379),
-    ("rediss", 6379),
-    ("ldap", 389),
-    ("ldaps", 636),
-    ("s3", 443),
-    ("ftp", 21),
-    ("gopher", 70),
+/// What is said of a scheme that no address of a source has.
+const SCHEME_ADVICE: &str = "give a scheme that sources have (http, https, postgresql, mysql, \
+                             redis, rediss, mongodb, ldap, ldaps), or none";
+
+/// The schemes of sources' addresses.
+const SCHEMES: [Known; 14] = [
+    Known::new("http", 80, "http", "http"),
+    Known::new("https", 443, "https", "https"),
+    Known::new("postgres", 5432, "postgres", "postgres"),
+    Known::new("postgresql", 5432, "postgres", "postgres"),
+    Known::new("mysql", 3306, "mysql", "mysql"),
+    Known::new("mariadb", 3306, "mysql", "mysql"),
+    Known::new("mongodb", 27017, "mongodb", "mongodb"),
+    Known::new("mongodb+srv", 27017, "mongodb", "mongodb"),
+    Known::new("redis", 6379, "redis", "redis"),
+    Known::new("valkey", 6379, "redis", "redis"),
+    Known::new("rediss", 6379, "rediss", "redis"),
+    Known::new("valkeys", 6379, "rediss", "redis"),
+    Known::new("ldap", 389, "ldap", "ldap"),
+    Known::new("ldaps", 636, "ldaps", "ldaps"),
 ];
+
+/// A scheme, the port where an address or a rule gives none, and what else means the same.
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    name: &'static str,
+    port: u16,
+    /// Schemes with the same word here are one to a rule that lets in.
+    same: &'static str,
+    /// Schemes with the same word here are one to a rule that keeps out: the same server, with
+    /// TLS or without.
+    server: &'static str,
+}
+
+impl Known {
+    const fn new(name: &'static str, port: u16, same: &'static str, server: &'static str) -> Self {
+        Self { name, port, same, server }
+    }
+}
 
 /// A rule that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +87,7 @@ enum Scheme {
     Any,
     /// Of a rule that has a path and no scheme.
     Web,
-    One(String),
+    One(&'static Known),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +169,12 @@ impl Rule {
         matches!(self, Self::Place(place) if place.fits(host, seen, false, &Path::catches))
     }
 
+    /// True for a rule about only a part of what is at an address, which a name that leads
+    /// there would get around: when its address is known, the rest is not any more.
+    pub(crate) fn is_part_of_address(&self) -> bool {
+        matches!(self, Self::Place(place) if place.host.address().is_some())
+    }
+
     /// The network, of a rule that is one.
     pub(crate) fn network(&self) -> Option<&IpNet> {
         match self {
@@ -171,7 +198,7 @@ impl Place {
         }
         match seen {
             Seen::Url { scheme, port, path } => {
-                self.scheme.fits(scheme)
+                self.scheme.fits(scheme, unseen)
                     && self.fits_port(port.or_else(|| port_of(scheme)), port_of(scheme))
                     && self.path.as_ref().is_none_or(|own| fits(own, path))
             }
@@ -197,11 +224,13 @@ impl Place {
 }
 
 impl Scheme {
-    fn fits(&self, scheme: &str) -> bool {
+    fn fits(&self, scheme: &str, strictly: bool) -> bool {
         match self {
             Self::Any => true,
             Self::Web => matches!(scheme, "http" | "https"),
-            Self::One(own) => own.eq_ignore_ascii_case(scheme),
+            Self::One(own) => known(scheme).is_some_and(|other| {
+                if strictly { own.same == other.same } else { own.server == other.server }
+            }),
         }
     }
 
@@ -211,7 +240,7 @@ impl Scheme {
             (Some(own), _) => own == port,
             (None, Self::Any) => true,
             (None, Self::Web) => matches!(port, 80 | 443),
-            (None, Self::One(scheme)) => port_of(scheme).is_none_or(|standard| standard == port),
+            (None, Self::One(known)) => known.port == port,
         }
     }
 }
@@ -259,12 +288,12 @@ fn unmapped(network: IpNet) -> IpNet {
     }
 }
 
-fn scheme_of(text: &str) -> Result<String, String> {
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '+' | '-' | '.');
-    if text.is_empty() || !text.chars().all(is_plain) {
-        return Err(ADVICE.to_owned());
-    }
-    Ok(text.to_ascii_lowercase())
+fn scheme_of(text: &str) -> Result<&'static Known, String> {
+    known(text).ok_or_else(|| SCHEME_ADVICE.to_owned())
+}
+
+fn known(scheme: &str) -> Option<&'static Known> {
+    SCHEMES.iter().find(|known| known.name.eq_ignore_ascii_case(scheme))
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), String> {
@@ -280,8 +309,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), String> {
 
 /// The port of a scheme that is known here.
 pub(crate) fn port_of(scheme: &str) -> Option<u16> {
-    let known = PORTS.iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme));
-    known.map(|(_, port)| *port)
+    known(scheme).map(|known| known.port)
 }
 
 /// A host as browsers read it, in every notation of an address: `0xa9fea9fe` is one, and so is

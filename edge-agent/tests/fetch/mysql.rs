@@ -198,6 +198,9 @@ async fn a_server_that_is_down_is_asked_again_and_found_when_it_is_back() {
     let connections = "SELECT COUNT(*) FROM information_schema.processlist WHERE USER='helloopal'";
     fetchers.fetch(&one).await.unwrap();
     assert_eq!(server.execute(connections).await.unwrap(), "1", "one is kept and used again");
+    fetchers.fetch(&source(&server, "SELECT GET_LOCK('gate', 0) AS a")).await.unwrap();
+    let free = server.execute("SELECT IS_FREE_LOCK('gate')").await.unwrap();
+    assert_eq!(free, "1", "what is kept holds nothing");
     server.kill().await.unwrap();
     let error = fetchers.fetch(&one).await.unwrap_err();
     assert!(!error.is_permanent() && error.to_string().contains("cannot connect"), "{error}");

@@ -46,6 +46,22 @@ const METHODS: [(&str, Method); 6] = [
     ("delete", Method::DELETE),
 ];
 
+/// Headers that are the connection's own. `host` would lead a proxy, or a server of many sites,
+/// elsewhere than where the address was checked for.
+const CONNECTIONS_OWN: [&str; 11] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// A checked configuration: what to send.
 pub(super) struct Request {
     pub(super) method: Method,
@@ -102,6 +118,11 @@ impl HttpConfig {
 }
 
 fn header(name: &str, value: &Value) -> Result<(HeaderName, HeaderValue), FetchError> {
+    if let Some(own) = CONNECTIONS_OWN.iter().find(|own| own.eq_ignore_ascii_case(name)) {
+        return Err(FetchError::permanent(format!(
+            "config.headers: leave out {own:?}: it is the connection's own, made of the url"
+        )));
+    }
     let valid = HeaderName::try_from(name).ok().zip(
         scalar(value).and_then(|text| HeaderValue::try_from(text).ok()).map(|mut value| {
             // Whatever prints headers prints "Sensitive" in its place.
@@ -193,6 +214,8 @@ mod tests {
             (r#"{"headers":{"x-key":["secret"]}}"#, "config.headers: \"x-key\""),
             (r#"{"headers":{"x-key":"secret\n"}}"#, "config.headers: \"x-key\""),
             (r#"{"headers":{"a b":"secret"}}"#, "config.headers: \"a b\""),
+            (r#"{"headers":{"Host":"secret"}}"#, "config.headers: leave out \"host\""),
+            (r#"{"headers":{"transfer-encoding":"secret"}}"#, "config.headers: leave out"),
             (r#"{"data":["secret"]}"#, "config.data"),
             (r#"{"data":{"f":{"a":"secret"}}}"#, "form field \"f\""),
         ] {

@@ -53,22 +53,22 @@ impl MySqlFetcher {
             match self.ask(&endpoint, kept, &asked).await {
                 // It may have been dead for long; the server may not.
                 Err(Failure::Broken(_)) => self.idle.forget(&identity),
-                done => return self.keep(done, identity),
+                done => return self.keep(done, identity).await,
             }
         }
         let fresh = Session::new(&endpoint, &self.means, tls).await?;
         let done = self.ask(&endpoint, fresh, &asked).await;
-        self.keep(done, identity)
+        self.keep(done, identity).await
     }
 
-    fn keep(
+    async fn keep(
         &self,
         done: Result<(Session, Json), Failure>,
         identity: String,
     ) -> Result<Json, FetchError> {
         match done {
-            Ok((session, json)) => {
-                if !session.busy {
+            Ok((mut session, json)) => {
+                if session.rest().await {
                     self.idle.put(identity, session);
                 }
                 Ok(json)

@@ -13,6 +13,8 @@ use crate::fetch::{FetchError, Means};
 
 /// How long ending a query may take.
 const KILL_WITHIN: Duration = Duration::from_secs(5);
+/// How long one that is forgetting a query is waited for.
+const RESET_WITHIN: Duration = Duration::from_secs(2);
 /// After how long a server that was cut off is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The largest packet that the protocol has.
@@ -56,6 +58,14 @@ impl Session {
         let gone = || Failure::Broken(endpoint.failed("the connection broke off"));
         self.conn.as_mut().ok_or_else(gone)
     }
+
+    /// Has the server forget what the query left behind, such as locks and variables, so that the
+    /// next one, which may be another publisher's, begins as the first did. False if the session
+    /// cannot be used again.
+    pub(super) async fn rest(&mut self) -> bool {
+        let Some(conn) = self.conn.as_mut().filter(|_| !self.busy) else { return false };
+        matches!(tokio::time::timeout(RESET_WITHIN, conn.reset()).await, Ok(Ok(true)))
+    }
 }
 
 impl Drop for Session {
@@ -95,7 +105,7 @@ async fn options(endpoint: &Endpoint, means: &Means, tls: bool) -> Result<OptsBu
         .tcp_keepalive(Some(KEEPALIVE))
         .max_allowed_packet(Some(means.max_bytes.clamp(SMALLEST, LARGEST)))
         .wait_timeout(Some(28_800))
-        .init(vec![beginning(means.timeout)])
+        .setup(vec![beginning(means.timeout)])
         .ssl_opts(tls.then(|| certificates(means))))
 }
 

@@ -24,7 +24,8 @@ pub(crate) enum Mode {
     /// If the server can; whoever it is.
     #[default]
     Prefer,
-    /// In any case; whoever the server is.
+    /// In any case; whoever the server is, unless the agent is told whom to trust
+    /// (`fetch_ca_file`).
     Require,
     /// In any case, and the server shows a certificate for its name that is trusted.
     Verify,
@@ -62,7 +63,8 @@ impl Mode {
 
     /// Whom to trust and what to show.
     pub(crate) fn config(self, means: &Means) -> Result<ClientConfig, Error> {
-        if self == Self::Verify {
+        // Whoever says whom to trust means it, as in PostgreSQL's own library.
+        if self == Self::Verify || self == Self::Require && means.files.ca.is_some() {
             return Ok((*means.tls).clone());
         }
         let provider = Arc::new(ring::default_provider());

@@ -70,7 +70,12 @@ impl RedisFetcher {
     async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
         let config: RedisConfig = settings_of(source)?;
         let words = config.words()?;
-        let endpoint = Endpoint::new(&source.url, config.connection_params, &SCHEMES)?;
+        let mut endpoint = Endpoint::new(&source.url, config.connection_params, &SCHEMES)?;
+        // Written in one way only, so that a rule about one is not passed by `01`, or by none.
+        let number = endpoint.database.as_deref().unwrap_or("0").parse::<i64>().map_err(|_| {
+            endpoint.permanent("the database is a number; give redis://host:port/0")
+        })?;
+        endpoint.database = Some(number.to_string());
         endpoint.check(&self.means)?;
         let json_values = config.json_values == Some(true);
         let identity = endpoint.identity();

@@ -115,6 +115,9 @@ fn a_rule_is_a_name_a_network_or_the_beginning_of_an_address() {
         ("api.test/v1/*", "http://api.test:8080/v1/x", OTHER),
         ("api.test:8080/v1/*", "http://api.test:8080/v1/x", ALLOWED),
         ("api.test/v1/*", "http://me:pw@api.test/v1/x", ALLOWED),
+        ("postgres://db.internal", "postgresql://db.internal/x", ALLOWED),
+        ("rediss://db.internal", "valkeys://db.internal/1", ALLOWED),
+        ("rediss://db.internal", "redis://db.internal/1", OTHER),
         ("api.test/v1/*", "http://api.test@evil.test/v1/x", OTHER),
     ] {
         assert_eq!(checked(&reach(&[rule], &[]), url), expected, "{rule} {url}");
@@ -144,6 +147,12 @@ fn deny_wins_over_allow_and_sees_through_other_ways_to_write_it() {
         ("http://api.test/admin", "http://api.test/admin/x", false),
         ("api.test:9000", "http://api.test:9000/", true),
         ("api.test:9000", "http://api.test/", false),
+        ("postgres://db.internal", "postgresql://db.internal:5432/x", true),
+        ("mariadb://db.internal", "mysql://db.internal/x", true),
+        ("redis://db.internal", "valkeys://db.internal/1", true),
+        ("mongodb+srv://db.internal", "mongodb://db.internal/x", true),
+        ("mongodb://db.internal", "mongodb+srv://db.internal/x", true),
+        ("http://db.internal", "https://db2.internal/x", false),
     ] {
         for allow in [&[][..], &["api.test", "db2.internal", "0.0.0.0/0"]] {
             let expected = if denied { Err(Why::Denied) } else { Ok(()) };
@@ -172,13 +181,14 @@ async fn metadata_is_reached_only_by_a_rule_that_names_just_its_address() {
         ("64:ff9b::a9fe:a9fe", "[64:ff9b::a9fe:a9fe]", Ok(())),
         ("*.google.internal", "metadata.google.internal", Err(Why::Name)),
         ("metadata.google.internal", "metadata.google.internal", Ok(())),
+        ("*.azure.internal", "metadata.azure.internal", Err(Why::Name)),
     ] {
         let reach = reach(&[allow], &[]);
         assert_eq!(checked(&reach, &format!("http://{host}/")), expected, "{allow} {host}");
         let reach = reach.with_lookup(always(&["169.254.169.254"]));
         let resolved = resolved(&reach, host, 80).await;
         // A name that is allowed does not make its address so.
-        let is_name = host.contains("google");
+        let is_name = host.starts_with("metadata");
         assert_eq!(resolved.is_ok(), expected.is_ok() && !is_name, "{allow} {host}");
     }
 }
@@ -260,6 +270,21 @@ fn a_rule_that_cannot_be_read_is_counted_and_not_shown() {
         assert!(!error.contains("secret"), "{error}");
         let error = Reach::new(&[], &rules(&[rule])).unwrap_err();
         assert!(error.starts_with("fetch_deny: rule 1: give a "), "{rule}: {error}");
+    }
+}
+
+#[test]
+fn a_rule_that_would_never_hold_is_refused() {
+    for (rule, words) in [
+        ("127.0.0.1:8181", "give the address alone"),
+        ("[::1]:8181", "give the address alone"),
+        ("http://127.0.0.1", "give the address alone"),
+        ("http://127.0.0.1/v1/*", "give the address alone"),
+        ("s3://bucket", "give a scheme that sources have"),
+        ("gopher://db.internal", "give a scheme that sources have"),
+    ] {
+        let error = Reach::new(&[], &rules(&[rule])).unwrap_err();
+        assert!(error.starts_with(&format!("fetch_deny: rule 1: {words}")), "{rule}: {error}");
     }
 }
 

@@ -22,7 +22,8 @@ async fn sslmode_says_whether_and_whom_to_trust() {
     for (mode, trusted, expected) in [
         ("disable", &authority, Ok(false)),
         ("prefer", &stranger, Ok(true)),
-        ("require", &stranger, Ok(true)),
+        ("require", &authority, Ok(true)),
+        ("require", &stranger, Err("certificate")),
         ("verify-ca", &authority, Ok(true)),
         ("verify-full", &authority, Ok(true)),
         ("verify-full", &stranger, Err("certificate")),
