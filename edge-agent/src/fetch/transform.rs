@@ -18,6 +18,7 @@ use std::time::Duration;
 use rego::{Builtins, Language, Policies};
 use regorus::Value;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::{FetchError, Source, settings_of};
 use crate::engine::regorus::read_value;
@@ -32,6 +33,10 @@ const HEAD_LINES: u32 = 2;
 const FILE: &str = "transform";
 /// An evaluation ends itself after ten seconds. Nobody waits for one that does not.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// One at a time computes, each with as much memory as it takes; one that nobody waits for any
+/// more still counts.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 /// What is done to what was fetched.
 pub(super) enum Transform {
@@ -90,11 +95,19 @@ fn permanent(reason: &str) -> FetchError {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, FetchError> {
+    let turn = tokio::time::timeout(PATIENCE, TURN.acquire()).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(FetchError::new(format!("config.{FILE}: others take too long")));
+    };
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
     let done = tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await;
     match done {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(_)) => Err(FetchError::new(format!("config.{FILE}: the engine broke on it"))),
-        Err(_) => Err(FetchError::new(format!("config.{FILE}: it takes too long"))),
+        Err(_) => Err(permanent("it takes too long")),
     }
 }
 

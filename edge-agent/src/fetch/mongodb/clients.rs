@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, serialize_to_document};
 use mongodb::options::{
-    AuthMechanism, ClientOptions, Credential, SelectionCriteria, ServerAddress, Socks5Proxy, Tls,
-    TlsOptions,
+    AuthMechanism, ClientOptions, ConnectionString, Credential, HostInfo, SelectionCriteria,
+    ServerAddress, Socks5Proxy, Tls, TlsOptions,
 };
 use tokio::sync::OnceCell;
 use url::Url;
@@ -98,6 +98,16 @@ impl Clients {
         if !url.starts_with("mongodb://") && !url.starts_with("mongodb+srv://") {
             let advice = "url: this fetcher takes mongodb://host/… or mongodb+srv://host/…";
             return Err(FetchError::permanent(advice));
+        }
+        // Before anybody is asked for its records; an address that is none is refused below.
+        if let Ok(ConnectionString { host_info: HostInfo::DnsRecord(name), .. }) =
+            ConnectionString::parse(url)
+        {
+            let place = Url::parse(&format!("mongodb+srv://{name}/"))
+                .map_err(|_| FetchError::permanent("url: its host is none"))?;
+            self.means.reach.check(&place).map_err(|refused| {
+                FetchError::permanent(format!("mongodb+srv://{name}: {refused}"))
+            })?;
         }
         // What the driver says of an address may have a password in it.
         let mut options = ClientOptions::parse(url).await.map_err(|error| match *error.kind {
@@ -225,6 +235,18 @@ fn sweep(all: &Kept, url: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Reach;
+
+    #[tokio::test]
+    async fn a_denied_name_is_not_asked_for_its_records() {
+        let reach = Reach::new(&[], &["mongodb://db.denied.test".to_owned()]).unwrap();
+        let means = Means::standard(Duration::from_secs(1)).unwrap().reaching(reach).unwrap();
+        let got = Clients::new(means).get("mongodb+srv://u:hidden@db.denied.test/d").await;
+        let error = got.err().unwrap();
+        assert!(error.is_permanent());
+        let error = error.to_string();
+        assert!(error.contains("fetch_deny") && !error.contains("hidden"), "{error}");
+    }
 
     #[tokio::test]
     async fn an_address_logs_in_with_what_it_brings_and_nothing_else() {

@@ -120,3 +120,19 @@ async fn an_expression_sees_nothing_of_the_agent() {
     let seen = transform("[x | x := http.send({\"url\": \"http://h\"})]", "{}").await.unwrap();
     assert_eq!(seen, "[]");
 }
+
+#[tokio::test]
+async fn one_that_computes_keeps_its_turn_when_nobody_waits_for_it_any_more() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let first = tokio::spawn(blocking(move || {
+        let _ = began.send(());
+        let _ = wait.recv();
+    }));
+    begun.await.unwrap();
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert_eq!(TURN.available_permits(), 0);
+    go.send(()).unwrap();
+    blocking(|| ()).await.unwrap();
+}
