@@ -326,7 +326,8 @@ impl Fetchers {
     pub async fn fetch(&self, source: &Source) -> Result<Json, FetchError> {
         let transform = Transform::of(source).await?;
         let filled = self.secrets.fill(source).await?;
-        let fetched = self.fetch_filled(filled.source()).await.inspect_err(|_| {
+        let fetch = filled.confine(self.fetch_filled(filled.source()));
+        let fetched = fetch.await.inspect_err(|_| {
             self.secrets.doubt(&filled);
         });
         let data = match (fetched, transform) {

@@ -6,11 +6,13 @@
 //! | How is a rule about that written? | `rule` |
 //! | Which paths does it match? | `path` |
 //! | What is refused without any rule? | `never` |
+//! | Which hosts may a fetch with secrets not leave? | `confined` |
 //! | Whose certificates are trusted, which one is shown? | `tls` |
 //! | Which proxy does a fetch go through? | `proxy` |
 
 #[cfg(test)]
 pub(crate) mod authority;
+pub(crate) mod confined;
 mod never;
 mod path;
 mod proxy;

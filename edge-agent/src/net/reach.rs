@@ -25,6 +25,7 @@ use reqwest::dns::{Name, Resolve, Resolving};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
+use super::confined;
 use super::never::{self, Nature};
 use super::rule::{Rule, Seen, host_of};
 
@@ -60,6 +61,9 @@ pub enum Why {
     /// The operator allows only others.
     #[error("is not fetched from: the agent's fetch_allow does not have it")]
     NotAllowed,
+    /// A secret in the source may not go there.
+    #[error("is not where a secret of this source may go: the agent's setting secrets says where")]
+    Secret,
 }
 
 impl Refused {
@@ -197,6 +201,9 @@ impl Reach {
         };
         // Of schemes that browsers do not know, the parser leaves the host as it was written.
         let host = host_of(text).ok_or_else(|| Refused::new(text, Why::NoHost))?;
+        if !confined::admits(text) {
+            return Err(Refused::new(text, Why::Secret));
+        }
         let seen = Seen::Url { scheme: url.scheme(), port: url.port(), path: url.path() };
         let standing = self.standing(&host, seen)?;
         match address_of(&host) {

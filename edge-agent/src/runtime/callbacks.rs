@@ -173,7 +173,8 @@ impl Callbacks {
     async fn send_once(&self, callback: &Source, body: &str) -> Result<(), FetchError> {
         let filled = self.secrets.fill(callback).await?;
         let Source { url, config } = filled.source();
-        self.http.send(url, config.as_deref(), body).await.map_err(|error| {
+        let send = filled.confine(self.http.send(url, config.as_deref(), body));
+        send.await.map_err(|error| {
             self.secrets.doubt(&filled);
             filled.hide(error)
         })

@@ -31,6 +31,7 @@ use std::time::Instant;
 use protocol::credentials;
 
 use crate::fetch::{FetchError, Source};
+use crate::net::confined::{self, Hosts};
 use crate::settings::Secret;
 use mask::Mask;
 pub(crate) use mask::{CUT, shortened};
@@ -66,6 +67,8 @@ impl Default for Variables {
 pub struct Filled {
     source: Source,
     mask: Mask,
+    /// Where its secrets may go.
+    hosts: Option<Hosts>,
     /// What the command gave, and when.
     commanded: Vec<(String, Instant)>,
 }
@@ -99,6 +102,7 @@ impl Secrets {
         for name in &names {
             self.inner.rules.check(name, source)?;
         }
+        let hosts = self.inner.rules.hosts(names.iter(), source);
         let mut values = BTreeMap::new();
         let mut commanded = vec![];
         for name in names {
@@ -112,7 +116,7 @@ impl Secrets {
             mask.add(&found.value);
         }
         mask.add_user(&filled.url);
-        Ok(Filled { source: filled, mask, commanded })
+        Ok(Filled { source: filled, mask, hosts, commanded })
     }
 
     /// What was filled in may be no good any more: a command that gave some of it is asked again.
@@ -156,6 +160,14 @@ impl Filled {
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// Does `work`, which connects nowhere but where the source's secrets may go.
+    pub async fn confine<F: Future>(&self, work: F) -> F::Output {
+        match &self.hosts {
+            Some(hosts) => confined::within(Arc::clone(hosts), work).await,
+            None => work.await,
+        }
     }
 
     /// The error without any of the source's secrets.

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,6 +18,7 @@ use url::{Host, Url};
 
 use super::reference;
 use crate::fetch::{FetchError, Source};
+use crate::net::confined::Hosts;
 
 /// The rule of every secret that has none of its own.
 const OTHERS: &str = "*";
@@ -84,6 +86,27 @@ impl Rules {
         self.0.contains_key(OTHERS)
     }
 
+    /// Where these secrets may go together, if that is limited. What a source of objects connects to
+    /// is made from its endpoint, which [`Self::check`] has looked at.
+    pub(super) fn hosts<'n>(
+        &self,
+        names: impl Iterator<Item = &'n String>,
+        source: &Source,
+    ) -> Option<Hosts> {
+        let all: Vec<Vec<String>> = names
+            .filter_map(|name| self.0.get(name).or_else(|| self.0.get(OTHERS)))
+            .cloned()
+            .collect();
+        if all.is_empty() || is_object(source) {
+            return None;
+        }
+        Some(Arc::new(move |host: &str| {
+            plain(host).is_some_and(|host| {
+                all.iter().all(|hosts| hosts.iter().any(|pattern| matches(pattern, &host)))
+            })
+        }))
+    }
+
     /// Checks that a secret may go where a source leads.
     pub(super) fn check(&self, name: &str, source: &Source) -> Result<(), FetchError> {
         let Some(hosts) = self.0.get(name).or_else(|| self.0.get(OTHERS)) else { return Ok(()) };
@@ -138,8 +161,7 @@ fn destinations(source: &Source) -> Option<Vec<String>> {
         return Some(vec![own.to_owned()]);
     }
     let mut found = vec![];
-    let is_object =
-        source.url.get(..OBJECTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(OBJECTS));
+    let is_object = is_object(source);
     match config.get("endpoint") {
         None | Some(Value::Null) if is_object => found.push(AWS.to_owned()),
         Some(_) if is_object => {}
@@ -148,6 +170,10 @@ fn destinations(source: &Source) -> Option<Vec<String>> {
     }
     collect("", &config, &mut found)?;
     Some(found)
+}
+
+fn is_object(source: &Source) -> bool {
+    source.url.get(..OBJECTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(OBJECTS))
 }
 
 fn collect(name: &str, value: &Value, found: &mut Vec<String>) -> Option<()> {

@@ -182,3 +182,32 @@ async fn a_source_without_names_stays_as_it_is() {
     let filled = Secrets::default().fill(&source(config)).await.unwrap();
     assert_eq!(filled.source().config.as_ref().unwrap().get(), config);
 }
+
+#[tokio::test]
+async fn a_fetch_with_a_secret_stays_where_its_rule_lets_it_whatever_was_read_out_of_the_address() {
+    let rules = Rules::read(r#"{"DB":{"hosts":["h","*.h","10.0.0.7"]}}"#).unwrap();
+    let secrets = Secrets::new(None, &[], rules).with_variables(&[
+        ("GIRASOL_SECRET_DB", "swordfish"),
+        ("GIRASOL_SECRET_OTHER", "swordfish"),
+    ]);
+    let asked = |url: &'static str| async move {
+        let url = url::Url::parse(url).unwrap();
+        crate::net::Reach::default().check(&url).map_err(|refused| refused.why())
+    };
+    let filled = secrets.fill(&source(r#"{"x":"${secret:DB}"}"#)).await.unwrap();
+    for (url, is_admitted) in [
+        ("http://h/", true),
+        ("postgresql://A.h:5432/d", true),
+        ("redis://0x0a000007", true),
+        ("http://elsewhere/", false),
+        ("mongodb://10.0.0.8/", false),
+        ("mysql://h.elsewhere/", false),
+    ] {
+        let expected = if is_admitted { Ok(()) } else { Err(crate::net::Why::Secret) };
+        assert_eq!(filled.confine(asked(url)).await, expected, "{url}");
+    }
+    // What carries no secret, or one without a rule, goes anywhere.
+    let free = secrets.fill(&source(r#"{"x":"${secret:OTHER}"}"#)).await.unwrap();
+    assert_eq!(free.confine(asked("http://elsewhere/")).await, Ok(()));
+    assert_eq!(asked("http://elsewhere/").await, Ok(()));
+}
