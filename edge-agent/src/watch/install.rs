@@ -8,6 +8,9 @@ use super::slot;
 use super::source::{Database, sql};
 use super::{Mode, Plan, WatchError};
 
+/// The comment on a publication that a watcher made, and may take away.
+const MADE_HERE: &str = "made by edge-agent watch";
+
 /// Makes what replication needs and is not there.
 pub(super) async fn replication(
     client: &Client,
@@ -22,6 +25,8 @@ pub(super) async fn replication(
         None => {
             let all: Vec<_> = tables.iter().map(|found| found.sql.as_str()).collect();
             commands.push(catalog::create_publication(name, &all));
+            let (name, made) = (escape_identifier(name), escape_literal(MADE_HERE));
+            commands.push(format!("COMMENT ON PUBLICATION {name} IS {made}"));
         }
         Some(publication) => {
             let missing = catalog::missing(&publication, tables);
@@ -124,14 +129,32 @@ pub async fn uninstall(database: &Database, plan: &Plan) -> Result<(), WatchErro
                 let dropped = slot::drop(&client, &slot).await;
                 dropped.map_err(|error| error.hint("end the watcher first"))?;
             }
-            let publication = escape_identifier(&plan.publication);
-            let command = format!("DROP PUBLICATION IF EXISTS {publication}");
-            client.batch_execute(&command).await.map_err(|error| sql(&error))?;
-            tracing::info!("{command}");
-            Ok(())
+            drop_publication(&client, &plan.publication).await
         }
         Mode::Notify => uninstall_notify(&client, &plan.slot).await,
     }
+}
+
+/// Takes a publication away if a watcher made it and nobody else can be reading it: a slot that
+/// is behind cannot do without one, even if it is made again.
+async fn drop_publication(client: &Client, publication: &str) -> Result<(), WatchError> {
+    let query = "SELECT coalesce(obj_description(oid, 'pg_publication') = $2, false) \
+         AND NOT EXISTS (SELECT FROM pg_replication_slots \
+             WHERE database = current_database() AND plugin = 'pgoutput') \
+         FROM pg_publication WHERE pubname = $1";
+    let found = client.query_opt(query, &[&publication, &MADE_HERE]).await;
+    match found.map_err(|error| sql(&error))?.map(|row| row.get::<_, bool>(0)) {
+        None => {}
+        Some(true) => {
+            let command = format!("DROP PUBLICATION {}", escape_identifier(publication));
+            client.batch_execute(&command).await.map_err(|error| sql(&error))?;
+            tracing::info!("{command}");
+        }
+        Some(false) => tracing::info!(
+            "the publication {publication} stays: others may use it; if not, drop it by hand"
+        ),
+    }
+    Ok(())
 }
 
 async fn uninstall_notify(client: &Client, slot: &str) -> Result<(), WatchError> {

@@ -54,7 +54,10 @@ impl HttpFetcher {
         let kept = key.as_ref().and_then(|key| self.cache.get(key));
         let Answer { url, shown, response } = ask(&self.means, url, request, kept.as_ref()).await?;
         let named = |message: String| FetchError::new(format!("{shown} {message}"));
-        if let (StatusCode::NOT_MODIFIED, Some(kept)) = (response.status(), &kept) {
+        // Only who was asked on that condition can say so; a redirect may have led elsewhere.
+        if let (StatusCode::NOT_MODIFIED, Some(kept)) = (response.status(), &kept)
+            && kept.url == url
+        {
             return kept.data().map_err(named);
         }
         if !response.status().is_success() {

@@ -54,13 +54,20 @@ struct Appended {
 }
 
 /// The last turn of a source.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Turn {
     seq: Seq,
     at: Millis,
     /// Milliseconds to the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     every: Option<u64>,
+    /// What the source says: one that says the same later is the same one.
+    #[serde(default)]
+    print: String,
+    /// A later update has taken its place in the log. It does not come back when retention passes
+    /// its number.
+    #[serde(default)]
+    covered: bool,
 }
 
 /// True if an update with this id is a base source.
@@ -88,14 +95,32 @@ impl Appended {
         self.sources.iter().filter_map(Turn::next).min().map_or(Due::Never, Due::At)
     }
 
-    /// Which of them are to be appended: all, if others were set or retention gave one up, or
-    /// those whose turn it is.
-    fn wanted(&self, now: Millis, print: &str, log: &dyn Log) -> Vec<usize> {
-        let is_whole = self.print == print && self.sources.iter().all(|it| it.seq > log.floor());
-        let is_due = |turn: &Turn| turn.next().is_some_and(|next| next <= now);
+    /// Which of them are to be appended: those that are not there yet, those that retention gave
+    /// up, and those whose turn it is.
+    fn wanted(&self, now: Millis, log: &dyn Log) -> Vec<usize> {
+        let floor = log.floor();
+        let is_wanted = |turn: &Turn| {
+            turn.seq == Seq::ZERO
+                || turn.seq <= floor && !turn.covered
+                || turn.next().is_some_and(|next| next <= now)
+        };
         let all = self.sources.iter().enumerate();
-        let wanted = all.filter(|(_, turn)| !is_whole || is_due(turn));
-        wanted.map(|(at, _)| at).collect()
+        all.filter(|(_, turn)| is_wanted(turn)).map(|(at, _)| at).collect()
+    }
+
+    /// The same for these sources: those that were there before stay what they are.
+    fn following(mut self, sources: &[(Entry, Option<u64>)], now: Millis) -> Self {
+        let mut before = std::mem::take(&mut self.sources);
+        for source in sources {
+            let print = print(std::slice::from_ref(source));
+            let known = before.iter().position(|turn| turn.print == print);
+            self.sources.push(match known {
+                Some(at) => before.swap_remove(at),
+                None => Turn { seq: Seq::ZERO, at: now, every: source.1, print, covered: false },
+            });
+        }
+        self.stale.extend(before.iter().map(|turn| turn.seq));
+        self
     }
 }
 
@@ -156,28 +181,33 @@ impl Machine {
         let is_changed = appended.print != print;
         let mut next = appended.clone();
         if is_changed {
-            let every = sources.iter().map(|(_, every)| *every);
-            let turns = every.map(|every| Turn { seq: Seq::ZERO, at: now, every });
-            next.stale.extend(appended.sources.iter().map(|turn| turn.seq));
-            next.sources = turns.collect();
+            next = next.following(&sources, now);
         }
-        let wanted = next.wanted(now, &print, log);
+        let floor = log.floor();
+        let mut is_covered = false;
+        for turn in &mut next.sources {
+            if turn.seq > floor && !turn.covered && !is_ours(log, turn.seq) {
+                turn.covered = true;
+                is_covered = true;
+            }
+        }
+        let wanted = next.wanted(now, log);
         next.print = print;
-        if is_changed || !wanted.is_empty() || !next.stale.is_empty() {
+        if is_changed || is_covered || !wanted.is_empty() || !next.stale.is_empty() {
             let first = log.head().next().0;
             next.stale.extend((first..).take(wanted.len()).map(Seq));
             // Until all are there, they are others than those that were set.
             let unfinished = Appended { stale: next.stale.clone(), ..appended };
             put(log, APPENDED, &unfinished)?;
-            let floor = log.floor();
             for at in wanted {
                 if let (Some(turn), Some((entry, _))) = (next.sources.get_mut(at), sources.get(at))
                 {
-                    let is_turn = !is_changed && turn.seq > floor;
+                    let is_turn = turn.seq > floor || turn.covered;
                     let reason = if is_turn { "periodic update" } else { "base sources" };
                     next.stale.insert(turn.seq);
                     turn.seq = append(now, entry, reason, batch, log)?;
                     turn.at = now;
+                    turn.covered = false;
                 }
             }
             drop_stale(&mut next, log);

@@ -97,10 +97,10 @@ fn other_sources_take_the_place_of_those_before() {
     let mut rig = Rig::new();
     set(&mut rig, &[source("/a"), source("/b")]);
     set(&mut rig, &[source("/b"), source("/c")]);
-    assert_eq!(logged(&rig), [base(3, "/b"), base(4, "/c")]);
+    assert_eq!(logged(&rig), [base(2, "/b"), base(3, "/c")], "what stays is not sent again");
     keep(&mut rig, SOURCES_DOCUMENT, None).0.unwrap();
     assert_eq!(logged(&rig), [], "without a setting there are none");
-    assert_eq!(rig.log.head(), Seq(4));
+    assert_eq!(rig.log.head(), Seq(3));
 }
 
 #[test]
@@ -282,6 +282,27 @@ fn sources_that_retention_gave_up_are_appended_again_for_the_next_agent() {
     assert!(rig.log.floor() > Seq(1));
     rig.hello(1, &["users"], 0);
     assert_eq!(logged(&rig).pop(), Some(base(22, "/a")));
+}
+
+#[test]
+fn what_was_published_over_a_source_stays_when_retention_passes_the_source() {
+    let mut rig = Rig::new();
+    let retention = hub::log::Retention { max_bytes: 900, max_age: None };
+    let settings = hub::machine::Settings { retention, ..Default::default() };
+    rig.machine = hub::machine::Machine::new(settings);
+    set(&mut rig, &[source("/a"), source("/b")]);
+    let mut over = source("/a");
+    over["data"] = json!({"published": true});
+    rig.publish(&json!({"id": "over", "entries": [over]})).0.unwrap();
+    rig.hello(1, &["users"], 0);
+    for n in 0..20 {
+        rig.put(&format!("u{n}"), "users");
+    }
+    assert!(rig.log.floor() > Seq(2));
+    rig.hello(2, &["users"], 0);
+    let log = logged(&rig);
+    assert_eq!(log.last(), Some(&base(24, "/b")), "the one that retention gave up is back");
+    assert!(!log.iter().any(|(seq, path, _)| *seq > 3 && path == "/a"), "{log:?}");
 }
 
 #[test]
