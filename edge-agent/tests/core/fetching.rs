@@ -6,11 +6,11 @@ use edge_agent::core::status::PendingState;
 use edge_agent::core::{Effect, Input, Report};
 use edge_agent::engine::EngineState;
 use edge_agent::fetch::FetchError;
-use protocol::Seq;
 use protocol::socket::AgentFrame;
+use protocol::{Millis, Seq};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, fetches, path_written, rejected, write};
+use crate::rig::{Rig, fetches, path_written, rejected, update, write};
 
 /// An update with one entry, to be fetched.
 fn fetched(seq: u64, path: &str, url: &str) -> Value {
@@ -297,4 +297,29 @@ fn a_source_that_fails_leaves_the_old_data_and_the_next_update_is_not_held_up() 
     let effects = rig.written(newer.job);
     assert_eq!(receipts(&effects), [(2, true)], "what covers it has taken effect");
     assert!(rig.status().healthy, "{:?}", rig.status().problems);
+}
+
+#[test]
+fn a_source_that_is_down_and_asked_again_and_again_leaves_room_for_others() {
+    let mut rig = Rig::live(0);
+    let mut now = 0;
+    for seq in 1..=600 {
+        now += 1_000;
+        let mut effects = rig.frame(&fetched(seq, "/a", "http://s/down"));
+        effects.extend(rig.tick(Millis(now)));
+        if effects.iter().any(|it| matches!(it, Effect::ProbeEngine)) {
+            effects.extend(rig.step(Input::Probed(Ok(EngineState::Filled))));
+        }
+        let mut started = fetches(&effects);
+        while let Some(job) = started.pop() {
+            started.extend(fetches(&rig.fetch_failed(job)));
+        }
+    }
+    let waiting = rig.status().pending_total;
+    assert!(waiting < 300, "{waiting}");
+    let elsewhere = update(600, 601, &[("/b", json!({}))]);
+    let effects = rig.frame(&json!({"updates": [elsewhere]}));
+    assert_eq!(path_written(&effects).as_deref(), Some("/b"));
+    // The newest of them is still tried.
+    assert!(rig.core.cursor() < Seq(600));
 }

@@ -23,6 +23,8 @@ use crate::json::Json;
 const MAX_FETCHES: usize = 64;
 /// Fetches at one time from one source: one that hangs must not hold up the others.
 const MAX_FETCHES_A_SOURCE: usize = 8;
+/// Jobs above which those that are repeated by newer ones end when their fetch fails.
+const CROWDED: usize = super::MAX_JOBS / 4;
 /// The longest that a source can put off the next try: what it says may be a mistake.
 const LONGEST_WANTED_WAIT: Duration = Duration::from_secs(3_600);
 
@@ -203,12 +205,34 @@ impl Queue {
                 finished.map(|finished| Failed::ForGood(finished, error.clone())).collect()
             }
             Err(error) => {
-                let failed = jobs.into_iter().filter_map(|job| self.failed(now, job, &error));
-                let mut failed: Vec<Failed> = failed.collect();
+                let repeated = jobs.last().map_or_else(Vec::new, |&newest| self.repeated(newest));
+                let words = format!("{error}; a newer update tries on");
+                let ended = repeated.into_iter().filter_map(|job| self.remove_failed(job));
+                let mut failed: Vec<Failed> =
+                    ended.map(|finished| Failed::ForGood(finished, words.clone())).collect();
+                failed.extend(jobs.into_iter().filter_map(|job| self.failed(now, job, &error)));
                 failed.dedup_by_key(Failed::update);
                 failed
             }
         }
+    }
+
+    /// In a queue that fills up: the jobs that a newer one repeats, with the same source for the
+    /// same place. Those of a source that is down, and is asked again and again, would leave no
+    /// room for others.
+    fn repeated(&self, newest: JobId) -> Vec<JobId> {
+        if self.jobs.len() <= CROWDED {
+            return vec![];
+        }
+        let Some(newer) = self.jobs.get(&newest) else { return vec![] };
+        let is_repeated = |job: &Job| {
+            job.newer.is_some()
+                && matches!(job.state, State::Wanted(_))
+                && job.path == newer.path
+                && job.source == newer.source
+        };
+        let older = self.jobs.range(..newest).filter(|(_, job)| is_repeated(job));
+        older.map(|(&id, _)| id).collect()
     }
 
     fn brought(&mut self, id: JobId, data: &Json) {
