@@ -27,7 +27,7 @@ use super::{Plan, Progress, WatchError, install, key, slot, snapshot};
 /// Transactions that are read at one time.
 const BATCH: i64 = 500;
 /// How often the outbox is looked at if nothing is heard.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Watches until something goes wrong.
 pub(super) async fn session(

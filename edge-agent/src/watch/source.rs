@@ -20,6 +20,9 @@ use crate::fetch::Means;
 use crate::fetch::postgres::tls::Mode;
 use crate::fetch::postgres::types::SETTINGS;
 
+/// How long a database may take to let us in.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
 /// Nobody answers who takes longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a connection calls itself in `pg_stat_activity`.
@@ -95,6 +98,14 @@ impl Database {
 
     /// A connection for queries. It ends with the client.
     pub(super) async fn connect(&self) -> Result<Connected, WatchError> {
+        // One that is going down may take a connection and never say a word on it.
+        match tokio::time::timeout(CONNECT_WITHIN, self.connect_once()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(WatchError::retry(format!("{self}: no answer in time"))),
+        }
+    }
+
+    async fn connect_once(&self) -> Result<Connected, WatchError> {
         let failed = |error| self.failed(&error);
         if self.config.get_ssl_mode() == SslMode::Disable {
             let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
