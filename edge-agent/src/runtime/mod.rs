@@ -343,8 +343,9 @@ fn serve(listener: TcpListener, router: axum::Router) {
     });
 }
 
-/// Where this process's jitter begins. Without randomness the clock must do.
-fn seed() -> u64 {
+/// Where jitter begins, so that those who lose one server do not come back in step. Without
+/// randomness the clock must do.
+pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];
     if getrandom::fill(&mut bytes).is_err() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -43,6 +43,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::core::backoff::Backoff;
+use crate::runtime::seed;
 pub use install::uninstall;
 pub use publish::Hub;
 pub use source::Database;
@@ -169,12 +170,4 @@ pub async fn watch(database: &Database, plan: &Plan, hub: &Hub) -> Result<(), Wa
         tracing::warn!("{error}{advice}; again in {:.1} s", wait.as_secs_f64());
         tokio::time::sleep(wait).await;
     }
-}
-
-/// So that those who lose one database do not come back in step.
-fn seed() -> u64 {
-    let mut random = [0; 8];
-    // Without randomness they do.
-    let _ = getrandom::fill(&mut random);
-    u64::from_le_bytes(random)
 }

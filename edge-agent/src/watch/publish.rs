@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use url::Url;
 
+use super::WatchError;
 use super::chunk::Update;
-use super::{WatchError, seed};
 use crate::core::backoff::Backoff;
 use crate::http::{self, HttpError, detail, display, failure};
+use crate::runtime::seed;
 use crate::settings::Secret;
 
 /// For an answer to an update.

@@ -17,6 +17,7 @@ use super::upload::{self, Upload};
 use super::{Failure, Selection, Target, call, say};
 use crate::cli::variable;
 use crate::core::backoff::Backoff;
+use crate::runtime::seed;
 
 /// A fetch that takes longer will not end.
 const LOOK_WITHIN: Duration = Duration::from_secs(600);
@@ -198,14 +199,6 @@ fn refused(commit: &str, failure: Failure) -> Failure {
 fn warn(line: &str) {
     // Nobody is left to tell if this fails.
     let _ = writeln!(io::stderr(), "warning: {line}");
-}
-
-/// So that those who lose one server do not come back in step.
-fn seed() -> u64 {
-    let mut random = [0; 8];
-    // Without randomness they do.
-    let _ = getrandom::fill(&mut random);
-    u64::from_le_bytes(random)
 }
 
 /// A time with its unit; seconds without.
