@@ -19,6 +19,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::opal::data_files::{self, Change};
 use crate::opal::policy::{self, folder_of, folders_above};
+use crate::plane::facts::is_fact_topic;
+use crate::plane::grants;
 use crate::{DataPath, Entry, Problem, SaveMethod, json, limits, topic};
 
 /// How the topics of policies begin (`spec/opal-protocol.md` §4.5).
@@ -27,7 +29,7 @@ const PREFIX: &str = "policy:";
 /// has this name.
 const MARKER_TOPIC: &str = "policy:..";
 /// The member of the data document that is not for publishers.
-const RESERVED: &str = "girasol";
+pub(crate) const RESERVED: &str = "girasol";
 /// What of it is policy.
 const POLICY: &str = "policy";
 const MODULES: &str = "modules";
@@ -131,9 +133,7 @@ pub fn gone(place: DataPath, topics: Vec<String>) -> Vec<Entry> {
     let made =
         nothing("{}").map(|data| entry(place.clone(), topics.clone(), SaveMethod::Put, data));
     // A module that is nothing is none.
-    let remove = (!is_policy_place(place.segments()))
-        .then(|| nothing(r#"[{"op":"remove","path":""}]"#))
-        .flatten();
+    let remove = (!place.is_apart()).then(|| nothing(r#"[{"op":"remove","path":""}]"#)).flatten();
     let removed = remove.map(|data| entry(place, topics, SaveMethod::Patch, data));
     made.into_iter().chain(removed).collect()
 }
@@ -165,7 +165,7 @@ fn topics_of(folder: &str) -> Vec<String> {
     topics
 }
 
-fn put(
+pub(crate) fn put(
     place: DataPath,
     topics: Vec<String>,
     data: &(impl Serialize + ?Sized),
@@ -272,10 +272,18 @@ pub(crate) fn check_file(path: &str, text: &str) -> Result<(), Problem> {
 /// # Errors
 /// 422 that names the topic or the place.
 pub(crate) fn check_published(entry: &Entry) -> Result<(), Problem> {
-    if let Some(topic) = entry.topics.iter().find(|topic| is_policy_topic(topic)) {
+    for topic in &entry.topics {
+        let (what, how) = if is_policy_topic(topic) {
+            ("policies", "change the policy with PUT /policy")
+        } else if topic.starts_with(grants::PREFIX) {
+            ("grants", "make grants with POST /api/v1/grants")
+        } else if is_fact_topic(topic) {
+            ("facts", "keep facts with POST /api/v1/facts")
+        } else {
+            continue;
+        };
         return Err(Problem::invalid(format!(
-            "topics: `{topic}` is a topic of policies; change the policy with PUT /policy, or \
-             publish to another topic"
+            "topics: `{topic}` is a topic of {what}; {how}, or publish to another topic"
         )));
     }
     let reserved = format!("/{RESERVED}");
@@ -294,7 +302,7 @@ pub(crate) fn check_published(entry: &Entry) -> Result<(), Problem> {
     };
     if is_reserved(&entry.dst_path.to_string()) || is_patched() {
         return Err(Problem::invalid(format!(
-            "dst_path: {reserved} is reserved for policies and the agents; choose another place"
+            "dst_path: {reserved} is reserved for policies, grants, facts and the agents; choose another place"
         )));
     }
     Ok(())

@@ -15,6 +15,7 @@ use crate::bundle::{Ingredients, Mark, Report, Reported, Shown};
 use crate::digest::TopicDigests;
 use crate::opal::policy::{Files, Revision};
 use crate::opal::rpc::Statistics;
+use crate::plane::{PlaneAnswer, PlaneRequest, Refusal};
 use crate::socket::{Delivery, Receipt};
 use crate::topic::TopicSet;
 use crate::{Claims, Millis, Problem, Seq, Update};
@@ -172,6 +173,14 @@ pub enum HubRequest {
         /// Which.
         which: Reported,
     },
+    /// Asks a plane: for grants, facts, audits.
+    Plane {
+        /// What.
+        asked: Box<PlaneRequest>,
+        /// Answer only when agents have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait: Option<Wait>,
+    },
     /// Forgets everything, and closes every socket: the scope is gone.
     Clear(Claims),
     /// What was ever revoked, for the hub of a new scope.
@@ -249,6 +258,14 @@ pub enum HubAnswer {
     Mark(Mark),
     /// What OPAs reported.
     Reported(Vec<Shown>),
+    /// What a plane says.
+    Plane {
+        /// It itself.
+        answer: Result<PlaneAnswer, Refusal>,
+        /// What agents said of the update that it made, if that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receipts: Option<Receipts>,
+    },
     /// What was revoked.
     Revocations(Vec<(Revocation, Millis)>),
 }

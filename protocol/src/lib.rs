@@ -11,6 +11,7 @@
 //! | Which subscriber gets which entry? | [`topic`] |
 //! | Which entries touch the same data? | [`path`] |
 //! | How is policy in the log? | [`commit`] |
+//! | What are grants and facts? | [`plane`] |
 //! | What travels between hub and agent? | [`socket`] |
 //! | How do hub and agent find out that they have seen the same? | [`digest`] |
 //! | What may the bearer of a token do? | [`claims`] |
@@ -33,6 +34,7 @@ pub mod json;
 pub mod limits;
 pub mod opal;
 pub mod path;
+pub mod plane;
 pub mod planted;
 pub mod problem;
 pub mod repository;

@@ -11,6 +11,24 @@ pub const MAX_FRAME_BYTES: usize = 1 << 20;
 pub const REPLAY_BATCH_BYTES: usize = 256 << 10;
 /// Bytes of a request body that is not an update (a token request, a report).
 pub const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
+/// Bytes of a fact's value.
+pub const MAX_FACT_BYTES: usize = 32 << 10;
+/// Bytes of a scope's custom id.
+pub const MAX_CUSTOM_ID_BYTES: usize = 256;
+/// Bytes of the name of a type of facts, or of a role.
+pub const MAX_SLUG_BYTES: usize = 64;
+/// Bytes of a domain, as DNS has it.
+pub const MAX_DOMAIN_BYTES: usize = 253;
+/// Paths of one grant.
+pub const MAX_GRANT_PATHS: usize = 128;
+/// Bytes of one of them, or of the pattern of a type of facts.
+pub const MAX_PATTERN_BYTES: usize = 1_024;
+/// Roles of one grant.
+pub const MAX_GRANT_ROLES: usize = 32;
+/// Bytes of a path that grants are asked about; a longer one is refused.
+pub const MAX_ASKED_PATH_BYTES: usize = 8 << 10;
+/// Requests that are remembered for `GET /api/v1/api_audits`.
+pub const MAX_AUDITS: usize = 10_000;
 /// Entries of one update.
 pub const MAX_ENTRIES: usize = 1_000;
 /// Topics of one entry, or of one subscription.

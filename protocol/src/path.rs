@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plane::grants;
 use crate::{Problem, commit, limits};
 
 /// A place under `data`, as segments; none means the root.
@@ -78,11 +79,24 @@ impl DataPath {
         commit::is_policy_place(&self.0)
     }
 
-    /// True if `other` is this place or below it: replacing this replaces `other`. Policy is in
-    /// no document of data, not even in that of the root.
+    /// True if what is here is kept beside the data, and no engine is given it: policy, or grants
+    /// ([`crate::plane::grants`]).
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.is_policy() || self.is_grant()
+    }
+
+    /// True if a grant is kept here.
+    #[must_use]
+    pub fn is_grant(&self) -> bool {
+        grants::is_grant_place(&self.0)
+    }
+
+    /// True if `other` is this place or below it: replacing this replaces `other`. What is
+    /// kept beside the data is in no document of it, not even in that of the root.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        other.0.starts_with(&self.0) && self.is_policy() == other.is_policy()
+        other.0.starts_with(&self.0) && self.is_apart() == other.is_apart()
     }
 
     /// True if one of the two covers the other: their order matters.

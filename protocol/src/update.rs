@@ -116,6 +116,10 @@ impl Update {
     pub const POLICY_ID: &'static str = "policy:";
     /// How the ids of updates begin that the hub makes of base sources.
     pub const SOURCE_ID: &'static str = "base-source:";
+    /// How the ids of updates begin that the hub makes of a grant.
+    pub const GRANT_ID: &'static str = "grant:";
+    /// How the ids of updates begin that the hub makes of a fact; they are sealed in storage.
+    pub const FACT_ID: &'static str = "fact:";
 
     /// Reads and checks a request body.
     ///
@@ -149,9 +153,12 @@ impl Update {
                     "id: 1 to {limit} bytes without control characters, or leave it out"
                 )));
             }
-            for (reserved, what) in
-                [(Self::POLICY_ID, "commits of policy"), (Self::SOURCE_ID, "base sources")]
-            {
+            for (reserved, what) in [
+                (Self::POLICY_ID, "commits of policy"),
+                (Self::SOURCE_ID, "base sources"),
+                (Self::GRANT_ID, "grants"),
+                (Self::FACT_ID, "facts"),
+            ] {
                 if id.starts_with(reserved) {
                     return Err(Problem::invalid(format!(
                         "id: `{reserved}…` is reserved for {what}; choose another name"

@@ -148,8 +148,9 @@ impl Waits {
         let expected = u32::try_from(expected).unwrap_or(u32::MAX);
         let said = Receipts { complete, expected, receipts: waiting.receipts };
         let mut answer = waiting.answer;
-        if let HubAnswer::Appended { receipts, .. } | HubAnswer::PolicySet { receipts, .. } =
-            &mut answer
+        if let HubAnswer::Appended { receipts, .. }
+        | HubAnswer::PolicySet { receipts, .. }
+        | HubAnswer::Plane { receipts, .. } = &mut answer
         {
             *receipts = Some(said);
         }

@@ -1,0 +1,17 @@
+//! What the bearer of a grant's token may do, for functions and agent alike
+//! (`spec/opa-and-grants.md` part 4): casbin's RBAC with domains, in Rust.
+//!
+//! | question | file |
+//! |---|---|
+//! | May this token do that? | [`model`] |
+//! | What does a pattern match? | [`pattern`] |
+//! | What is refused before anybody is asked? | [`front`] |
+//!
+//! **Invariant:** no I/O, no clock; nothing that a pattern or a path holds makes a decision take
+//! longer than its length.
+
+pub mod front;
+pub mod model;
+pub mod pattern;
+
+pub use model::Model;
