@@ -18,7 +18,14 @@ pub(super) struct SecretArguments {
     /// How to print them
     #[arg(long, value_name = "FORMAT", default_value = "urlsafe", value_parser = ["hex", "bytes", "urlsafe"])]
     format: String,
+    /// A key to seal facts with, for GIRASOL_FACTS_KEYS: its name and 32 bytes
+    #[arg(long, conflicts_with_all = ["size", "format"])]
+    facts_key: bool,
 }
+
+/// Bytes of a key that seals facts, and of its name.
+const FACTS_KEY_BYTES: usize = 32;
+const FACTS_KID_BYTES: usize = 4;
 
 #[derive(clap::Args)]
 pub(super) struct KeyArguments {
@@ -35,6 +42,10 @@ pub(super) struct KeyArguments {
 
 impl SecretArguments {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.facts_key {
+            say(&facts_key()?);
+            return Ok(());
+        }
         let secret = random(usize::from(self.size))?;
         match self.format.as_str() {
             "hex" => say(&protocol::hex(&secret)),
@@ -81,6 +92,12 @@ impl KeyArguments {
         }
         Ok(())
     }
+}
+
+/// `KID:KEY`. The name is random as well: a new key must have another one than those before it.
+fn facts_key() -> Result<String, Failure> {
+    let (kid, key) = (random(FACTS_KID_BYTES)?, random(FACTS_KEY_BYTES)?);
+    Ok(format!("{}:{}", protocol::hex(&kid), base64url(&key)))
 }
 
 fn random(size: usize) -> Result<Vec<u8>, Failure> {
@@ -167,6 +184,14 @@ mod tests {
         ] {
             assert_eq!(base64url(bytes), text);
         }
+    }
+
+    #[test]
+    fn a_key_for_facts_has_a_name_and_32_bytes_and_is_another_one_each_time() {
+        let made = facts_key().unwrap();
+        let (kid, key) = made.split_once(':').unwrap();
+        assert_eq!((kid.len(), key.len()), (8, 43), "{made}");
+        assert_ne!(made, facts_key().unwrap());
     }
 
     #[test]
