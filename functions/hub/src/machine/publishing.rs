@@ -60,6 +60,7 @@ impl Machine {
         let mut effects = self.conclude(now, batch, log);
         if log.floor() > floor {
             effects.extend(self.renew_policy(now, log));
+            effects.extend(self.renew_plane(now, log));
         }
         effects
     }
