@@ -6,10 +6,12 @@
 //! | May this token do that? | [`model`] |
 //! | What does a pattern match? | [`pattern`] |
 //! | What is refused before anybody is asked? | [`front`] |
+//! | How does a user test grants? | [`cases`] |
 //!
 //! **Invariant:** no I/O, no clock; nothing that a pattern or a path holds makes a decision take
 //! longer than its length.
 
+pub mod cases;
 pub mod front;
 pub mod model;
 pub mod pattern;

@@ -1,275 +1,374 @@
 //! Types of facts, and which values they take (`spec/opa-and-grants.md` §4.4).
 //!
-//! Values are of the outside world, so digits and letters are those of ASCII, unless a type is
-//! about more.
+//! To add a type that is always there, add a row to [`BUILT_IN`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr as _;
 
-use base64ct::{Base64, Encoding as _};
-use email_address::{EmailAddress, Options};
+use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding as _};
+use email_address::EmailAddress;
 use protocol::limits;
-use regex::{Regex, RegexBuilder};
+use protocol::plane::grants::check_domain;
+use regex::RegexBuilder;
 use serde::de::IgnoredAny;
+use speedate::{Date, DateTime};
+use url::Url;
+use uuid::Uuid;
 
-/// Bytes of somebody's own expression, compiled: enough for each that a person writes.
-const MAX_EXPRESSION_BYTES: usize = 64 << 10;
-/// Groups in groups of one.
-const MAX_EXPRESSION_DEPTH: u32 = 32;
+/// Bytes that a pattern may take once it is compiled: what repeats a thousand times a thousand
+/// things is refused.
+const MAX_COMPILED_BYTES: usize = 256 << 10;
+const MAX_NESTING: u32 = 32;
 
 /// A type that is always there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct BuiltIn {
     /// Its name.
     pub slug: &'static str,
     /// What its values look like, for people.
     pub validation: &'static str,
-    check: Check,
+    is_valid: fn(&str) -> bool,
 }
 
-/// How values are told.
-#[derive(Clone, Copy, Debug)]
-enum Check {
-    /// The whole of it matches.
-    Matches(&'static str),
-    Is(fn(&str) -> bool),
+const fn of(slug: &'static str, validation: &'static str, is_valid: fn(&str) -> bool) -> BuiltIn {
+    BuiltIn { slug, validation, is_valid }
 }
-
-use Check::{Is, Matches};
 
 /// All of them.
 pub const BUILT_IN: &[BuiltIn] = &[
-    built_in("any", "anything", Is(|_| true)),
-    built_in("ascii", "ASCII characters", Is(|value| !value.is_empty() && value.is_ascii())),
-    built_in("alpha", "letters a to z, small or large", Matches("[A-Za-z]+")),
-    built_in("alphanumeric", "letters a to z and digits", Matches("[A-Za-z0-9]+")),
-    built_in("number", "a decimal number, such as -12.5", Matches(r"[-+]?[0-9]+(\.[0-9]+)?")),
-    built_in("email", "an email address, such as ada@example.com", Is(is_email)),
-    built_in("phone_number", PHONE, Is(is_phone)),
-    built_in("phone", PHONE, Is(is_phone)),
-    built_in("url", "an http or https address with a host", Is(is_url)),
-    built_in("uuid", "8-4-4-4-12 hexadecimal digits", Is(is_uuid)),
-    built_in("ip", "an IPv4 or IPv6 address", Is(|value| value.parse::<IpAddr>().is_ok())),
-    built_in("ipv4", "an IPv4 address", Is(|value| value.parse::<Ipv4Addr>().is_ok())),
-    built_in("ipv6", "an IPv6 address", Is(|value| value.parse::<Ipv6Addr>().is_ok())),
-    built_in("hostname", "a host's name, such as www.example.com", Is(is_hostname)),
-    built_in("date", "a date, such as 2027-01-31", Is(is_date)),
-    built_in("datetime", "an RFC 3339 time, such as 2027-01-31T12:00:00Z", Is(is_datetime)),
-    built_in("ssn", "nine digits, 123-45-6789", Matches("[0-9]{3}[- ]?[0-9]{2}[- ]?[0-9]{4}")),
-    built_in("ssnstrict", "a number that the SSA may have given, 123-45-6789", Is(is_strict_ssn)),
-    built_in("credit_card", "12 to 19 digits with a right check digit", Is(is_credit_card)),
-    built_in("iban", "an IBAN with right check digits", Is(is_iban)),
-    built_in("json", "a JSON text", Is(|value| serde_json::from_str::<IgnoredAny>(value).is_ok())),
-    built_in("base64", "padded base64", Is(|value| Base64::decode_vec(value).is_ok())),
-    built_in("latitude", "degrees, -90 to 90", Is(|value| is_within(value, 90.0))),
-    built_in("longitude", "degrees, -180 to 180", Is(|value| is_within(value, 180.0))),
-    built_in("postal_code_us", "a ZIP code, 12345 or 12345-6789", Matches("[0-9]{5}(-[0-9]{4})?")),
+    of("any", "anything", |_| true),
+    of("ascii", "ASCII characters", str::is_ascii),
+    of("alpha", "letters a to z", |it| every(it, |byte| byte.is_ascii_alphabetic())),
+    of("alphanumeric", "letters a to z and digits", |it| {
+        every(it, |byte| byte.is_ascii_alphanumeric())
+    }),
+    of("number", "a decimal number, such as -12.5", is_number),
+    of("email", "an email address", is_email),
+    of("phone", PHONE, is_phone),
+    of("phone_number", PHONE, is_phone),
+    of("url", "an http or https URL with a host", is_url),
+    of("hostname", "a fully qualified domain name in lower case", |it| check_domain(it).is_ok()),
+    of("uuid", "a UUID with dashes", |it| it.len() == 36 && Uuid::try_parse(it).is_ok()),
+    of("ip", "an IPv4 or IPv6 address", |it| IpAddr::from_str(it).is_ok()),
+    of("ipv4", "an IPv4 address", |it| Ipv4Addr::from_str(it).is_ok()),
+    of("ipv6", "an IPv6 address", |it| Ipv6Addr::from_str(it).is_ok()),
+    of("date", "a date, such as 1815-12-10", |it| it.len() == 10 && Date::parse_str(it).is_ok()),
+    of("datetime", "a time with a zone, such as 1815-12-10T12:00:00Z", |it| {
+        DateTime::parse_str(it).is_ok_and(|it| it.time.tz_offset.is_some())
+    }),
+    of("ssn", "a social security number, such as 123-45-6789", |it| ssn(it).is_some()),
+    of("ssnstrict", "a social security number that can have been given to somebody", |it| {
+        ssn(it).is_some_and(|(area, group, serial)| {
+            area != 0 && area != 666 && area < 900 && group != 0 && serial != 0
+        })
+    }),
+    of("credit_card", "a card's number of 12 to 19 digits with its check digit", is_card),
+    of("iban", "an IBAN with its check digits", is_iban),
+    of("latitude", "degrees from -90 to 90", |it| is_number(it) && within(it, 90.0)),
+    of("longitude", "degrees from -180 to 180", |it| is_number(it) && within(it, 180.0)),
+    of("postal_code_us", "a ZIP code, such as 12345 or 12345-6789", |it| {
+        match it.split_once('-') {
+            Some((zip, more)) => is_digits(zip, 5) && is_digits(more, 4),
+            None => is_digits(it, 5),
+        }
+    }),
+    of("json", "a JSON text", |it| serde_json::from_str::<IgnoredAny>(it).is_ok()),
+    of("base64", "base64, with the plain or the URL's alphabet", |it| {
+        Base64::decode_vec(it).is_ok()
+            || Base64Unpadded::decode_vec(it).is_ok()
+            || Base64UrlUnpadded::decode_vec(it).is_ok()
+    }),
 ];
 
-const PHONE: &str = "7 to 15 digits, perhaps after a +, with spaces, dots, dashes or parentheses";
+const PHONE: &str = "a phone number of 7 to 15 digits, such as +1 (555) 123-4567";
 
-const fn built_in(slug: &'static str, validation: &'static str, check: Check) -> BuiltIn {
-    BuiltIn { slug, validation, check }
+impl std::fmt::Debug for BuiltIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("BuiltIn").field(&self.slug).finish()
+    }
 }
 
-/// The type of this name, if it is built in.
+/// The built-in type of this name.
 #[must_use]
-pub fn find_built_in(slug: &str) -> Option<&'static BuiltIn> {
-    BUILT_IN.iter().find(|built_in| built_in.slug == slug)
+pub fn built_in(slug: &str) -> Option<&'static BuiltIn> {
+    BUILT_IN.iter().find(|it| it.slug == slug)
 }
 
-/// Checks a value against a type that is built in; none if there is no such type.
-///
-/// # Errors
-/// What the type's values look like.
-#[must_use]
-pub fn check_built_in(slug: &str, value: &str) -> Option<Result<(), String>> {
-    let BuiltIn { validation, check, .. } = find_built_in(slug)?;
-    let checked = check_size(value).and_then(|()| {
-        let is_one = match check {
-            Matches(expression) => matches_whole(expression, value)?,
-            Is(check) => check(value),
-        };
-        if is_one { Ok(()) } else { Err(format!("a value of the type `{slug}` is {validation}")) }
-    });
-    Some(checked)
-}
-
-/// Checks a value against somebody's own pattern, which the whole of it must match.
-///
-/// # Errors
-/// What the type's values look like, or what is wrong with the pattern.
-pub fn check_own(pattern: &str, value: &str) -> Result<(), String> {
-    check_size(value)?;
-    check_pattern_size(pattern)?;
-    if matches_whole(pattern, value)? {
-        Ok(())
-    } else {
-        Err(format!("a value of this type matches `{pattern}`, the whole of it"))
+impl BuiltIn {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// What the type's values look like.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        check_size(value)?;
+        let fits = !value.is_empty() && (self.is_valid)(value);
+        fits.then_some(()).ok_or_else(|| format!("value: give {}", self.validation))
     }
 }
 
-/// Checks somebody's own pattern.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_pattern(pattern: &str) -> Result<(), String> {
-    check_pattern_size(pattern)?;
-    whole(pattern).map(drop)
-}
+/// Somebody's own type: an expression that the whole of a value must match.
+#[derive(Debug)]
+pub struct Pattern(regex::Regex);
 
-fn check_size(value: &str) -> Result<(), String> {
-    let (bytes, limit) = (value.len(), limits::MAX_FACT_BYTES);
-    if bytes <= limit {
-        return Ok(());
-    }
-    Err(format!("the value has {bytes} bytes, the limit is {limit}"))
-}
-
-fn check_pattern_size(pattern: &str) -> Result<(), String> {
-    let (bytes, limit) = (pattern.len(), limits::MAX_PATTERN_BYTES);
-    if bytes <= limit {
-        return Ok(());
-    }
-    Err(format!("the pattern has {bytes} bytes, the limit is {limit}"))
-}
-
-// === expressions ===
-
-fn matches_whole(expression: &str, value: &str) -> Result<bool, String> {
-    whole(expression).map(|expression| expression.is_match(value))
-}
-
-/// An expression that matches whole texts. The engine takes time in the length of a text, whatever
-/// the expression is; the limits are for memory.
-fn whole(expression: &str) -> Result<Regex, String> {
-    // By itself first, or `a)|(b` would be one.
-    build(expression)?;
-    build(&format!(r"\A(?:{expression})\z"))
-}
-
-fn build(expression: &str) -> Result<Regex, String> {
-    RegexBuilder::new(expression)
-        .size_limit(MAX_EXPRESSION_BYTES)
-        .dfa_size_limit(MAX_EXPRESSION_BYTES)
-        .nest_limit(MAX_EXPRESSION_DEPTH)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => {
-                "the pattern is too large; repeat less, and write [0-9] in place of \\d".to_owned()
+impl Pattern {
+    /// Reads an expression.
+    ///
+    /// # Errors
+    /// It is none, or too large.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        let limit = limits::MAX_PATTERN_BYTES;
+        if pattern.len() > limit {
+            return Err(format!("validation: at most {limit} bytes"));
+        }
+        // By itself first: `a)(b` is no expression, and would be one between parentheses.
+        for text in [pattern.to_owned(), format!("^(?:{pattern})$")] {
+            let mut builder = RegexBuilder::new(&text);
+            builder.size_limit(MAX_COMPILED_BYTES).dfa_size_limit(MAX_COMPILED_BYTES);
+            let made = builder.nest_limit(MAX_NESTING).build().map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => {
+                    "validation: the expression is too large; repeat less in it".to_owned()
+                }
+                _ => "validation: give a regular expression, such as E[0-9]{6}; look-around and \
+                      back-references are none here"
+                    .to_owned(),
+            })?;
+            if text.len() > pattern.len() {
+                return Ok(Self(made));
             }
-            error => {
-                let said = error.to_string();
-                // What the engine prints before that is the expression, on several lines.
-                let why = said.rsplit("error: ").next().unwrap_or_default().trim();
-                format!("the pattern is no regular expression: {why}")
-            }
-        })
+        }
+        Err("validation: give a regular expression".to_owned())
+    }
+
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// The expression that it does not match.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        check_size(value)?;
+        if !value.is_empty() && self.0.is_match(value) {
+            return Ok(());
+        }
+        Err("value: it does not match the type's validation; GET /api/v1/fact_types shows that"
+            .to_owned())
+    }
 }
 
-// === checks ===
-
-fn is_email(value: &str) -> bool {
-    let plain =
-        Options::default().with_required_tld().without_display_text().without_domain_literal();
-    EmailAddress::parse_with_options(value, plain).is_ok()
+/// Checks a value of a type that takes anything.
+///
+/// # Errors
+/// It is empty, or over the limit.
+pub fn check_size(value: &str) -> Result<(), String> {
+    let limit = limits::MAX_FACT_BYTES;
+    match value.len() {
+        0 => Err("value: it may not be empty".to_owned()),
+        bytes if bytes > limit => Err(format!("value: {bytes} bytes, and the limit is {limit}")),
+        _ => Ok(()),
+    }
 }
 
-/// As E.164 has it, or as people write it.
-fn is_phone(value: &str) -> bool {
-    let number = value.strip_prefix('+').unwrap_or(value);
-    let count = number.bytes().filter(u8::is_ascii_digit).count();
-    let is_part = |byte: u8| byte.is_ascii_digit() || b" .-()".contains(&byte);
-    (7..=15).contains(&count) && number.bytes().all(is_part)
+fn every(text: &str, fits: impl Fn(u8) -> bool) -> bool {
+    text.bytes().all(fits)
 }
 
-/// The parser forgives what this does not: spaces around, tabs inside, one slash or none.
-fn is_url(value: &str) -> bool {
-    let lower = value.get(..8).unwrap_or(value).to_ascii_lowercase();
-    let begins = lower.starts_with("http://") || lower.starts_with("https://");
-    let is_plain = |it: char| !it.is_whitespace() && !it.is_control() && it != '\\';
-    begins
-        && value.chars().all(is_plain)
-        && url::Url::parse(value).is_ok_and(|url| url.host_str().is_some_and(|it| !it.is_empty()))
+fn is_digits(text: &str, count: usize) -> bool {
+    text.len() == count && every(text, |byte| byte.is_ascii_digit())
 }
 
-fn is_uuid(value: &str) -> bool {
-    const HYPHENATED: usize = 36;
-    value.len() == HYPHENATED && uuid::Uuid::try_parse(value).is_ok()
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let are = |it: &str| !it.is_empty() && every(it, |byte| byte.is_ascii_digit());
+    are(whole) && are(part)
 }
 
-fn is_hostname(value: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let last = value.rsplit('.').next().unwrap_or_default();
-    value.len() <= limits::MAX_DOMAIN_BYTES
-        && value.split('.').all(is_label)
-        // Otherwise it is meant to be an address.
-        && !last.bytes().all(|byte| byte.is_ascii_digit())
+fn within(text: &str, limit: f64) -> bool {
+    text.parse::<f64>().is_ok_and(|it| it.abs() <= limit)
 }
 
-fn is_date(value: &str) -> bool {
-    speedate::Date::parse_str_rfc3339(value).is_ok()
+/// With a domain that has a dot: an address of a machine's own network is none that anybody gives.
+fn is_email(text: &str) -> bool {
+    EmailAddress::from_str(text).is_ok_and(|it| {
+        it.domain().contains('.') && it.as_str() == text && !text.contains(['<', '>'])
+    })
 }
 
-fn is_datetime(value: &str) -> bool {
-    value.is_ascii() && speedate::DateTime::parse_str_rfc3339(value).is_ok()
+fn is_phone(text: &str) -> bool {
+    let number = text.strip_prefix('+').unwrap_or(text);
+    let digits = number.bytes().filter(u8::is_ascii_digit).count();
+    let fits = |byte: u8| byte.is_ascii_digit() || b" .-()".contains(&byte);
+    (7..=15).contains(&digits)
+        && every(number, fits)
+        && number.starts_with(|first: char| first.is_ascii_digit() || first == '(')
+        && number.len() <= 32
 }
 
-/// OPV's expression for this looks ahead, which no engine in linear time does, so it refuses all.
-fn is_strict_ssn(value: &str) -> bool {
-    let is_shaped = matches_whole("[0-9]{3}[- ]?[0-9]{2}[- ]?[0-9]{4}", value);
-    let digits: String = value.chars().filter(char::is_ascii_digit).collect();
-    let ((area, rest), serial_at) = (digits.split_at_checked(3).unwrap_or_default(), 2);
-    let (group, serial) = rest.split_at_checked(serial_at).unwrap_or_default();
-    is_shaped == Ok(true)
-        && !matches!(area, "000" | "666")
-        && !area.starts_with('9')
-        && group != "00"
-        && serial != "0000"
+fn is_url(text: &str) -> bool {
+    let has_host = |url: &Url| url.host_str().is_some_and(|host| !host.is_empty());
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain
+        && Url::parse(text)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && has_host(&url))
 }
 
-/// With the check digit of Luhn's formula (ISO/IEC 7812-1).
-fn is_credit_card(value: &str) -> bool {
-    let digits = || value.bytes().filter(u8::is_ascii_digit).map(|byte| u32::from(byte - b'0'));
-    let sum: u32 = digits()
-        .rev()
-        .zip(0..)
-        .map(|(digit, at)| match at % 2 {
-            0 => digit,
-            _ if digit > 4 => digit * 2 - 9,
-            _ => digit * 2,
+/// Area, group and serial of `^\d{3}[- ]?\d{2}[- ]?\d{4}$`.
+fn ssn(text: &str) -> Option<(u32, u32, u32)> {
+    let (area, rest) = text.split_at_checked(3)?;
+    let rest = rest.strip_prefix(['-', ' ']).unwrap_or(rest);
+    let (group, rest) = rest.split_at_checked(2)?;
+    let serial = rest.strip_prefix(['-', ' ']).unwrap_or(rest);
+    let is_one = is_digits(area, 3) && is_digits(group, 2) && is_digits(serial, 4);
+    is_one.then_some(())?;
+    Some((area.parse().ok()?, group.parse().ok()?, serial.parse().ok()?))
+}
+
+/// Luhn's check, over digits in groups.
+fn is_card(text: &str) -> bool {
+    let plain = |byte: &u8| *byte != b' ' && *byte != b'-';
+    let bytes: Vec<u8> = text.bytes().filter(plain).collect();
+    let digits = bytes.iter().rev().map(|byte| u32::from(byte.wrapping_sub(b'0')));
+    let sum: u32 = digits
+        .enumerate()
+        .map(|(at, digit)| match (at % 2, digit * 2) {
+            (0, _) => digit,
+            (_, twice) if twice > 9 => twice - 9,
+            (_, twice) => twice,
         })
         .sum();
-    matches_whole("[0-9]([ -]?[0-9]){11,18}", value) == Ok(true)
-        && digits().any(|digit| digit != 0)
+    (12..=19).contains(&bytes.len())
+        && bytes.iter().all(u8::is_ascii_digit)
         && sum.is_multiple_of(10)
 }
 
-/// ISO 13616: what follows the check digits, the country, and these are a number that leaves 1 of
-/// 97, letters being 10 to 35.
-fn is_iban(value: &str) -> bool {
-    let plain = value.replace(' ', "");
+/// ISO 13616: the first four moved to the end, letters as numbers, modulo 97.
+fn is_iban(text: &str) -> bool {
+    let plain: String = text.chars().filter(|it| *it != ' ').collect();
     let Some((head, account)) = plain.split_at_checked(4) else { return false };
-    let numbers = account.bytes().chain(head.bytes()).map(|byte| match byte {
-        b'0'..=b'9' => Some(u32::from(byte - b'0')),
-        b'A'..=b'Z' => Some(u32::from(byte - b'A') + 10),
-        _ => None,
+    let (country, check) = head.split_at_checked(2).unwrap_or_default();
+    let fits = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
+    let is_form = (15..=34).contains(&plain.len())
+        && every(country, |byte| byte.is_ascii_uppercase())
+        && is_digits(check, 2)
+        && every(account, fits);
+    let remainder = account.chars().chain(head.chars()).try_fold(0_u32, |sum, it| {
+        let value = it.to_digit(36)?;
+        let shift = if value > 9 { 100 } else { 10 };
+        Some((sum * shift + value) % 97)
     });
-    let rest = numbers.into_iter().try_fold(0, |rest, number| {
-        let number = number?;
-        Some((rest * if number > 9 { 100 } else { 10 } + number) % 97)
-    });
-    rest == Some(1) && matches_whole("[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", &plain) == Ok(true)
-}
-
-fn is_within(value: &str, most: f64) -> bool {
-    matches_whole(r"[-+]?[0-9]{1,3}(\.[0-9]+)?", value) == Ok(true)
-        && value.parse::<f64>().is_ok_and(|degrees| degrees.abs() <= most)
+    is_form && remainder == Some(1)
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_types_take_what_they_say_and_nothing_else() {
+        let long = format!("{}@example.com", "a".repeat(65));
+        let cases: &[(&str, &[&str], &[&str])] = &[
+            ("any", &["x", "ü", " "], &[""]),
+            ("ascii", &["a b~"], &["ü"]),
+            ("alpha", &["abC"], &["a1", "ä"]),
+            ("alphanumeric", &["a1"], &["a 1"]),
+            ("number", &["1", "-12.5", "+0"], &["1e5", ".", "1.", "NaN", "٣"]),
+            (
+                "email",
+                &["ada@example.com", "a.b+c@x.example.org"],
+                &["ada", "ada@", "@x.org", "a@b", "Ada <a@b.org>", &long],
+            ),
+            (
+                "phone",
+                &["+1 (555) 123-4567", "5551234567"],
+                &["+1", "555-CALL-NOW", "+1234567890123456", "٣٣٣٣٣٣٣٣"],
+            ),
+            ("phone_number", &["0301 234567"], &["--------"]),
+            (
+                "url",
+                &["https://example.com/a?b", "http://127.0.0.1:80"],
+                &[
+                    "example.com",
+                    "ftp://example.com",
+                    "https://",
+                    "javascript:alert(1)",
+                    "http://a b",
+                ],
+            ),
+            ("hostname", &["www.example.com"], &["www", "WWW.example.com"]),
+            (
+                "uuid",
+                &["0f4c1a52-1111-4222-8333-123456789abc"],
+                &["0f4c", "0f4c1a52111142228333123456789abc"],
+            ),
+            ("ip", &["127.0.0.1", "::1"], &["127.0.0.1:80", "300.1.1.1"]),
+            ("ipv4", &["10.0.0.1"], &["::1"]),
+            ("ipv6", &["::1"], &["10.0.0.1"]),
+            ("date", &["1815-12-10"], &["1815-13-10", "10.12.1815", "1815-12-10T00:00:00Z"]),
+            (
+                "datetime",
+                &["1815-12-10T12:00:00Z", "2026-01-01T00:00:00+02:00"],
+                &["2026-01-01", "2026-01-01T00:00:00"],
+            ),
+            (
+                "ssn",
+                &["123-45-6789", "123456789", "000 00 0000"],
+                &["123-45-678", "123-45-67890", "a23-45-6789", "123--45-6789"],
+            ),
+            (
+                "ssnstrict",
+                &["123-45-6789"],
+                &["000-45-6789", "666-45-6789", "900-45-6789", "123-00-6789", "123-45-0000"],
+            ),
+            (
+                "credit_card",
+                &["4111 1111 1111 1111", "378282246310005"],
+                &["4111111111111112", "0", "4111x11111111111"],
+            ),
+            (
+                "iban",
+                &["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432"],
+                &["DE89370400440532013001", "GB82", "ÄÖ82WEST12345698765432"],
+            ),
+            ("latitude", &["-90", "48.1"], &["90.1", "1e1", "inf"]),
+            ("longitude", &["180", "-0.5"], &["181"]),
+            ("postal_code_us", &["12345", "12345-6789"], &["1234", "12345-678"]),
+            ("json", &["{}", "1"], &["{", "{} {}"]),
+            ("base64", &["aGk=", "aGk", "_-8"], &["a", "&&&&"]),
+        ];
+        for (slug, right, wrong) in cases {
+            let of = built_in(slug).unwrap();
+            for value in *right {
+                assert_eq!(of.check(value), Ok(()), "{slug}: {value}");
+            }
+            for value in *wrong {
+                let error = of.check(value).unwrap_err();
+                let is_shown = value.len() > 3 && error.contains(value);
+                assert!(!is_shown || of.validation.contains(value), "{slug}: {error}");
+            }
+        }
+        assert_eq!(cases.len(), BUILT_IN.len());
+        assert!(built_in("nope").is_none());
+    }
+
+    #[test]
+    fn an_own_pattern_matches_the_whole_value() {
+        let pattern = Pattern::new("E[0-9]{6}|x").unwrap();
+        assert_eq!(pattern.check("E123456"), Ok(()));
+        for wrong in ["E1234567", "aE123456", "E123456\n", "xx", ""] {
+            assert!(pattern.check(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_or_too_large_is_refused() {
+        for bad in ["(", "a)(b", "(?=x)", "(a{1000}){1000}", &"(".repeat(2_000), &"x".repeat(2_000)]
+        {
+            assert!(Pattern::new(bad).unwrap_err().starts_with("validation: "), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_value_over_the_limit_is_refused_by_every_type() {
+        let large = "a".repeat(limits::MAX_FACT_BYTES + 1);
+        assert!(built_in("any").unwrap().check(&large).unwrap_err().contains("limit"));
+        assert!(Pattern::new("a*").unwrap().check(&large).unwrap_err().contains("limit"));
+    }
+}

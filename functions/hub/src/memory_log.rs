@@ -10,7 +10,7 @@ use crate::compaction::{
     Footprint, Logged, MAX_OTHER_AUDIENCE, MAX_PATCHES, MAX_SAME_AUDIENCE, Position, by_update,
     footprints,
 };
-use crate::log::{Fingerprint, Log, LogError, Record, Retention};
+use crate::log::{Fingerprint, Log, LogError, Record, Resealed, Retention};
 
 /// What can be asked of a [`Log`] that storage may refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,6 +285,11 @@ impl Log for MemoryLog {
             None => self.documents.remove(name),
         };
         Ok(())
+    }
+
+    /// Nothing is sealed in memory.
+    fn reseal(&mut self, _: usize) -> Result<Resealed, LogError> {
+        Ok(Resealed::default())
     }
 
     fn clear(&mut self) -> Result<(), LogError> {
