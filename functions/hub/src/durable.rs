@@ -339,6 +339,7 @@ impl Inner {
             sockets: BTreeMap::new(),
             asked: BTreeMap::new(),
         };
+        inner.machine.set_facts_keys(keys.cloned());
         if let Some(sources) = sources {
             inner.machine.set_default_sources(sources.clone());
         }

@@ -270,7 +270,8 @@ impl Log for MemoryLog {
 
     fn documents(&self, prefix: &str) -> Result<BTreeMap<String, String>, LogError> {
         self.check(Call::Keep)?;
-        let found = self.documents.iter().filter(|(name, _)| name.starts_with(prefix));
+        let found = self.documents.range(prefix.to_owned()..);
+        let found = found.take_while(|(name, _)| name.starts_with(prefix));
         Ok(found.map(|(name, text)| (name.clone(), text.clone())).collect())
     }
 

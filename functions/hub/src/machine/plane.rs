@@ -12,13 +12,21 @@
 //! | Who may do what? | this one |
 //! | What may a token do, of all that the hub keeps? | `holders.rs` |
 //! | How is a grant made, and revoked? | `grants.rs` |
+//! | How is a fact kept, and forgotten? | `facts.rs` |
+//! | What if it is sealed with an old key? | `reseal.rs` |
+//! | Which scopes and types of facts are there? | `scopes.rs` |
+//! | Which proxies are deployed? | `proxies.rs` |
 //! | Where in the log is a thing, and what if retention gives that up? | `said.rs` |
 //! | Who asked for what? | `audits.rs` |
 
 mod audits;
+mod facts;
 mod grants;
 mod holders;
+mod proxies;
+mod reseal;
 mod said;
+mod scopes;
 
 use protocol::internal::{HubAnswer, Wait};
 use protocol::plane::audits::Audit;
@@ -26,6 +34,7 @@ use protocol::plane::{Bearer, PlaneAnswer, PlaneCall, PlaneRequest, Question, Re
 use protocol::{Entry, Millis, Problem, Seq, Update};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use vault::Keys;
 
 use super::publishing::Batch;
 use super::{Machine, RequestId};
@@ -39,6 +48,8 @@ pub(super) struct Plane {
     grants: Option<usize>,
     recent: audits::Recent,
     oldest: said::Oldest,
+    /// What facts are sealed with.
+    keys: Option<Keys>,
 }
 
 /// A request that is being carried out.
@@ -57,9 +68,14 @@ struct Done {
 }
 
 impl Machine {
+    /// Tells the machine what facts are sealed with; nothing until then.
+    pub fn set_facts_keys(&mut self, keys: Option<Keys>) {
+        self.plane.keys = keys;
+    }
+
     /// Everything that was kept is gone.
     pub(super) fn forget_plane(&mut self) {
-        self.plane = Plane::default();
+        self.plane = Plane { keys: self.plane.keys.take(), ..Plane::default() };
     }
 
     /// Checks a request, carries it out and remembers it; the answer, unless that waits for agents.
@@ -125,12 +141,41 @@ impl Step<'_> {
             (PlaneCall::Grant { id }, _) => self.show_grant(&id, question),
             (PlaneCall::DeleteGrant { id }, _) => self.delete_grant(&id, question),
             (PlaneCall::Audits(query), _) => self.show_audits(query, question),
+            (PlaneCall::Deployments, _) => self.list_proxies(question),
+            (PlaneCall::Reseal, None) => self.reseal(),
+            (PlaneCall::Reseal, Some(_)) => Err(Refusal::new(
+                401,
+                "Unauthorized",
+                "keys are of all domains; use the master token",
+            )),
+            (call, Some(question)) => self.carry_out_data(call, question),
             (_, None) => Err(Refusal::new(
                 401,
                 "Unauthorized",
                 "the master token is for grants, audits and keys; make a grant, and send its token",
             )),
-            (_, Some(_)) => Err(Refusal::not_found()),
+        }
+    }
+
+    /// What a grant's bearer alone may do, in the grant's domain.
+    fn carry_out_data(&mut self, call: PlaneCall, question: &Question) -> Result<Done, Refusal> {
+        match call {
+            PlaneCall::CreateFact { id, scope_id, fact } => {
+                self.create_fact((id, scope_id), fact, question)
+            }
+            PlaneCall::Facts { scope_custom_id } => self.list_facts(&scope_custom_id, question),
+            PlaneCall::Fact { id } => self.show_fact(&id, question),
+            PlaneCall::DeleteFact { id } => self.delete_fact(&id, question),
+            PlaneCall::CreateScope { id, custom_id } => self.create_scope(id, &custom_id, question),
+            PlaneCall::Scope { custom_id } => self.show_scope(&custom_id, question),
+            PlaneCall::CreateFactType { id, slug, validation } => {
+                self.create_fact_type((id, slug, validation), question)
+            }
+            PlaneCall::FactTypes { slug, built_in } => {
+                self.list_fact_types(slug.as_deref(), built_in, question)
+            }
+            PlaneCall::Deploy { name, routes } => self.deploy(name, routes, question),
+            _ => Err(Refusal::not_found()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Grants, facts and audits, as whoever asks for them sees them.
 
 mod audits;
+mod facts;
 mod grants;
 
 use hub::machine::Effect;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::super::policy::{get, put};
 use super::super::{unanswered, unstored};
-use super::said::{self, Said};
+use super::said::{self, Again, Said};
 use super::{Done, Step, is_within};
 use crate::compaction;
 use crate::log::Log;
@@ -222,28 +222,20 @@ impl Step<'_> {
         Done::said(&json!({ "id": id, "seq": said.0 }), said)
     }
 
-    /// What is to be said again of a grant that is kept under this name; none if it is not there.
-    pub(super) fn grant_again(
-        &mut self,
-        at: &str,
-    ) -> Result<Option<(&'static str, Vec<Entry>)>, Refusal> {
+    /// What is to be said again of a grant that is kept under this name.
+    pub(super) fn grant_again(&mut self, at: &str) -> Result<Again, Refusal> {
         let kept: Option<Kept> = get(self.log, at)?;
-        let Some(kept) = kept.filter(|kept| !kept.grant.is_over(self.now)) else {
-            return self.forget_grant(at);
+        let kept = match kept.filter(|kept| !kept.grant.is_over(self.now)) {
+            Some(kept) if kept.is_there(self.log)? => Kept { is_settled: true, ..kept },
+            _ => {
+                self.log.keep(at, None).map_err(unstored)?;
+                self.plane.grants = None;
+                return Ok(Again::Gone);
+            }
         };
-        if !kept.is_there(self.log)? {
-            return self.forget_grant(at);
-        }
-        let kept = Kept { is_settled: true, ..kept };
         // Before it is said again: the log does not know for ever what it said first.
         put(self.log, at, &kept)?;
-        Ok(Some(("a grant is said again", vec![kept.grant.entry()?])))
-    }
-
-    fn forget_grant<T>(&mut self, at: &str) -> Result<Option<T>, Refusal> {
-        self.log.keep(at, None).map_err(unstored)?;
-        self.plane.grants = None;
-        Ok(None)
+        Ok(Again::Say("a grant is said again", vec![kept.grant.entry()?]))
     }
 
     fn count_grants(&mut self) -> Result<usize, Refusal> {

@@ -4,7 +4,7 @@
 //! is. What is oldest is known without looking at all of them: a number that none is below is kept,
 //! and looked for anew only when retention has passed it.
 
-use protocol::{Millis, Problem, Seq};
+use protocol::{Entry, Millis, Problem, Seq, Update};
 use serde::{Deserialize, Serialize};
 
 use super::super::policy::{get, put};
@@ -33,6 +33,16 @@ pub(super) struct Said {
 /// A number that no thing is below, once it has been looked up.
 #[derive(Debug, Default)]
 pub(super) struct Oldest(Option<Seq>);
+
+/// What is to be said again of a thing.
+pub(super) enum Again {
+    /// This, and why.
+    Say(&'static str, Vec<Entry>),
+    /// Nothing: it is not there any more.
+    Gone,
+    /// Something, which nobody can read now.
+    Later,
+}
 
 impl Said {
     /// Where the thing is of which this is the update.
@@ -110,35 +120,30 @@ impl Step<'_> {
         let up_to = Seq(floor.0 + self.log.head().0.saturating_sub(floor.0) / PART);
         let mut oldest = self.log.head().next();
         let things = self.log.documents(SAID).map_err(unanswered)?;
-        for (name, text) in things {
+        // Grants come after facts in order, and must not wait for them.
+        for (name, text) in things.into_iter().rev() {
             let Some(id) = name.strip_prefix(SAID) else { continue };
             let Ok(said) = serde_json::from_str::<Said>(&text) else { continue };
             if said.seq > up_to {
                 oldest = oldest.min(said.seq);
                 continue;
             }
-            let Some((reason, entries)) = self.repeated(id, &said)? else {
-                self.log.keep(&name, None).map_err(unstored)?;
-                continue;
+            let again = if id.starts_with(Update::GRANT_ID) {
+                self.grant_again(&said.at)?
+            } else {
+                self.fact_again(&said.at)?
             };
-            // No other update ever has this id.
-            let again = format!("{id}/{}", self.log.head().next());
-            let (seq, _) = self.say(again, reason, entries)?;
-            Said { seq, ..said }.keep(self.log, id)?;
+            match again {
+                Again::Say(reason, entries) => {
+                    // No other update ever has this id.
+                    let again = format!("{id}/{}", self.log.head().next());
+                    let (seq, _) = self.say(again, reason, entries)?;
+                    Said { seq, ..said }.keep(self.log, id)?;
+                }
+                Again::Gone => self.log.keep(&name, None).map_err(unstored)?,
+                Again::Later => oldest = oldest.min(said.seq),
+            }
         }
         Ok(self.plane.oldest.set(self.log, oldest)?)
-    }
-
-    /// What is to be said again of the thing with this id; none if it is not there any more.
-    fn repeated(
-        &mut self,
-        id: &str,
-        said: &Said,
-    ) -> Result<Option<(&'static str, Vec<protocol::Entry>)>, Refusal> {
-        if id.starts_with(protocol::Update::GRANT_ID) {
-            self.grant_again(&said.at)
-        } else {
-            Ok(None)
-        }
     }
 }

@@ -6,6 +6,7 @@ use hub::memory_log::Call;
 use protocol::internal::{HubAnswer, HubRequest};
 use protocol::plane::grants::{self, Effect as Eft, Grant, PathSyntax, Subject};
 use protocol::plane::{PlaneCall, PlaneRequest};
+use protocol::topic::TopicSet;
 use protocol::{Millis, Seq};
 use serde_json::json;
 
@@ -15,7 +16,8 @@ use crate::rig::{Rig, outline};
 /// The grants that an agent has which follows the log from its beginning, by id.
 fn followed(rig: &Rig) -> Vec<String> {
     let mut there = std::collections::BTreeSet::new();
-    for record in rig.log.read(None, Seq::ZERO, usize::MAX).unwrap() {
+    let topics = TopicSet::of_any(["grants:.".to_owned()]).unwrap();
+    for record in rig.log.read(Some(&topics), Seq::ZERO, usize::MAX).unwrap() {
         for entry in &record.update.entries {
             let Some(data) = entry.inline() else { continue };
             if !grants::is_grant_place(entry.dst_path.segments()) {
