@@ -60,6 +60,9 @@ const girasol :Workerd.Worker = (
     (name = "GIRASOL_BUNDLE_SIGNING_KEY", fromEnvironment = "GIRASOL_BUNDLE_SIGNING_KEY"),
     (name = "GIRASOL_BUNDLE_SIGNING", fromEnvironment = "GIRASOL_BUNDLE_SIGNING"),
 
+    # What facts are sealed with: KID:KEY, the newest first.
+    (name = "GIRASOL_FACTS_KEYS", fromEnvironment = "GIRASOL_FACTS_KEYS"),
+
     # What tokens must name as their audience and issuer.
     (name = "GIRASOL_AUTH_JWT_AUDIENCE", fromEnvironment = "GIRASOL_AUTH_JWT_AUDIENCE"),
     (name = "GIRASOL_AUTH_JWT_ISSUER", fromEnvironment = "GIRASOL_AUTH_JWT_ISSUER"),

@@ -17,6 +17,7 @@
 //! | where does data come from, how does a source fail? | `source.rs`, `server.rs` |
 //! | how are the servers run that data lives in, with which certificates? | `stores/` |
 //! | where does policy come from, how is git served over HTTP? | `git/` |
+//! | what does a real browser make of a page? | `browser.rs` |
 //! | how does the network fail, how many bytes pass? | `proxy.rs` |
 //! | which binaries are used, and what if one is missing? | `parts.rs` |
 //! | which keys and secrets are used? | `keys.rs` |
@@ -25,6 +26,7 @@
 
 mod agent;
 mod api;
+mod browser;
 mod functions;
 mod git;
 mod http;
@@ -41,6 +43,7 @@ mod watch;
 
 pub use agent::{Agent, AgentBuilder, Engine};
 pub use api::Api;
+pub use browser::open_page;
 pub use functions::{Functions, FunctionsBuilder};
 pub use git::{GitServer, Repository};
 pub use http::{Answer, http_client, http_client_builder, http_client_within};

@@ -35,6 +35,8 @@ pub enum Part {
     Versitygw,
     /// OpenLDAP's `slapd`, `GIRASOL_SLAPD_BIN`, else where Debian has it, else on `PATH`.
     Slapd,
+    /// A Chromium without windows, `chromium-headless-shell`, `GIRASOL_BROWSER_BIN`, else on `PATH`.
+    Browser,
 }
 
 /// The checkout that this crate was built in.
@@ -80,6 +82,7 @@ impl Part {
             Self::Ferretdb => "GIRASOL_FERRETDB_BIN",
             Self::Versitygw => "GIRASOL_VERSITYGW_BIN",
             Self::Slapd => "GIRASOL_SLAPD_BIN",
+            Self::Browser => "GIRASOL_BROWSER_BIN",
         }
     }
 
@@ -96,6 +99,7 @@ impl Part {
             Self::Ferretdb => "ferretdb",
             Self::Versitygw => "versitygw",
             Self::Slapd => "slapd",
+            Self::Browser => "chromium-headless-shell",
         }
     }
 
@@ -127,6 +131,9 @@ impl Part {
             }
             Self::Redis => "run `apt-get install redis-tools`, or `cargo xtask setup` as root",
             Self::Slapd => "run `apt-get install slapd`, or `cargo xtask setup` as root",
+            Self::Browser => {
+                "run `apt-get install chromium-headless-shell`, or `cargo xtask setup` as root"
+            }
         }
     }
 
@@ -143,6 +150,7 @@ impl Part {
                 .collect(),
             Self::Opa => on_path("opa"),
             Self::Opal => on_path("opal-client"),
+            Self::Browser => on_path("chromium-headless-shell"),
             Self::Ferretdb => on_path("ferretdb"),
             Self::Versitygw => on_path("versitygw"),
             Self::Postgres => versions("/usr/lib/postgresql", "bin/postgres")

@@ -33,6 +33,7 @@
 )]
 
 mod base_sources;
+mod browser;
 mod bundle_source;
 mod bundles;
 mod canary;

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::{Agent, AgentBuilder, Functions, Part, checkout};
+use testbed::{Agent, AgentBuilder, Functions, FunctionsBuilder, Part, checkout};
 
 /// Nothing on loopback takes this long unless it is broken.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A key that facts are sealed with, and nothing else anywhere.
+pub(crate) const FACTS_KEYS: &str = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// True if the test can run; without a part it is skipped, and with `CI=true` it fails.
 pub(crate) fn can_run(parts: &[Part]) -> bool {
@@ -26,6 +29,11 @@ pub(crate) async fn functions() -> (Functions, String) {
     let functions = Functions::start().await.unwrap();
     let token = functions.mint("datasource", json!({})).await.unwrap();
     (functions, token)
+}
+
+/// Functions that can keep facts.
+pub(crate) fn with_facts() -> FunctionsBuilder {
+    Functions::builder().unwrap().var("GIRASOL_FACTS_KEYS", FACTS_KEYS)
 }
 
 /// An agent with a client's token.

@@ -18,7 +18,15 @@ pub(super) struct SecretArguments {
     /// How to print them
     #[arg(long, value_name = "FORMAT", default_value = "urlsafe", value_parser = ["hex", "bytes", "urlsafe"])]
     format: String,
+    /// Makes a key that facts are sealed with, for GIRASOL_FACTS_KEYS, as KID:KEY
+    #[arg(long, conflicts_with_all = ["size", "format"])]
+    facts_key: bool,
 }
+
+/// Bytes of a key's name, of randomness: enough that no two keys of one setting are called the same.
+const KID_BYTES: usize = 4;
+/// Bytes of a key that facts are sealed with.
+const FACTS_KEY_BYTES: usize = 32;
 
 #[derive(clap::Args)]
 pub(super) struct KeyArguments {
@@ -35,6 +43,11 @@ pub(super) struct KeyArguments {
 
 impl SecretArguments {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.facts_key {
+            let (kid, key) = (random(KID_BYTES)?, random(FACTS_KEY_BYTES)?);
+            say(&format!("{}:{}", protocol::hex(&kid), base64url(&key)));
+            return Ok(());
+        }
         let secret = random(usize::from(self.size))?;
         match self.format.as_str() {
             "hex" => say(&protocol::hex(&secret)),

@@ -28,6 +28,7 @@ use protocol::opal::data::Sources;
 use protocol::opal::rpc::is_quiet_answer;
 use protocol::socket::SUBPROTOCOL;
 use protocol::{Millis, Problem, hex, json};
+use vault::Keys;
 use wasm_bindgen::prelude::*;
 use worker::{
     Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
@@ -52,6 +53,8 @@ struct Shared {
     settings: Settings,
     /// Base sources of the Worker's variables.
     sources: Option<Sources>,
+    /// What facts are sealed with.
+    keys: Option<Keys>,
     inner: RefCell<std::result::Result<Inner, LogError>>,
     /// Updates that wait for the commit that is under way.
     arrived: RefCell<Vec<(RequestId, HubRequest)>>,
@@ -92,12 +95,15 @@ impl DurableObject for Hub {
     fn new(state: State, env: Env) -> Self {
         let settings = Settings { retention: retention(&env), ..Settings::default() };
         let sources = sources(&env);
-        let inner = RefCell::new(Inner::wake(&state, settings, sources.as_ref()));
+        let keys = facts_keys(&env);
+        let woken = Inner::wake(&state, settings, sources.as_ref(), keys.as_ref());
+        let inner = RefCell::new(woken);
         Self {
             shared: Rc::new(Shared {
                 state,
                 settings,
                 sources,
+                keys,
                 inner,
                 arrived: RefCell::default(),
                 is_committing: Cell::new(false),
@@ -274,7 +280,8 @@ impl Shared {
     fn awake(&self) -> std::result::Result<RefMut<'_, Inner>, Problem> {
         let mut inner = self.inner.borrow_mut();
         if inner.is_err() {
-            *inner = Inner::wake(&self.state, self.settings, self.sources.as_ref());
+            let (sources, keys) = (self.sources.as_ref(), self.keys.as_ref());
+            *inner = Inner::wake(&self.state, self.settings, sources, keys);
         }
         RefMut::filter_map(inner, |inner| inner.as_mut().ok()).map_err(|inner| {
             if let Err(error) = &*inner {
@@ -321,15 +328,18 @@ impl Inner {
         state: &State,
         settings: Settings,
         sources: Option<&Sources>,
+        keys: Option<&Keys>,
     ) -> std::result::Result<Self, LogError> {
         let epoch = random().map_err(|problem| LogError(problem.detail))?;
-        let log = SqlLog::open(state.storage().sql(), &format!("{epoch:x}"), &secret()?)?;
+        let log =
+            SqlLog::open(state.storage().sql(), &format!("{epoch:x}"), &secret()?, keys.cloned())?;
         let mut inner = Self {
             machine: Machine::new(settings),
             log,
             sockets: BTreeMap::new(),
             asked: BTreeMap::new(),
         };
+        inner.machine.set_facts_keys(keys.cloned());
         if let Some(sources) = sources {
             inner.machine.set_default_sources(sources.clone());
         }
@@ -411,6 +421,12 @@ fn sources(env: &Env) -> Option<Sources> {
     let text = platform::setting(env, "DATA_CONFIG_SOURCES");
     let sources = Sources::of_setting(text.as_deref());
     sources.inspect_err(|problem| console_error!("DATA_CONFIG_SOURCES: {problem}")).ok()
+}
+
+/// What facts are sealed with, from the Worker's secrets; none if that is not set or cannot be read.
+fn facts_keys(env: &Env) -> Option<Keys> {
+    let keys = Keys::parse(&platform::setting(env, "FACTS_KEYS")?);
+    keys.inspect_err(|error| console_error!("GIRASOL_FACTS_KEYS: {error}")).ok()
 }
 
 /// How much of the log is kept, from the Worker's variables.

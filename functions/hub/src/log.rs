@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use protocol::commit::is_part;
 use protocol::digest::TopicDigests;
 use protocol::internal::Revocation;
+use protocol::plane;
 use protocol::{Claims, Entry, Millis, Seq, Update, hex, topic::TopicSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -41,20 +42,24 @@ impl Record {
     }
 
     /// The entries that are for a subscriber, in the publisher's order, with their places.
-    /// Without topics all of them.
+    /// Without topics all of them but facts and grants, which are for who names their topics.
     #[must_use]
     pub fn entries_for(&self, topics: Option<&TopicSet>) -> (Vec<&Entry>, Vec<u32>) {
         let entries = self.update.entries.iter().zip(&self.places);
-        entries
-            .filter(|(entry, _)| topics.is_none_or(|topics| topics.matches(&entry.topics)))
-            .unzip()
+        let is_for = |entry: &Entry| match topics {
+            Some(topics) => topics.matches(&entry.topics),
+            None => !plane::is_for_named_topics(entry),
+        };
+        entries.filter(|(entry, _)| is_for(entry)).unzip()
     }
 
-    /// The same without what is policy: clients of the OPAL dialect get that in bundles.
+    /// The same without what is policy or a grant: clients of the OPAL dialect get the one in
+    /// bundles, and have no use for the other.
     #[must_use]
     pub fn data_for(&self, topics: Option<&TopicSet>) -> (Vec<&Entry>, Vec<u32>) {
         let (entries, places) = self.entries_for(topics);
-        entries.into_iter().zip(places).filter(|(entry, _)| !is_part(entry)).unzip()
+        let is_data = |entry: &Entry| !is_part(entry) && !entry.dst_path.is_grant();
+        entries.into_iter().zip(places).filter(|(entry, _)| is_data(entry)).unzip()
     }
 
     /// Leaves out the entries at these places.
@@ -96,6 +101,15 @@ impl Default for Retention {
     fn default() -> Self {
         Self { max_bytes: 1 << 30, max_age: None }
     }
+}
+
+/// What became of texts that were sealed with another key than the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// Sealed with it now.
+    pub done: usize,
+    /// Still sealed with others.
+    pub left: usize,
 }
 
 /// The durable list of a scope's updates.
@@ -214,6 +228,12 @@ pub trait Log {
     /// # Errors
     /// If storage refuses.
     fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError>;
+    /// Seals what facts the log has anew, of those that are not sealed with the first key: at most
+    /// so many.
+    ///
+    /// # Errors
+    /// If storage refuses, or there is no key.
+    fn reseal(&mut self, most: usize) -> Result<Resealed, LogError>;
     /// Forgets everything but what was revoked: the log begins anew, with another epoch.
     ///
     /// # Errors

@@ -31,6 +31,7 @@
 //! | How does a policy get to agents, in the log? | `commit.rs` |
 //! | How do agents get base sources, and again those that are periodic? | `base.rs` |
 //! | Who is told that a bundle is another one now? | `watching.rs` |
+//! | Who may do what with grants and facts, and what becomes of it? | `plane.rs` |
 //! | What do OPAs without an agent report? | `reports.rs` |
 
 mod base;
@@ -38,6 +39,7 @@ mod commit;
 mod documents;
 mod notifying;
 mod opal;
+mod plane;
 mod policy;
 mod publishing;
 mod reading;
@@ -147,6 +149,7 @@ pub struct Machine {
     /// Base sources of the default scope where nobody has set others.
     default_sources: Option<Sources>,
     base: base::Due,
+    plane: plane::Plane,
 }
 
 impl Default for Machine {
@@ -169,6 +172,7 @@ impl Machine {
             since: None,
             default_sources: None,
             base: base::Due::Unknown,
+            plane: plane::Plane::default(),
         }
     }
 
@@ -343,6 +347,9 @@ impl Machine {
             HubRequest::Reported { claims, which } => {
                 require_good(log, &claims)?;
                 HubAnswer::Reported(reports::show(log, which)?)
+            }
+            HubRequest::Plane { asked, wait } => {
+                return self.plane(now, (request, *asked, wait), batch, log);
             }
             HubRequest::Admit { most, per_ms } => self.admit(now, most, per_ms)?,
             HubRequest::Keep { claims, name, body } => {

@@ -10,7 +10,7 @@ use crate::compaction::{
     Footprint, Logged, MAX_OTHER_AUDIENCE, MAX_PATCHES, MAX_SAME_AUDIENCE, Position, by_update,
     footprints,
 };
-use crate::log::{Fingerprint, Log, LogError, Record, Retention};
+use crate::log::{Fingerprint, Log, LogError, Record, Resealed, Retention};
 
 /// What can be asked of a [`Log`] that storage may refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +270,8 @@ impl Log for MemoryLog {
 
     fn documents(&self, prefix: &str) -> Result<BTreeMap<String, String>, LogError> {
         self.check(Call::Keep)?;
-        let found = self.documents.iter().filter(|(name, _)| name.starts_with(prefix));
+        let found = self.documents.range(prefix.to_owned()..);
+        let found = found.take_while(|(name, _)| name.starts_with(prefix));
         Ok(found.map(|(name, text)| (name.clone(), text.clone())).collect())
     }
 
@@ -285,6 +286,11 @@ impl Log for MemoryLog {
             None => self.documents.remove(name),
         };
         Ok(())
+    }
+
+    /// Nothing is sealed in memory.
+    fn reseal(&mut self, _: usize) -> Result<Resealed, LogError> {
+        Ok(Resealed::default())
     }
 
     fn clear(&mut self) -> Result<(), LogError> {

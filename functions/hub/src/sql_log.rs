@@ -8,6 +8,8 @@
 //! Limits are written into the statements: a bound one makes SQLite plan the statement anew each
 //! time, which was a tenth of all the work of a publish.
 //!
+//! The text of an update that carries a fact is sealed (`sealing.rs`).
+//!
 //! An update whose entries are all unnecessary, or beyond retention, keeps its row without
 //! a body: its id stays known. The oldest such rows go when there are many.
 
@@ -18,16 +20,18 @@ use protocol::internal::Revocation;
 use protocol::{Claims, Millis, Seq, topic::TopicSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use vault::Keys;
 use worker::{SqlStorage, SqlStorageValue};
 
 use crate::compaction::{
     Footprint, Logged, MAX_OTHER_AUDIENCE, MAX_PATCHES, MAX_SAME_AUDIENCE, Position, above,
     by_update, footprints,
 };
-use crate::log::{Fingerprint, Log, LogError, Record, Retention};
+use crate::log::{Fingerprint, Log, LogError, Record, Resealed, Retention};
 
 mod documents;
 mod schema;
+mod sealing;
 
 /// The most rows whose sizes are looked at for one batch.
 const BATCH_ROWS: usize = 512;
@@ -54,6 +58,8 @@ pub(crate) struct SqlLog {
     has_patches: bool,
     /// When retention was last looked at.
     retained: Millis,
+    /// What facts are sealed with, if that is set.
+    keys: Option<Keys>,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +123,7 @@ impl SqlLog {
         sql: SqlStorage,
         new_epoch: &str,
         new_secret: &str,
+        keys: Option<Keys>,
     ) -> Result<Self, LogError> {
         let mut log = Self {
             sql,
@@ -128,6 +135,7 @@ impl SqlLog {
             revokes: false,
             has_patches: false,
             retained: Millis(0),
+            keys,
         };
         schema::prepare(&log)?;
         log.run(
@@ -214,18 +222,19 @@ impl SqlLog {
              WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
             vec![json(&wanted)?.into()],
         )?;
-        rows.into_iter().map(Row::record).collect()
+        rows.into_iter().map(|row| self.opened(row)?.record()).collect()
     }
 
     /// The parts of a row that follow from what is left of an update: its body, topics,
     /// footprints and bytes.
     fn columns(
+        &self,
         record: &Record,
         body: &str,
         footprints: &[Footprint],
     ) -> Result<[SqlStorageValue; 4], LogError> {
         Ok([
-            body.into(),
+            self.sealed(&record.id, body)?,
             json(&record.topics())?.into(),
             json(footprints)?.into(),
             integer(count(body.len()))?,
@@ -317,7 +326,7 @@ impl SqlLog {
             record.drop_places(places);
             let body = json(&record.update)?;
             let [body_text, topics, footprints, bytes] =
-                Self::columns(&record, &body, &self::footprints(&record))?;
+                self.columns(&record, &body, &self::footprints(&record))?;
             self.run(
                 "UPDATE log SET body = ?, topics = ?, footprints = ?, bytes = ? WHERE seq = ?",
                 vec![body_text, topics, footprints, bytes, integer(seq)?],
@@ -348,7 +357,7 @@ impl Log for SqlLog {
         fingerprint: &Fingerprint,
     ) -> Result<(), LogError> {
         let entries = footprints(record);
-        let [body_text, topics, footprints, bytes] = Self::columns(record, body, &entries)?;
+        let [body_text, topics, footprints, bytes] = self.columns(record, body, &entries)?;
         self.run(
             "INSERT INTO log (seq, id, at, fingerprint, body, topics, footprints, bytes, hash)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -409,7 +418,15 @@ impl Log for SqlLog {
             budget = budget.saturating_sub(size.bytes);
             wanted.push(size.seq);
         }
-        self.records(&wanted)
+        if topics.is_some() {
+            return self.records(&wanted);
+        }
+        // Who reads everything is not kept from the rest by a fact whose key is gone.
+        let read = |seq: u64| self.records(&[seq]);
+        match self.records(&wanted) {
+            Ok(records) => Ok(records),
+            Err(_) => Ok(wanted.into_iter().filter_map(|seq| read(seq).ok()).flatten().collect()),
+        }
     }
 
     fn digests(&self, topics: &TopicSet) -> Result<TopicDigests, LogError> {
@@ -565,6 +582,10 @@ impl Log for SqlLog {
 
     fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {
         self.write_document(name, text)
+    }
+
+    fn reseal(&mut self, most: usize) -> Result<Resealed, LogError> {
+        self.seal_again(most)
     }
 
     fn clear(&mut self) -> Result<(), LogError> {

@@ -13,6 +13,7 @@ use protocol::internal::{
     SESSION_HEADER, SOCKET_PATH, Session, Snapshot, Wait,
 };
 use protocol::opal::policy::Files;
+use protocol::plane::{PlaneAnswer, PlaneRequest, Refusal};
 use protocol::topic::TopicSet;
 use protocol::{Claims, DEFAULT_SCOPE, Millis, Problem, Seq, Update, limits};
 use publish::query::LogQuery;
@@ -359,6 +360,24 @@ pub(crate) async fn policy(
     match call(env, scope, &HubRequest::Policy { claims, base }, || "ask again").await? {
         HubAnswer::Policy(policy) => Ok(policy),
         other => Err(unexpected("a read", &other)),
+    }
+}
+
+/// Asks a scope's hub for a plane, and waits for the agents as far as that is wanted. What the
+/// plane refuses is inside.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn plane(
+    env: &Env,
+    scope: &str,
+    asked: PlaneRequest,
+    wait: Option<Wait>,
+) -> Result<(Result<PlaneAnswer, Refusal>, Option<Receipts>), Problem> {
+    let request = HubRequest::Plane { asked: Box::new(asked), wait };
+    match call(env, scope, &request, || "it may have been done; look, and ask again").await? {
+        HubAnswer::Plane { answer, receipts } => Ok((answer, receipts)),
+        other => Err(unexpected("a plane", &other)),
     }
 }
 

@@ -79,6 +79,49 @@ pub enum Action {
     ScopePolicy,
     /// Answers a scope's client that connects.
     ScopeData,
+    /// Serves a plane.
+    Plane(PlaneAction),
+}
+
+/// What a path of the control or the data plane does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaneAction {
+    /// Says that the plane is there.
+    Health,
+    /// Makes a grant.
+    CreateGrant,
+    /// Lists grants.
+    Grants,
+    /// Shows a grant.
+    Grant,
+    /// Revokes a grant.
+    DeleteGrant,
+    /// Lists what was asked.
+    Audits,
+    /// Seals facts with the first key.
+    Reseal,
+    /// Keeps a fact.
+    CreateFact,
+    /// Keeps a fact that a browser gives.
+    CreatePublicFact,
+    /// Lists a scope's facts.
+    Facts,
+    /// Shows a fact.
+    Fact,
+    /// Forgets a fact.
+    DeleteFact,
+    /// Makes a scope of facts.
+    CreateFactScope,
+    /// Shows a scope of facts.
+    FactScope,
+    /// Makes a type of facts.
+    CreateFactType,
+    /// Lists types of facts.
+    FactTypes,
+    /// Says that a proxy is there.
+    Deploy,
+    /// Lists proxies.
+    Deployments,
 }
 
 /// A path with a method.
@@ -94,6 +137,10 @@ pub struct Route {
 
 const fn route(method: &'static str, path: &'static str, action: Action) -> Route {
     Route { method, path, action }
+}
+
+const fn plane(method: &'static str, path: &'static str, action: PlaneAction) -> Route {
+    route(method, path, Action::Plane(action))
 }
 
 /// The table. A segment in braces stands for any one segment; of two rows that a path fits the
@@ -151,6 +198,42 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/scopes/{id}/logs/{partition}", Action::TakeDecisions),
     route("GET", "/scopes/{id}/logs", Action::Decisions),
     route("GET", "/scopes/{id}/log", Action::ReadLog),
+    plane("GET", "/api/v1/healthz", PlaneAction::Health),
+    plane("POST", "/api/v1/grants", PlaneAction::CreateGrant),
+    plane("GET", "/api/v1/grants", PlaneAction::Grants),
+    plane("GET", "/api/v1/grants/{grant}", PlaneAction::Grant),
+    plane("DELETE", "/api/v1/grants/{grant}", PlaneAction::DeleteGrant),
+    plane("GET", "/api/v1/api_audits", PlaneAction::Audits),
+    plane("POST", "/api/v1/fact_keys/reseal", PlaneAction::Reseal),
+    plane("POST", "/api/v1/facts", PlaneAction::CreateFact),
+    plane("GET", "/api/v1/facts", PlaneAction::Facts),
+    plane("GET", "/api/v1/facts/{fact}", PlaneAction::Fact),
+    plane("DELETE", "/api/v1/facts/{fact}", PlaneAction::DeleteFact),
+    plane("POST", "/api/v1/scopes", PlaneAction::CreateFactScope),
+    plane("GET", "/api/v1/scopes", PlaneAction::FactScope),
+    plane("POST", "/api/v1/fact_types", PlaneAction::CreateFactType),
+    plane("GET", "/api/v1/fact_types", PlaneAction::FactTypes),
+    plane("PUT", "/api/v1/proxies/{name}", PlaneAction::Deploy),
+    plane("GET", "/api/v1/proxies", PlaneAction::Deployments),
+    plane("POST", "/js/v1/facts", PlaneAction::CreatePublicFact),
+    plane("GET", "/scopes/{id}/api/v1/healthz", PlaneAction::Health),
+    plane("POST", "/scopes/{id}/api/v1/grants", PlaneAction::CreateGrant),
+    plane("GET", "/scopes/{id}/api/v1/grants", PlaneAction::Grants),
+    plane("GET", "/scopes/{id}/api/v1/grants/{grant}", PlaneAction::Grant),
+    plane("DELETE", "/scopes/{id}/api/v1/grants/{grant}", PlaneAction::DeleteGrant),
+    plane("GET", "/scopes/{id}/api/v1/api_audits", PlaneAction::Audits),
+    plane("POST", "/scopes/{id}/api/v1/fact_keys/reseal", PlaneAction::Reseal),
+    plane("POST", "/scopes/{id}/api/v1/facts", PlaneAction::CreateFact),
+    plane("GET", "/scopes/{id}/api/v1/facts", PlaneAction::Facts),
+    plane("GET", "/scopes/{id}/api/v1/facts/{fact}", PlaneAction::Fact),
+    plane("DELETE", "/scopes/{id}/api/v1/facts/{fact}", PlaneAction::DeleteFact),
+    plane("POST", "/scopes/{id}/api/v1/scopes", PlaneAction::CreateFactScope),
+    plane("GET", "/scopes/{id}/api/v1/scopes", PlaneAction::FactScope),
+    plane("POST", "/scopes/{id}/api/v1/fact_types", PlaneAction::CreateFactType),
+    plane("GET", "/scopes/{id}/api/v1/fact_types", PlaneAction::FactTypes),
+    plane("PUT", "/scopes/{id}/api/v1/proxies/{name}", PlaneAction::Deploy),
+    plane("GET", "/scopes/{id}/api/v1/proxies", PlaneAction::Deployments),
+    plane("POST", "/scopes/{id}/js/v1/facts", PlaneAction::CreatePublicFact),
 ];
 
 /// What a method and a path lead to.

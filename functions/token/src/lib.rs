@@ -10,6 +10,7 @@
 //! | Which settings are there, and what are their defaults? | `lib.rs` |
 //! | What does `POST /token` take and answer? | `mint.rs` |
 //! | When is a token refused, and with which words? | `verify.rs` |
+//! | What does `POST /api/v1/grants` take, and make? | `grants.rs` |
 //! | How is a token renewed? | `renew.rs` |
 //! | Which tokens does `POST /token/revoke` name? | `revoke.rs` |
 //! | Which tokens need not be verified again? | `seen.rs` |
@@ -19,6 +20,7 @@
 //! | What does `/.well-known/jwks.json` show? | `keys/jwk.rs` |
 
 mod bundle;
+mod grants;
 mod keys;
 mod mint;
 mod renew;
@@ -39,6 +41,7 @@ use sha2::{Digest, Sha256};
 
 use keys::{PublicKey, SigningKey};
 
+pub use self::grants::{MadeGrant, make_grant, new_id};
 pub use keys::KeyError;
 pub use mint::{Details, MAX_TTL_SECONDS, Minted};
 

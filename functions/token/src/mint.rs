@@ -161,7 +161,10 @@ impl Authority {
 
     /// Checks that the caller knows the master token. Digests of equal length are compared,
     /// in constant time, so that the answer's delay says nothing about the master token.
-    pub(crate) fn require_master(&self, authorization: Option<&str>) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// 503 if there is no master token; 401 without it.
+    pub fn require_master(&self, authorization: Option<&str>) -> Result<(), Problem> {
         let master = self.master.ok_or_else(|| {
             Problem::unavailable(format!(
                 "{MASTER_TOKEN} is not set, cannot generate tokens! Set it, for example with \

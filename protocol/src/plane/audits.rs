@@ -1,12 +1,15 @@
 //! What is remembered of the planes' requests: who asked for what, and how it was answered, never
 //! a body or a value. Bounded: what is oldest goes.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::Millis;
 
 /// One of the three planes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Plane {
     /// Makes grants, shows audits.
@@ -76,4 +79,116 @@ pub enum OrderBy {
     HttpMethod,
     /// The status.
     SentHttpStatus,
+}
+
+impl Audit {
+    /// As it is shown, in the vault's shape.
+    #[must_use]
+    pub fn shown(&self) -> Value {
+        let at = self.created_at.rfc3339();
+        json!({
+            "created_at": at,
+            "updated_at": at,
+            "plane": self.plane,
+            "domain": self.domain,
+            "http_path": self.http_path,
+            "http_method": self.http_method,
+            "sent_http_status": self.sent_http_status,
+        })
+    }
+}
+
+impl AuditQuery {
+    /// What is wanted of these, which come in the order in which they were remembered.
+    #[must_use]
+    pub fn select(&self, audits: impl Iterator<Item = Audit>) -> Vec<Audit> {
+        let mut found: Vec<Audit> = audits.filter(|audit| self.wants(audit)).collect();
+        found.sort_by(|one, other| {
+            let order = self.order_by.compare(one, other);
+            if self.order_desc { order.reverse() } else { order }
+        });
+        found.into_iter().skip(self.offset).take(self.limit).collect()
+    }
+
+    fn wants(&self, audit: &Audit) -> bool {
+        let Self { domain, plane, http_path, http_method, sent_http_status, .. } = self;
+        domain.as_ref().is_none_or(|it| *it == audit.domain)
+            && plane.is_none_or(|it| it == audit.plane)
+            && http_path.as_ref().is_none_or(|it| *it == audit.http_path)
+            && http_method.as_ref().is_none_or(|it| *it == audit.http_method)
+            && sent_http_status.is_none_or(|it| it == audit.sent_http_status)
+    }
+}
+
+impl OrderBy {
+    fn compare(self, one: &Audit, other: &Audit) -> Ordering {
+        match self {
+            Self::CreatedAt | Self::UpdatedAt => one.created_at.cmp(&other.created_at),
+            Self::Plane => one.plane.cmp(&other.plane),
+            Self::Domain => one.domain.cmp(&other.domain),
+            Self::HttpPath => one.http_path.cmp(&other.http_path),
+            Self::HttpMethod => one.http_method.cmp(&other.http_method),
+            Self::SentHttpStatus => one.sent_http_status.cmp(&other.sent_http_status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audit(at: u64, plane: Plane, domain: &str, status: u16) -> Audit {
+        Audit {
+            created_at: Millis(at),
+            plane,
+            domain: domain.to_owned(),
+            http_path: format!("/api/v1/{at}"),
+            http_method: if at.is_multiple_of(2) { "GET" } else { "POST" }.to_owned(),
+            sent_http_status: status,
+        }
+    }
+
+    fn selected(query: &AuditQuery) -> Vec<u64> {
+        let all = [
+            audit(1, Plane::Data, "b.example", 200),
+            audit(2, Plane::Control, "a.example", 401),
+            audit(3, Plane::Data, "a.example", 200),
+            audit(4, Plane::Proxy, "b.example", 404),
+        ];
+        let found = query.select(all.into_iter());
+        found.into_iter().map(|audit| audit.created_at.0).collect()
+    }
+
+    #[test]
+    fn audits_are_filtered_ordered_and_then_cut() {
+        let all = AuditQuery {
+            domain: None,
+            plane: None,
+            http_path: None,
+            http_method: None,
+            sent_http_status: None,
+            limit: usize::MAX,
+            offset: 0,
+            order_by: OrderBy::default(),
+            order_desc: false,
+        };
+        let domain = Some("a.example".to_owned());
+        let http_path = Some("/api/v1/4".to_owned());
+        let http_method = Some("POST".to_owned());
+        for (query, expected) in [
+            (all.clone(), &[1, 2, 3, 4][..]),
+            (AuditQuery { domain, ..all.clone() }, &[2, 3]),
+            (AuditQuery { plane: Some(Plane::Data), ..all.clone() }, &[1, 3]),
+            (AuditQuery { http_path, ..all.clone() }, &[4]),
+            (AuditQuery { http_method, ..all.clone() }, &[1, 3]),
+            (AuditQuery { sent_http_status: Some(200), ..all.clone() }, &[1, 3]),
+            (AuditQuery { order_desc: true, ..all.clone() }, &[4, 3, 2, 1]),
+            (AuditQuery { order_by: OrderBy::Domain, ..all.clone() }, &[2, 3, 1, 4]),
+            (AuditQuery { order_by: OrderBy::SentHttpStatus, ..all.clone() }, &[1, 3, 2, 4]),
+            (AuditQuery { offset: 1, limit: 2, ..all.clone() }, &[2, 3]),
+            (AuditQuery { offset: usize::MAX, ..all }, &[]),
+        ] {
+            assert_eq!(selected(&query), expected, "{query:?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::Problem;
+use crate::{Entry, Problem};
 use audits::{AuditQuery, Plane};
 use facts::NewFact;
 use grants::Grant;
@@ -96,6 +96,14 @@ impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self::new(problem.status, problem.detail, "")
     }
+}
+
+/// True for an entry that carries a fact or a grant: it is for who names its topics, and in nothing
+/// that is about every topic.
+#[must_use]
+pub fn is_for_named_topics(entry: &Entry) -> bool {
+    let is_ours = |topic: &String| facts::is_fact_topic(topic) || topic.starts_with(grants::PREFIX);
+    !entry.topics.is_empty() && entry.topics.iter().all(is_ours)
 }
 
 /// What the model is asked: may this token do that?

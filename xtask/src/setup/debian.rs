@@ -1,4 +1,4 @@
-//! The servers that data lives in, from Debian's packages: what the fetchers are tested on.
+//! The servers that data lives in, and a browser, from Debian's packages: what is tested with.
 
 use std::env;
 use std::fs;
@@ -49,6 +49,12 @@ const SERVERS: &[Server] = &[
         packages: &["slapd"],
         variable: "GIRASOL_SLAPD_BIN",
         folder: "/usr/sbin",
+    },
+    Server {
+        program: "chromium-headless-shell",
+        packages: &["chromium-headless-shell"],
+        variable: "GIRASOL_BROWSER_BIN",
+        folder: "/usr/bin",
     },
 ];
 

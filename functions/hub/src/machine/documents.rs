@@ -73,6 +73,7 @@ impl Machine {
     pub(super) fn clear(&mut self, log: &mut dyn Log) -> Result<Vec<Effect>, Problem> {
         log.clear().map_err(unstored)?;
         self.base = Due::Unknown;
+        self.forget_plane();
         let gone = self.sockets.all().into_iter().flat_map(|socket| {
             let refusal = if self.is_opal(socket) {
                 Refusal::opal(CLOSE_RESYNC, format!("scope {} was deleted", self.scope))

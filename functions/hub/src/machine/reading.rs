@@ -25,12 +25,15 @@ pub(super) fn page(
         None => false,
     };
     let mut prev = after;
-    let updates = records.iter().map(|record| {
+    let updates = records.iter().filter_map(|record| {
         let (entries, places) = record.entries_for(topics);
+        if entries.is_empty() {
+            return None;
+        }
         let entries = entries.into_iter().cloned().collect();
         let delivery = delivery(record, prev, entries, places);
         prev = record.seq;
-        delivery
+        Some(delivery)
     });
     let updates = updates.collect();
     let digests = match topics {

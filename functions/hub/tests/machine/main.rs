@@ -15,6 +15,7 @@ mod bundles;
 mod compaction;
 mod limits;
 mod opal;
+mod plane;
 mod policy;
 mod rig;
 mod storage;

@@ -42,8 +42,8 @@ impl Replay {
         for update in updates {
             self.reached = self.reached.max(update.seq);
             for entry in update.entries {
-                // The policy's files come from elsewhere into a bundle.
-                if !is_part(&entry) {
+                // The policy's files come from elsewhere into a bundle, and grants are no data.
+                if !is_part(&entry) && !entry.dst_path.is_grant() {
                     self.add(update.seq, entry)?;
                 }
             }

@@ -7,11 +7,13 @@
 //! | Where do policies? | `policy.rs` |
 //! | How is a policy followed, and who may ask for a look? | `repository.rs` |
 //! | What does an OPA without an agent fetch, and report? | `bundles.rs`, `reports.rs` |
+//! | How are grants made, and facts kept with them? | `plane.rs` |
 //! | What is a scope, and how is one made? | `scopes.rs` |
 //! | Which hub does a socket get to, and in which dialect? | `socket.rs` |
 
 mod bundles;
 mod data;
+mod plane;
 mod policy;
 mod reports;
 pub(crate) mod repository;
@@ -28,6 +30,7 @@ use crate::routes::{Action, Found, find};
 use crate::settings::{self, authority};
 use crate::together::Caller;
 use crate::{answer, ask};
+use plane::Target;
 
 /// How many times its limit a body is read for the sake of the one who sends it.
 const DRAINED_LIMITS: usize = 32;
@@ -45,8 +48,18 @@ struct Asked<'a> {
 
 /// Serves one request.
 pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Response, Problem> {
-    let (action, named) = match find(request.method().as_ref(), &request.path()) {
+    let path = request.path();
+    let of_plane = plane::path_of_plane(&path);
+    // One slash at the end of a plane's path is as if it were not there.
+    let routed = of_plane.and_then(|_| path.strip_suffix('/')).unwrap_or(&path);
+    let (action, named) = match find(request.method().as_ref(), routed) {
         Found::Action(action, named) => (action, named),
+        found if of_plane.is_some() => {
+            let status = if found == Found::Nothing { 404 } else { 405 };
+            let named = named_by(&path);
+            let asked = Asked { request: &mut request, caller, named };
+            return plane::serve(asked, Target::Unknown(status)).await;
+        }
         Found::OtherMethods(methods) => {
             let methods = methods.join(" or ");
             return Err(Problem::new(405, format!("Method Not Allowed; use {methods}")));
@@ -115,7 +128,14 @@ pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Re
         Action::RefreshScope => scopes::refresh(asked).await,
         Action::ScopePolicy => scopes::policy(asked).await,
         Action::ScopeData => scopes::data(asked).await,
+        Action::Plane(action) => plane::serve(asked, Target::Action(action)).await,
     }
+}
+
+/// The scope that a path names, where it leads to nothing else.
+fn named_by(path: &str) -> Vec<String> {
+    let scope = path.strip_prefix("/scopes/").and_then(|rest| rest.split('/').next());
+    scope.and_then(publish::query::decode).into_iter().collect()
 }
 
 impl Asked<'_> {

@@ -1,0 +1,281 @@
+//! How facts are kept, shown and forgotten.
+//!
+//! What a fact is, is kept with the others of its scope; its value is sealed and by itself, under
+//! the name of its key, so that a list reads no values and whoever reseals finds what is left.
+
+use protocol::plane::facts::{Fact, NewFact};
+use protocol::plane::{Question, Refusal};
+use protocol::{Entry, Problem, Update, hex};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use vault::Keys;
+use vault::keys::OpenError;
+
+use super::super::policy::{get, put};
+use super::super::{unanswered, unstored};
+use super::said::{self, Again, Said};
+use super::{Done, Step};
+use crate::log::Log;
+
+/// What facts are, by domain and scope.
+const FACTS: &str = "plane/facts/";
+/// Their values, sealed, by the key that seals them.
+pub(super) const VALUES: &str = "plane/values/";
+/// Which fact of a scope has a value, without anybody knowing the value.
+const PRINTS: &str = "plane/prints/";
+/// Facts that are shown at one time.
+const MAX_LISTED: usize = 10_000;
+
+/// A fact as it is kept.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Without its value.
+    pub(super) fact: Fact,
+    /// The key that its value is sealed with.
+    pub(super) kid: String,
+    /// By what its value is found in its scope; none where it need not be.
+    pub(super) print: Option<String>,
+    /// False while it is being kept or forgotten: then the log says whether it is there.
+    pub(super) is_settled: bool,
+}
+
+impl Step<'_> {
+    pub(super) fn create_fact(
+        &mut self,
+        (id, scope_id): (String, String),
+        new: NewFact,
+        question: &Question,
+    ) -> Result<Done, Refusal> {
+        let NewFact { scope_custom_id, fact_type_slug, value } = new;
+        let domain = question.domain.clone();
+        self.check_value(&domain, &fact_type_slug, &value)?;
+        let keys = self.keys()?;
+        let scope_custom_id = Some(scope_custom_id).filter(|scope| !scope.is_empty());
+        let fact = Fact { id, scope_custom_id, fact_type_slug, domain, value: None };
+        let prints = prints(&keys, &fact, &value);
+        for print in &prints {
+            let known: Option<String> = get(self.log, &print_name(print))?;
+            if known.map_or(Ok(None), |known| find(self.log, &known))?.is_some() {
+                return Err(Refusal::new(
+                    400,
+                    "hashed_value already exists",
+                    "this scope has a fact of this type and value; GET /api/v1/facts lists them",
+                ));
+            }
+        }
+        if Said::read(self.log, &update_id(&fact.id))?.is_some() {
+            return Err(Refusal::new(409, "there is a fact of this id", "choose another id"));
+        }
+        if let Some(custom_id) = &fact.scope_custom_id {
+            self.scope(&fact.domain, custom_id, scope_id)?;
+        }
+        let told = Fact { value: Some(value.clone()), ..fact.clone() };
+        let print = prints.into_iter().next();
+        let kept = Kept { fact, kid: keys.kid().to_owned(), print, is_settled: false };
+        let said = self.prepare_fact(&keys, &kept, &value).and_then(|()| {
+            self.say(update_id(&kept.fact.id), "a fact was kept", vec![told.entry()?])
+        });
+        let said = match said {
+            Ok(said) => said,
+            Err(refusal) => {
+                kept.forget(self.log);
+                return Err(refusal);
+            }
+        };
+        // As long as it is not, the log is asked.
+        let _ = put(self.log, &kept.name(), &Kept { is_settled: true, ..kept.clone() });
+        Done::said(&kept.fact, said)
+    }
+
+    /// Writes down a fact that the log does not know yet.
+    fn prepare_fact(&mut self, keys: &Keys, kept: &Kept, value: &str) -> Result<(), Refusal> {
+        let seq = self.log.head().next();
+        self.plane.oldest.note(self.log, seq)?;
+        kept.seal(keys, value, self.log)?;
+        put(self.log, &kept.name(), kept)?;
+        let said = Said { at: kept.name(), seq };
+        Ok(said.keep(self.log, &update_id(&kept.fact.id))?)
+    }
+
+    pub(super) fn list_facts(&self, custom_id: &str, question: &Question) -> Result<Done, Refusal> {
+        let prefix = place(&question.domain, Some(custom_id));
+        let count = self.log.names(&prefix).map_err(unanswered)?.len();
+        if count > MAX_LISTED {
+            return Err(Refusal::new(
+                400,
+                "too many facts to show",
+                format!("the scope has {count}, and at most {MAX_LISTED} are listed"),
+            ));
+        }
+        let mut facts = vec![];
+        for (name, text) in self.log.documents(&prefix).map_err(unanswered)? {
+            let kept: Kept = serde_json::from_str(&text)
+                .map_err(|error| Problem::internal(format!("{name} cannot be read: {error}")))?;
+            if kept.is_there(self.log)? {
+                facts.push(kept.fact);
+            }
+        }
+        Done::shown(&facts)
+    }
+
+    pub(super) fn show_fact(&self, id: &str, question: &Question) -> Result<Done, Refusal> {
+        let kept = self.own_fact(id, question)?;
+        let value = kept.open(&self.keys()?, self.log)?;
+        Done::shown(&Fact { value: Some(value), ..kept.fact })
+    }
+
+    pub(super) fn delete_fact(&mut self, id: &str, question: &Question) -> Result<Done, Refusal> {
+        let kept = self.own_fact(id, question)?;
+        // The update that says so is sealed as the others.
+        self.keys()?;
+        put(self.log, &kept.name(), &Kept { is_settled: false, ..kept.clone() })?;
+        let gone = said::gone(&update_id(id));
+        let said = self.say(gone, "a fact was forgotten", kept.fact.gone())?;
+        kept.forget(self.log);
+        Done::said(&json!({ "id": id }), said)
+    }
+
+    /// A fact of who asks.
+    fn own_fact(&self, id: &str, question: &Question) -> Result<Kept, Refusal> {
+        let kept = find(self.log, id)?.filter(|kept| kept.fact.domain == question.domain);
+        kept.ok_or_else(Refusal::not_found)
+    }
+
+    /// What is to be said again of a fact that is kept under this name.
+    pub(super) fn fact_again(&mut self, at: &str) -> Result<Again, Refusal> {
+        let Ok(keys) = self.keys() else { return Ok(Again::Later) };
+        let Some(kept) = get::<Kept>(self.log, at)? else { return Ok(Again::Gone) };
+        if !kept.is_there(self.log)? {
+            kept.forget(self.log);
+            return Ok(Again::Gone);
+        }
+        let Ok(value) = kept.open(&keys, self.log) else { return Ok(Again::Later) };
+        let kept = Kept { is_settled: true, ..kept };
+        // Before it is said again: the log does not know for ever what it said first.
+        put(self.log, at, &kept)?;
+        let entries: Vec<Entry> = vec![Fact { value: Some(value), ..kept.fact }.entry()?];
+        Ok(Again::Say("a fact is said again", entries))
+    }
+
+    /// The keys that facts are sealed with.
+    pub(super) fn keys(&self) -> Result<Keys, Refusal> {
+        self.plane.keys.clone().ok_or_else(|| {
+            Refusal::new(
+                503,
+                "facts have no key",
+                "set GIRASOL_FACTS_KEYS to what `edge-agent generate-secret --facts-key` prints; \
+                 if it is set, the operator's log says why it cannot be read",
+            )
+        })
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// Keeps the value, and by what it is found.
+    pub(super) fn seal(&self, keys: &Keys, value: &str, log: &mut dyn Log) -> Result<(), Problem> {
+        let sealed = keys.seal(&self.context(), value);
+        log.keep(&self.value_name(), Some(&sealed)).map_err(unstored)?;
+        match &self.print {
+            Some(print) => put(log, &print_name(print), &self.fact.id),
+            None => Ok(()),
+        }
+    }
+
+    /// The value.
+    pub(super) fn open(&self, keys: &Keys, log: &dyn Log) -> Result<String, Refusal> {
+        let id = &self.fact.id;
+        let sealed = log.document(&self.value_name()).map_err(unanswered)?;
+        let sealed =
+            sealed.ok_or_else(|| Problem::internal(format!("the value of {id} is gone")))?;
+        keys.open(&self.context(), &sealed).map_err(|error| match error {
+            OpenError::NoKey(_) => {
+                Refusal::new(503, "the fact's key is missing", error.to_string())
+            }
+            OpenError::Altered => Problem::internal(format!("the value of {id}: {error}")).into(),
+        })
+    }
+
+    fn is_there(&self, log: &dyn Log) -> Result<bool, Problem> {
+        Ok(self.is_settled || said::is_there(log, &update_id(&self.fact.id))?)
+    }
+
+    /// Forgets what is kept of it. What stays is of a fact that the log does not know, or knows to
+    /// be gone: it is shown to nobody, and goes with the next one that is looked at.
+    fn forget(&self, log: &mut dyn Log) {
+        self.forget_value(log);
+        // As long as this is there, the rest is found.
+        if log.names(&self.value_name()).is_ok_and(|left| left.is_empty()) {
+            let _ = log.keep(&self.name(), None);
+            Said::forget(log, &update_id(&self.fact.id));
+        }
+    }
+
+    /// Forgets the value, and by what it is found.
+    pub(super) fn forget_value(&self, log: &mut dyn Log) {
+        let _ = log.keep(&self.value_name(), None);
+        if let Some(print) = &self.print {
+            // Another fact of the same value may have come since.
+            let own = get::<String>(log, &print_name(print));
+            if matches!(own, Ok(Some(id)) if id == self.fact.id) {
+                let _ = log.keep(&print_name(print), None);
+            }
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!(
+            "{}{}",
+            place(&self.fact.domain, self.fact.scope_custom_id.as_deref()),
+            self.fact.id
+        )
+    }
+
+    fn value_name(&self) -> String {
+        format!("{VALUES}{}/{}", self.kid, self.fact.id)
+    }
+
+    /// Where the value is kept: it opens nowhere else.
+    fn context(&self) -> String {
+        format!("fact/{}/{}", self.fact.domain, self.fact.id)
+    }
+}
+
+/// By what a value is found in its scope; nothing outside of scopes, where it may be twice.
+pub(super) fn prints(keys: &Keys, fact: &Fact, value: &str) -> Vec<String> {
+    let Some(scope) = &fact.scope_custom_id else { return vec![] };
+    let context = format!("print/{}/{}/{scope}", fact.domain, fact.fact_type_slug);
+    keys.prints(&context, value)
+}
+
+/// The fact of this id, if it is there.
+pub(super) fn find(log: &dyn Log, id: &str) -> Result<Option<Kept>, Problem> {
+    let Some(said) = Said::read(log, &update_id(id))? else { return Ok(None) };
+    match get::<Kept>(log, &said.at)? {
+        Some(kept) if kept.is_there(log)? => Ok(Some(kept)),
+        _ => Ok(None),
+    }
+}
+
+fn update_id(id: &str) -> String {
+    format!("{}{id}", Update::FACT_ID)
+}
+
+fn print_name(print: &str) -> String {
+    format!("{PRINTS}{print}")
+}
+
+/// How the names begin under which a scope's facts are kept.
+fn place(domain: &str, scope: Option<&str>) -> String {
+    match scope {
+        Some(scope) => format!("{FACTS}{domain}/scope/{}/", scope_key(scope)),
+        None => format!("{FACTS}{domain}/none/"),
+    }
+}
+
+/// A scope's custom id as a part of a name: it can be anything.
+pub(super) fn scope_key(custom_id: &str) -> String {
+    hex(&Sha256::digest(custom_id))
+}
