@@ -38,7 +38,7 @@ impl Store {
         if tagged {
             self.mark = mark;
         }
-        let records = records.iter().filter(|record| tagged || !record.path.is_policy());
+        let records = records.iter().filter(|record| tagged || !record.path.is_apart());
         self.data.extend(records.clone().map(|it| (it.tag, read(it))));
         self.records.extend(records.map(|record| Kept { record: record.clone(), tagged }));
     }
@@ -72,7 +72,7 @@ impl Store {
 
     pub(crate) fn begin_again(&mut self, mark: Mark) {
         self.mark = mark;
-        self.records.retain(|kept| !kept.record.path.is_policy());
+        self.records.retain(|kept| !kept.record.path.is_apart());
         self.records.iter_mut().for_each(|kept| kept.tagged = false);
     }
 

@@ -212,15 +212,20 @@ impl Core {
             effects.push(Effect::Fetch(job, source));
         }
         let store_is_open = self.keeping.is_open(now);
-        if matches!(self.engine, Engine::Up(_)) {
-            if store_is_open {
+        let is_up = matches!(self.engine, Engine::Up(_));
+        if store_is_open {
+            if is_up {
                 effects.extend(self.take_commit());
-                let mark = self.mark();
-                if let Some(ready) = self.queue.take_write() {
-                    self.keeping.saved(mark.clone());
-                    effects.push(Effect::Write(ready, mark));
-                }
             }
+            // A revocation does not wait for an engine that is down.
+            let mark = self.mark();
+            let ready = if is_up { self.queue.take_write() } else { self.queue.take_grant() };
+            if let Some(ready) = ready {
+                self.keeping.saved(mark.clone());
+                effects.push(Effect::Write(ready, mark));
+            }
+        }
+        if is_up {
             self.complete |= self.subscription.is_live() && self.queue.is_empty();
             let (receipts, reports) = self.results.due(&self.subscription, &self.queue);
             effects.extend(receipts.into_iter().map(AgentFrame::Receipt).map(Effect::Send));
@@ -498,6 +503,12 @@ impl Core {
             policies: &self.policies,
             digests: self.subscription.digests().clone(),
         })
+    }
+
+    /// True if a grant or a revocation has come that the store does not have yet.
+    #[must_use]
+    pub fn owes_grants(&self) -> bool {
+        self.queue.has_grants()
     }
 
     /// How far the engine is, for those who wait.

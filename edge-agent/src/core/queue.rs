@@ -14,6 +14,7 @@
 //! Jobs that are parts of a commit of policy are not written one by one: `queue/parts.rs`.
 
 mod fetching;
+mod grants;
 mod origin;
 mod parts;
 mod shown;

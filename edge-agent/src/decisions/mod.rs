@@ -41,9 +41,9 @@ use answer::{Answer, Style};
 /// Bytes of a request's body.
 const MAX_BODY_BYTES: usize = 16 << 20;
 /// Which update a decision must have seen.
-const AT_LEAST: &str = "x-girasol-at-least";
+pub(crate) const AT_LEAST: &str = "x-girasol-at-least";
 /// For how many seconds to wait for it.
-const TIMEOUT: &str = "x-girasol-timeout";
+pub(crate) const TIMEOUT: &str = "x-girasol-timeout";
 
 /// The routes; whoever binds the listener serves them.
 pub(crate) fn router(engine: Arc<RegorusEngine>, waiting: Waiting) -> Router {

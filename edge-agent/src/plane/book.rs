@@ -2,8 +2,10 @@
 //!
 //! They come in the scope's log like data, and are kept beside it. Whoever has lost the hub may have
 //! missed a revocation: after so long without contact nothing is allowed any more, and nothing is
-//! before the agent has caught up for the first time, unless the operator wants it otherwise. A
-//! grant that cannot be read may be one that denies, so it never makes anything possible.
+//! after a restart before the agent has caught up, unless the operator wants it otherwise. The same
+//! holds while a grant or a revocation that has come is not in the book yet. Before a log was
+//! replayed once nothing is allowed in any case: what denies may be among what is missing. A grant
+//! that cannot be read may be one that denies, so it never makes anything possible.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -16,6 +18,7 @@ use protocol::{DataPath, Millis};
 use serde::Serialize;
 
 use crate::json::Json;
+use crate::store::Mark;
 
 /// The book of grants.
 #[derive(Debug)]
@@ -39,8 +42,12 @@ struct Kept {
 
 #[derive(Debug, Default)]
 struct Contact {
+    /// The whole log has taken effect once, in this run or in one before it.
+    is_whole: bool,
     /// Everything that the hub had has taken effect, and the socket is open.
     is_live: bool,
+    /// What the hub said of grants is not in the book yet.
+    is_owed: bool,
     /// When that was last known.
     last: Option<Instant>,
 }
@@ -61,18 +68,19 @@ pub(crate) struct BookStatus {
 }
 
 impl Book {
-    /// A book with what the agent has kept. `patience` is for how long it holds without the hub;
-    /// none for ever.
+    /// A book with what the agent has kept, and the mark that it was kept with. `patience` is for
+    /// how long it holds without the hub; none for ever.
     pub(crate) fn new(
         patience: Option<Duration>,
-        generation: u64,
+        mark: &Mark,
         kept: Vec<(DataPath, Json)>,
     ) -> Self {
-        let mut book = Kept { generation, ..Kept::default() };
+        let mut book = Kept { generation: mark.generation, ..Kept::default() };
         for (place, data) in kept {
             book.take(&place, data.get());
         }
-        Self { patience, kept: RwLock::new(book), contact: Mutex::default() }
+        let contact = Contact { is_whole: mark.complete, ..Contact::default() };
+        Self { patience, kept: RwLock::new(book), contact: Mutex::new(contact) }
     }
 
     /// Takes what an entry at a grant's place says, of the log of this generation.
@@ -93,15 +101,22 @@ impl Book {
 
     /// All that the hub had has taken effect.
     pub(crate) fn live(&self) {
-        *self.contact() = Contact { is_live: true, last: Some(Instant::now()) };
+        let last = Some(Instant::now());
+        *self.contact() = Contact { is_whole: true, is_live: true, is_owed: false, last };
     }
 
-    /// The hub said something. Before everything that was missed is there it is no contact.
+    /// The hub said something. That is no contact before everything that was missed is there, nor
+    /// while a grant that has come waits: it may be a revocation, and the store may be full.
     pub(crate) fn heard(&self) {
         let mut contact = self.contact();
-        if contact.is_live {
+        if contact.is_live && !contact.is_owed {
             contact.last = Some(Instant::now());
         }
+    }
+
+    /// Whether a grant or a revocation has come that is not in the book yet.
+    pub(crate) fn owes(&self, is_owed: bool) {
+        self.contact().is_owed = is_owed;
     }
 
     /// How often the hub is to be heard, so that a connection on which nothing happens is one: three
@@ -136,20 +151,27 @@ impl Book {
 
     /// How it is.
     pub(crate) fn status(&self) -> BookStatus {
+        // Before the literal: a guard in it would last to its end, and be waited for.
+        let last = self.contact().last;
+        let refusing = self.refusing();
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         BookStatus {
             grants: kept.ids.len(),
             unreadable: kept.unreadable.keys().cloned().collect(),
-            seconds_since_contact: self.contact().last.map(|last| last.elapsed().as_secs()),
-            refusing: self.refusing(),
+            seconds_since_contact: last.map(|last| last.elapsed().as_secs()),
+            refusing,
         }
     }
 
     /// Why nothing is allowed.
     fn refusing(&self) -> Option<String> {
-        let patience = self.patience?;
-        match self.contact().last.map(|last| last.elapsed()) {
-            None => Some("this agent has not caught up with the hub yet".to_owned()),
+        let contact = self.contact();
+        let (is_whole, last) = (contact.is_whole, contact.last);
+        drop(contact);
+        let early = || Some("this agent has not caught up with the hub yet".to_owned());
+        let Some(patience) = self.patience else { return early().filter(|_| !is_whole) };
+        match last.map(|last| last.elapsed()) {
+            None => early(),
             Some(since) if since > patience => Some(format!(
                 "this agent has not heard of the hub for {} s, and may have missed a revocation",
                 since.as_secs()
@@ -235,13 +257,18 @@ mod tests {
         Question { subject, domain, path, method }
     }
 
+    /// That of an agent which had everything.
+    fn mark(generation: u64) -> Mark {
+        Mark { generation, complete: true, ..Mark::default() }
+    }
+
     fn may(book: &Book) -> bool {
         book.check(NOW, &question("a.example.com")).is_ok()
     }
 
     #[test]
     fn a_grant_holds_from_the_log_until_it_is_revoked() {
-        let book = Book::new(Some(Duration::from_secs(60)), 0, vec![]);
+        let book = Book::new(Some(Duration::from_secs(60)), &mark(0), vec![]);
         book.live();
         assert!(!may(&book));
         book.take(0, &place("g"), &grant("g"));
@@ -254,18 +281,18 @@ mod tests {
     #[test]
     fn what_was_kept_allows_nothing_before_the_agent_has_caught_up() {
         let kept = vec![(place("g"), grant("g"))];
-        let book = Book::new(Some(Duration::from_secs(60)), 0, kept.clone());
+        let book = Book::new(Some(Duration::from_secs(60)), &mark(0), kept.clone());
         book.heard();
         assert!(!may(&book) && book.status().refusing.is_some());
         book.live();
         assert!(may(&book));
         // Unless the operator wants it.
-        assert!(may(&Book::new(None, 0, kept)));
+        assert!(may(&Book::new(None, &mark(0), kept)));
     }
 
     #[test]
     fn without_contact_it_refuses_after_its_patience() {
-        let book = Book::new(Some(Duration::ZERO), 0, vec![(place("g"), grant("g"))]);
+        let book = Book::new(Some(Duration::ZERO), &mark(0), vec![(place("g"), grant("g"))]);
         book.live();
         book.lost();
         // More than nothing has passed.
@@ -280,19 +307,47 @@ mod tests {
 
     #[test]
     fn a_log_that_begins_anew_takes_its_grants_with_it() {
-        let book = Book::new(None, 1, vec![(place("g"), grant("g"))]);
+        let book = Book::new(None, &mark(1), vec![(place("g"), grant("g"))]);
         book.begin_again(2);
         assert!(!may(&book));
         // What was under way then is of the earlier one.
         book.take(1, &place("g"), &grant("g"));
         assert!(!may(&book));
         book.take(2, &place("g"), &grant("g"));
+        assert!(!may(&book), "what denies may still be missing");
+        book.live();
         assert!(may(&book));
     }
 
     #[test]
+    fn before_a_log_was_replayed_once_nothing_is_allowed_however_patient_the_agent_is() {
+        let book = Book::new(None, &Mark::default(), vec![(place("g"), grant("g"))]);
+        assert!(!may(&book));
+        assert!(book.status().refusing.unwrap().contains("caught up"));
+        book.live();
+        book.lost();
+        assert!(may(&book));
+    }
+
+    #[test]
+    fn who_is_heard_while_a_grant_waits_is_no_contact() {
+        let book = Book::new(Some(Duration::from_secs(60)), &mark(0), vec![]);
+        book.live();
+        let last = |book: &Book| book.contact().last.unwrap();
+        let before = last(&book);
+        book.owes(true);
+        // The clock has moved on.
+        while before.elapsed().is_zero() {}
+        book.heard();
+        assert_eq!(last(&book), before);
+        book.owes(false);
+        book.heard();
+        assert!(last(&book) > before);
+    }
+
+    #[test]
     fn a_grant_that_cannot_be_read_makes_nothing_possible() {
-        let book = Book::new(None, 0, vec![(place("g"), grant("g"))]);
+        let book = Book::new(None, &mark(0), vec![(place("g"), grant("g"))]);
         let odd = json!({"domain": "a.example.com", "eft": "later"});
         book.take(0, &place("odd"), &json_text(&odd));
         assert!(!may(&book));

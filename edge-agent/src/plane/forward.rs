@@ -18,6 +18,9 @@ const PASSED_ON: [&str; 6] = [
     "access-control-request-headers",
 ];
 
+/// What the functions have of the plane: nothing else of theirs is reached through the agent.
+const ROOTS: [&str; 2] = ["/api/v1/", "/js/v1/"];
+
 /// Headers of an answer that are about the connection it came by, or that follow from its body.
 const LEFT_OUT: [HeaderName; 5] = [
     header::CONNECTION,
@@ -50,7 +53,7 @@ impl Functions {
     /// Asks them.
     ///
     /// # Errors
-    /// 502 if they do not answer: they may have done what was asked.
+    /// 404 for what is not of the plane. 502 if they do not answer: they may have done what was asked.
     pub(crate) async fn ask(
         &self,
         method: Method,
@@ -65,6 +68,11 @@ impl Functions {
         let path = uri.path_and_query().map_or("/", |it| it.as_str());
         let address = Url::parse(&format!("{}{path}", self.base))
             .map_err(|_| Refusal::new(400, "invalid path", "it is no part of an address"))?;
+        // As it is sent, where `..` and the like are gone.
+        let place = address.as_str().strip_prefix(&self.base).unwrap_or_default();
+        if !ROOTS.iter().any(|root| place.starts_with(root)) {
+            return Err(Refusal::not_found());
+        }
         let mut request = self.http.request(method, address).body(body);
         for name in PASSED_ON {
             if let Some(value) = headers.get(name) {
@@ -84,4 +92,37 @@ impl Functions {
 /// The body of an answer in one piece.
 pub(super) fn whole(response: Response<Bytes>) -> Response<Body> {
     response.map(Body::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_but_the_plane_is_reached_through_the_agent() {
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}/base/", closed.local_addr().unwrap());
+        drop(closed);
+        let http = crate::http::client(Duration::from_secs(5)).unwrap();
+        for scope in [DEFAULT_SCOPE, "acme"] {
+            let functions = Functions::new(http.clone(), &Url::parse(&server).unwrap(), scope);
+            for (uri, status) in [
+                ("/api/v1/facts", 502),
+                ("/js/v1/facts?a=b", 502),
+                ("/api/v1", 404),
+                ("/api/v12/facts", 404),
+                ("/data/config", 404),
+                ("/api/v1/../../data/config", 404),
+                ("/api/v1/%2e%2E/%2e./data/config", 404),
+                ("/", 404),
+            ] {
+                let uri: Uri = uri.parse().unwrap();
+                let headers = HeaderMap::new();
+                let asked = functions.ask(Method::OPTIONS, &uri, &headers, Bytes::new());
+                assert_eq!(asked.await.unwrap_err().status, status, "{scope} {uri}");
+            }
+        }
+    }
 }

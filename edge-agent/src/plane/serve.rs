@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 use grants::front::{Admission, admit};
 use protocol::plane::audits::{Audit, Plane};
 use protocol::plane::facts::{Fact, place};
@@ -15,7 +15,9 @@ use protocol::{Millis, Seq};
 
 use super::forward::{Functions, whole};
 use super::{Audits, Book};
+use crate::decisions::{AT_LEAST, TIMEOUT};
 use crate::engine::Engine;
+use crate::local_api::{at_least, timeout};
 use crate::runtime::waiting::Waiting;
 
 /// Bytes of a request's body: the functions take no more.
@@ -78,6 +80,7 @@ impl DataPlane {
         body: Body,
     ) -> Result<Response<Body>, Refusal> {
         self.book.check(now(), &question)?;
+        self.far_enough(&parts.headers).await?;
         if parts.method == Method::GET
             && let Some(id) = question.path.strip_prefix(FACTS)
             && let Some(fact) = self.fact(&question.domain, id).await
@@ -95,6 +98,17 @@ impl DataPlane {
             self.read_your_write(answer.body()).await;
         }
         Ok(whole(answer))
+    }
+
+    /// Waits until this agent is as far as the request wants it, as for a decision.
+    async fn far_enough(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let Some(wanted) = header(AT_LEAST) else { return Ok(()) };
+        let refused = |name, reason| Refusal::validation(format!("header {name}: {reason}"));
+        let wanted = at_least(wanted).map_err(|reason| refused(AT_LEAST, reason.to_owned()))?;
+        let patience = timeout(header(TIMEOUT)).map_err(|reason| refused(TIMEOUT, reason))?;
+        let reached = self.waiting.at_least(wanted, patience).await;
+        reached.map(drop).map_err(|behind| Refusal::new(503, "not yet", behind.to_string()))
     }
 
     /// A fact that is in the engine's data; none if it is not, or cannot be read.

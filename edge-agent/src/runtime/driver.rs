@@ -82,6 +82,7 @@ impl Driver {
                 self.shell.carry_out(effect);
             }
             let progress = self.core.progress();
+            self.shell.book.owes(self.core.owes_grants());
             self.shell.settle(progress);
             self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
             input = self.next_input().await;
@@ -135,7 +136,10 @@ impl Shell {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Connect => self.link.connect(),
+            Effect::Connect => {
+                self.lost();
+                self.link.connect();
+            }
             Effect::Send(frame) => self.link.send(frame),
             Effect::Disconnect => self.link.disconnect(),
             Effect::Fetch(job, source) => {
@@ -176,6 +180,8 @@ impl Shell {
             // These two not beside the loop: no later write may come before them.
             Effect::Discard(tags) => kept(self.store.discard(&tags)),
             Effect::BeginAgain(mark) => {
+                // Where the last replay ended is a number of another log.
+                self.caught_up = None;
                 self.book.begin_again(mark.generation);
                 kept(self.store.begin_again(&mark));
             }
@@ -218,16 +224,19 @@ impl Shell {
             Effect::Report(report) => {
                 match &report {
                     Report::Live(seq) => self.caught_up = Some(*seq),
-                    Report::Disconnected(..) => {
-                        self.caught_up = None;
-                        self.book.lost();
-                    }
+                    Report::Disconnected(..) => self.lost(),
                     _ => {}
                 }
                 report::log(&report);
             }
             Effect::GiveUp(_) => {}
         }
+    }
+
+    /// What the hub says is no contact before the next replay is over.
+    fn lost(&mut self) {
+        self.caught_up = None;
+        self.book.lost();
     }
 
     /// Runs `work` beside the loop and feeds its result back. Work that panics is a failure

@@ -349,7 +349,7 @@ mod tests {
         for (ca, opens) in [(Some(ca.as_path()), true), (None, false)] {
             let tls = Arc::clone(Tls::new(ca, None, None).unwrap().trusting());
             let http = http::client(Duration::from_secs(5)).unwrap();
-            let book = Arc::new(Book::new(None, 0, vec![]));
+            let book = Arc::new(Book::new(None, &crate::store::Mark::default(), vec![]));
             let connecting = Connecting { http, tls, book };
             let request = url.as_str().into_client_request().unwrap();
             assert_eq!(open(request, &connecting, 1 << 20).await.is_ok(), opens);

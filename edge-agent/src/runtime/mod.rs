@@ -137,7 +137,7 @@ pub async fn run_with(
         tracing::warn!(%reason, "the agent starts anew");
     }
     let patience = settings.grants_offline_seconds.map(Duration::from_secs);
-    let book = Arc::new(Book::new(patience, mark.generation, grants));
+    let book = Arc::new(Book::new(patience, &mark, grants));
     let timeout = Duration::from_secs(settings.fetch_timeout_seconds);
     let fetch = &settings.fetch;
     let tls =

@@ -358,6 +358,60 @@ fn policies_are_folded_like_documents_and_forgotten_when_the_log_begins_anew() {
     expect(&store, &[("/a", "1")]);
 }
 
+/// The grants that were kept, as `place text`.
+fn grants_of(opened: &Opened) -> Vec<String> {
+    opened.grants.iter().map(|(path, text)| format!("{path} {}", text.get())).collect()
+}
+
+#[test]
+fn no_data_touches_grants_and_a_restart_has_them() {
+    let dir = TempDir::new().unwrap();
+    let (store, opened) = open(&dir);
+    assert_eq!(grants_of(&opened), <[String; 0]>::default());
+    store.append(&[put(1, "/girasol/grants/a", r#"{"id":"a"}"#)], &mark(0)).unwrap();
+    store.append(&[put(2, "/girasol/grants/b", r#"{"id":"b"}"#)], &mark(1)).unwrap();
+    store.append(&[put(3, "/", r#"{"k":1}"#)], &mark(2)).unwrap();
+    store.append(&[put(4, "/girasol/grants/b", "{}")], &mark(3)).unwrap();
+    expect(&store, &[("/", r#"{"k":1}"#)]);
+    drop(store);
+    let (store, opened) = open(&dir);
+    assert_eq!(grants_of(&opened), [r#"/girasol/grants/a {"id":"a"}"#]);
+    // A patch of one is nothing that the log has.
+    store
+        .append(&[patch(5, "/girasol/grants/a", r#"[{"op":"remove","path":""}]"#)], &mark(4))
+        .unwrap();
+    let refused = store.state().unwrap().refused;
+    assert!(refused[0].1.contains("never patched"), "{refused:?}");
+    drop(store);
+    assert_eq!(grants_of(&open(&dir).1).len(), 1);
+}
+
+#[test]
+fn grants_are_folded_like_documents_and_forgotten_when_the_log_begins_anew() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(&dir);
+    for seq in 1..=400 {
+        let grant = format!("{{\"id\":\"g{}\",\"seq\":{seq}}}", seq % 3);
+        store
+            .append(&[put(seq, &format!("/girasol/grants/g{}", seq % 3), &grant)], &mark(seq - 1))
+            .unwrap();
+        wait_for_folding(&store);
+    }
+    drop(store);
+    let (store, opened) = open(&dir);
+    let grants = grants_of(&opened);
+    assert_eq!((grants.len(), grants[1].contains("400")), (3, true), "{grants:?}");
+    store.append(&[put(401, "/a", "1")], &mark(400)).unwrap();
+    let again = Mark { epoch: Some("e2".to_owned()), generation: 1, ..Mark::default() };
+    store.begin_again(&again).unwrap();
+    // It was under way.
+    store.append(&[put(402, "/girasol/grants/late", r#"{"id":"late"}"#)], &mark(401)).unwrap();
+    drop(store);
+    let (store, opened) = open(&dir);
+    assert_eq!(grants_of(&opened), <[String; 0]>::default());
+    expect(&store, &[("/a", "1")]);
+}
+
 #[test]
 fn the_data_of_a_commit_is_one_document_a_place() {
     let gone = r#"[{"op":"remove","path":""}]"#;

@@ -12,6 +12,7 @@
 mod commit;
 mod engine;
 mod fetching;
+mod grants;
 mod health;
 mod kept;
 mod order;
