@@ -174,6 +174,7 @@ impl Step<'_> {
             PlaneCall::FactTypes { slug, built_in } => {
                 self.list_fact_types(slug.as_deref(), built_in, question)
             }
+            PlaneCall::Deployment { name } => self.show_proxy(&name, question),
             PlaneCall::Deploy { name, routes } => self.deploy(name, routes, question),
             _ => Err(Refusal::not_found()),
         }

@@ -151,7 +151,7 @@ impl Target {
                 | Is::Audits
                 | Is::Reseal,
             ) => Plane::Control,
-            Self::Action(Is::Deploy | Is::Deployments) => Plane::Proxy,
+            Self::Action(Is::Deploy | Is::Deployment | Is::Deployments) => Plane::Proxy,
             _ => Plane::Data,
         }
     }
@@ -308,6 +308,7 @@ impl Asked<'_> {
                 let routes = to_raw_value(&routes).map_err(|_| Refusal::validation("the body"))?;
                 PlaneCall::Deploy { name, routes }
             }
+            Is::Deployment => PlaneCall::Deployment { name: self.named_thing() },
             Is::Deployments => PlaneCall::Deployments,
         };
         Ok(call.into())

@@ -58,6 +58,13 @@ impl Step<'_> {
         Done::shown(&proxy.shown())
     }
 
+    /// Shows one of the grant's domain.
+    pub(super) fn show_proxy(&self, name: &str, question: &Question) -> Result<Done, Refusal> {
+        let kept = format!("{PROXIES}{}/{name}", question.domain);
+        let proxy: Option<Proxy> = get(self.log, &kept)?;
+        Done::shown(&proxy.ok_or_else(Refusal::not_found)?.shown())
+    }
+
     /// Shows those that may be seen: a grant's own domain's.
     pub(super) fn list_proxies(&self, question: Option<&Question>) -> Result<Done, Refusal> {
         let prefix = match question {
