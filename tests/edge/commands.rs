@@ -169,6 +169,27 @@ fn mistakes_at_the_command_line_name_the_fix() {
 }
 
 #[test]
+fn grants_are_tested_by_a_file_of_cases() {
+    if !can_run(&[]) {
+        return;
+    }
+    let cases = testbed::checkout().join("grants/tests/cases.json");
+    let tested = edge_agent(&["grants", "test", cases.to_str().unwrap()]);
+    let shown = text(&tested.stdout);
+    assert!(tested.status.success(), "{shown}");
+    assert!(shown.starts_with("ok   G01 ") && shown.ends_with("46 cases, 46 as expected, 0 not\n"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cases.json");
+    let wrong = std::fs::read_to_string(cases).unwrap().replacen("\"allow\"", "\"deny\"", 1);
+    std::fs::write(&file, wrong).unwrap();
+    let tested = edge_agent(&["grants", "test", file.to_str().unwrap()]);
+    assert_eq!(tested.status.code(), Some(1));
+    assert!(text(&tested.stdout).starts_with("FAIL G01 "), "{}", text(&tested.stdout));
+    assert_refused(&["grants", "test", "/no/such/file"], &["/no/such/file"]);
+}
+
+#[test]
 fn an_unknown_key_in_the_file_names_the_nearest_one() {
     if !can_run(&[]) {
         return;

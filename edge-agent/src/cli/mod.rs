@@ -6,6 +6,7 @@
 //! | `obtain-token` | `obtain_token.rs` |
 //! | `publish-data-update` | `publish.rs` |
 //! | `policy push` | `policy.rs` |
+//! | `grants test` | `grants.rs` |
 //! | `watch postgres` | `watch.rs` |
 //! | `generate-secret`, `generate-keys` | `generate.rs` |
 //!
@@ -24,6 +25,7 @@ use crate::settings::ConfigError;
 
 mod call;
 mod generate;
+mod grants;
 mod obtain_token;
 mod policy;
 mod publish;
@@ -113,6 +115,7 @@ fn dispatch(name: &str, matches: &ArgMatches, own: OwnFetchers) -> Result<(), Fa
             publish::Arguments::from_arg_matches(matches).map_err(unread)?.run()
         }
         "policy" => policy::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
+        "grants" => grants::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         #[cfg(feature = "postgres")]
         "watch" => watch::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         "generate-secret" => {
@@ -150,6 +153,10 @@ fn command() -> Command {
         .subcommand(
             policy::Arguments::augment_args(Command::new("policy"))
                 .about("Works on the policy that the server hands out"),
+        )
+        .subcommand(
+            grants::Arguments::augment_args(Command::new("grants"))
+                .about("Works on what the bearers of tokens may do"),
         )
         .subcommand(described::<generate::SecretArguments>(
             "generate-secret",
@@ -213,8 +220,13 @@ mod tests {
         let names: Vec<_> =
             command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
         assert!(names.len() >= 8, "{names:?}");
-        let mut lines =
-            vec![vec!["--help"], vec!["-h"], vec!["help"], vec!["policy", "push", "--help"]];
+        let mut lines = vec![
+            vec!["--help"],
+            vec!["-h"],
+            vec!["help"],
+            vec!["policy", "push", "--help"],
+            vec!["grants", "test", "--help"],
+        ];
         #[cfg(feature = "postgres")]
         lines.push(vec!["watch", "postgres", "--help"]);
         for name in &names {
