@@ -173,7 +173,7 @@ async fn a_fact_that_cannot_be_kept_is_told_why() {
     let most = 32 << 10;
     keep(&functions, &token, &fact("any", &"x".repeat(most))).await;
     for (body, words) in [
-        (fact("any", &"x".repeat(most + 1)), "32768 bytes"),
+        (fact("any", &"x".repeat(most + 1)), "the limit is 32768"),
         (fact("nothing", "x"), "there is no such type"),
         (json!({"value": "x"}), "fact_type_slug"),
         (json!({"fact_type_slug": "any"}), "value"),
@@ -273,11 +273,16 @@ async fn a_value_is_nowhere_on_the_disk_and_in_no_log_whatever_becomes_of_the_fa
 
     let large = "y".repeat(5_000);
     for n in 0..12 {
-        let update = inline("t", &format!("/n{n}"), &json!(large));
+        let update = inline("t", &format!("/n{n}"), &json!({"text": large}));
         functions.publish_ok(&publisher, &update).await.unwrap();
     }
     let shown = show(&functions, &token, &scoped).await.ok().unwrap();
     assert_eq!(shown["value"], VALUE);
+    let path = "/log?after=0&topics=facts:sandbox.example.com";
+    let log = functions.request(Method::GET, path, Some(&publisher), None).await.unwrap();
+    let log = log.ok().unwrap();
+    assert!(log["floor"].as_u64() > Some(3), "what it said first is gone: {log}");
+    assert_eq!(log["updates"].as_array().unwrap().len(), 2, "both are there again: {log}");
     assert_eq!(in_files(&functions, VALUE), [""; 0], "after it was said again");
 
     functions.restart().await.unwrap();
@@ -395,7 +400,10 @@ async fn policy_decides_on_a_fact_at_agents_that_subscribe_to_its_topic_and_nowh
     let id = kept["id"].as_str().unwrap();
     assert_eq!(allows(&of_domain, id).await, json!(true));
     assert_eq!(allows(&of_type, id).await, json!(true));
-    others.wait_cursor(kept["seq"].as_u64().unwrap(), SOON).await.unwrap();
+    // What comes after it has arrived, so it would have.
+    let publisher = functions.mint("datasource", json!({})).await.unwrap();
+    let next = functions.publish_ok(&publisher, &inline("t", "/a", &json!({}))).await.unwrap();
+    others.wait_cursor(next, SOON).await.unwrap();
     assert_eq!(allows(&others, id).await, json!(false));
     let seen = others.decide("girasol/facts", &json!({})).await.unwrap();
     assert!(!seen.to_string().contains(VALUE), "{seen}");
