@@ -14,6 +14,7 @@
 //! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
+//! | What may the bearer of a grant do here? | `plane` |
 //! | How do changes of a database become updates? | [`watch`] |
 //! | Which settings are there, from where? | [`settings`] |
 //! | Which commands? | [`cli`] |
@@ -31,6 +32,7 @@ pub mod local_api;
 pub mod logging;
 pub mod net;
 pub mod opal;
+pub(crate) mod plane;
 pub mod policy;
 pub mod runtime;
 pub mod secrets;

@@ -4,12 +4,14 @@
 //! * `GET /healthz`: 200 `{"status":"ok"}` if nothing is wrong, else 503 with the reasons.
 //! * `GET /ready`: 200 once everything that was missed has taken effect, else 503.
 //! * `GET /status`: everything, as [`Status`].
+//! * `GET /api/v1/api_audits`: what the agent's data plane was asked, with the functions' filters.
 //! * `GET /sync?at_least=SEQ&timeout=S`: 200 `{"at":…,"head":…}` once everything up to SEQ that
 //!   is for this agent has taken effect; 503 with the lag if that takes longer than S seconds.
 //!
 //! With an `api_key`, whoever wants to change something or to see more than health shows it as
 //! the bearer's token; without one the API is on loopback.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +24,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use protocol::Seq;
 use protocol::limits::{DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS};
+use protocol::plane::audits::AuditQuery;
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::status::Status;
+use crate::plane::{Audits, Book, BookStatus};
 use crate::runtime::callbacks::Callbacks;
 use crate::runtime::{Question, Switch, waiting::Waiting};
 use crate::settings::{EngineKind, Secret, Settings};
@@ -41,6 +45,8 @@ pub(crate) struct Parts {
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) switch: Switch,
     pub(crate) facts: Facts,
+    /// The data plane, if it is served.
+    pub(crate) planes: Option<(Arc<Book>, Arc<Audits>)>,
 }
 
 /// What does not change while the agent runs.
@@ -76,11 +82,13 @@ impl Facts {
 pub(crate) fn router(parts: Parts) -> Router {
     let key = parts.facts.api_key.clone().map(Arc::new);
     let (questions, waiting) = (parts.questions.clone(), parts.waiting.clone());
+    let (book, audits) = parts.planes.clone().unzip();
     let (open, guarded) = opal::routers(parts);
     let sync = Router::new().route("/sync", get(sync)).with_state(waiting);
     let guarded = Router::new()
         .route("/status", get(status))
-        .with_state(questions.clone())
+        .with_state((questions.clone(), book))
+        .merge(Router::new().route("/api/v1/api_audits", get(api_audits)).with_state(audits))
         .merge(sync)
         .merge(guarded)
         .layer(middleware::from_fn_with_state(key, guard));
@@ -169,8 +177,35 @@ async fn ask(questions: &mpsc::Sender<Question>) -> Result<Status, Response> {
     answered.await.map_err(|_| ending())
 }
 
-async fn status(State(questions): State<mpsc::Sender<Question>>) -> Result<Json<Status>, Response> {
-    ask(&questions).await.map(Json)
+/// Everything, with the data plane if that is served.
+#[derive(serde::Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_plane: Option<BookStatus>,
+}
+
+async fn status(
+    State((questions, book)): State<(mpsc::Sender<Question>, Option<Arc<Book>>)>,
+) -> Result<Json<Shown>, Response> {
+    let status = ask(&questions).await?;
+    Ok(Json(Shown { status, data_plane: book.map(|book| book.status()) }))
+}
+
+/// What the data plane was asked lately, with the filters that the functions have.
+async fn api_audits(
+    State(audits): State<Option<Arc<Audits>>>,
+    Query(parameters): Query<HashMap<String, String>>,
+) -> Response {
+    let Some(audits) = audits else {
+        let detail = "this agent serves no data plane; give it --data-plane-listen";
+        return (StatusCode::NOT_FOUND, Json(json!({ "detail": detail }))).into_response();
+    };
+    match AuditQuery::read(|name| parameters.get(name).cloned()) {
+        Ok(query) => Json(audits.show(&query)).into_response(),
+        Err(refusal) => (StatusCode::BAD_REQUEST, Json(refusal.body())).into_response(),
+    }
 }
 
 async fn healthz(State(questions): State<mpsc::Sender<Question>>) -> Result<Response, Response> {

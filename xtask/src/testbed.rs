@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::setup::cargo_tools::WASM_BINDGEN;
 use crate::setup::go::OPA;
 use crate::setup::{self, npm, opal};
 use crate::workspace::Workspace;
@@ -20,6 +21,11 @@ pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString
         // The demo decides with the embedded engine; nobody should have to wait for another.
         let others = subcommand == "bench";
         testbed.envs(environment(workspace, Others { opa: others, opal: others, stores: others })?);
+        if others {
+            // `bench grants` measures as WebAssembly too.
+            let runner = WASM_BINDGEN.ensure(workspace)?.join("wasm-bindgen-test-runner");
+            testbed.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
+        }
     }
     Err(process::become_program(&mut testbed))
 }

@@ -69,6 +69,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Changes the data document; nobody sees half a write.
     fn write<'a>(&'a self, write: Write<'a>) -> BoxFuture<'a, Result<(), EngineError>>;
 
+    /// The document at a place of the data, if there is one. No policy is evaluated that was put
+    /// by this agent: its data is read alone.
+    fn read<'a>(&'a self, path: &'a DataPath) -> BoxFuture<'a, Result<Option<Json>, EngineError>>;
+
     /// Replaces the policies that this agent put before. All are in, or the error says
     /// which one is not and why.
     fn set_policies<'a>(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Millis, SaveMethod};
+use protocol::{Millis, SaveMethod, Seq};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -12,9 +12,10 @@ use super::link::Link;
 use super::policy_file::PolicyFile;
 use super::report;
 use crate::core::status::{Progress, Status};
-use crate::core::{Core, Effect, Input, Restored, WriteError};
+use crate::core::{Core, Effect, Input, Report, Restored, WriteError};
 use crate::engine::{Engine, EngineError, Write};
 use crate::fetch::{FetchError, Fetchers};
+use crate::plane::Book;
 use crate::policy::{self, PolicyModule};
 use crate::settings::Secret;
 use crate::store::{self, Mark, Record, Store, StoreError};
@@ -26,6 +27,7 @@ pub(crate) type Question = oneshot::Sender<Status>;
 pub(super) struct Shell {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) store: Arc<Store>,
+    pub(super) book: Arc<Book>,
     /// Policies of a folder, which the hub's are added to.
     pub(super) local_policies: Arc<[PolicyModule]>,
     pub(super) policy_file: Option<PolicyFile>,
@@ -33,6 +35,8 @@ pub(super) struct Shell {
     pub(super) callbacks: Arc<Callbacks>,
     pub(super) link: Link,
     pub(super) inputs: mpsc::UnboundedSender<Input>,
+    /// Up to where a replay went whose updates have not all taken effect.
+    pub(super) caught_up: Option<Seq>,
 }
 
 /// Runs the core: one input at a time, in the order of arrival.
@@ -78,6 +82,7 @@ impl Driver {
                 self.shell.carry_out(effect);
             }
             let progress = self.core.progress();
+            self.shell.settle(progress);
             self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
             input = self.next_input().await;
         }
@@ -120,6 +125,14 @@ async fn sleep_until(at: Option<Instant>) {
 // === impl Shell ===
 
 impl Shell {
+    /// Tells the book of grants once all that was missed has taken effect.
+    fn settle(&mut self, progress: Progress) {
+        let is_there = |seq: &mut Seq| progress.at.is_some_and(|at| at >= *seq);
+        if self.caught_up.take_if(is_there).is_some() {
+            self.book.live();
+        }
+    }
+
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Connect => self.link.connect(),
@@ -133,11 +146,16 @@ impl Shell {
             }
             Effect::Write(ready, mark) => {
                 let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
-                let job = ready.job;
+                let (job, book, generation) = (ready.job, Arc::clone(&self.book), mark.generation);
                 let write = async move {
                     let record = [ready.record];
                     record_all(&store, &record, mark).await?;
                     let [record] = &record;
+                    if record.path.is_grant() {
+                        // No engine is given it.
+                        book.take(generation, &record.path, &record.data);
+                        return Ok(());
+                    }
                     Ok(engine.write(as_write(record)).await?)
                 };
                 let broken = || Err(EngineError::Unavailable("the write broke".to_owned()).into());
@@ -157,7 +175,10 @@ impl Shell {
             }
             // These two not beside the loop: no later write may come before them.
             Effect::Discard(tags) => kept(self.store.discard(&tags)),
-            Effect::BeginAgain(mark) => kept(self.store.begin_again(&mark)),
+            Effect::BeginAgain(mark) => {
+                self.book.begin_again(mark.generation);
+                kept(self.store.begin_again(&mark));
+            }
             Effect::Save(mark) => {
                 let store = Arc::clone(&self.store);
                 tokio::task::spawn_blocking(move || kept(store.save(&mark)));
@@ -194,7 +215,17 @@ impl Shell {
                 let callbacks = Arc::clone(&self.callbacks);
                 tokio::spawn(async move { callbacks.tell(report).await });
             }
-            Effect::Report(report) => report::log(&report),
+            Effect::Report(report) => {
+                match &report {
+                    Report::Live(seq) => self.caught_up = Some(*seq),
+                    Report::Disconnected(..) => {
+                        self.caught_up = None;
+                        self.book.lost();
+                    }
+                    _ => {}
+                }
+                report::log(&report);
+            }
             Effect::GiveUp(_) => {}
         }
     }

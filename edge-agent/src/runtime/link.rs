@@ -25,6 +25,7 @@ use url::Url;
 use super::opal_link::OpalLink;
 use crate::core::Input;
 use crate::http;
+use crate::plane::Book;
 use crate::settings::{Protocol, Secret};
 
 /// Time for the connection, TLS and the upgrade together.
@@ -83,6 +84,8 @@ struct Route {
 pub(super) struct Connecting {
     pub(super) http: reqwest::Client,
     pub(super) tls: Arc<rustls::ClientConfig>,
+    /// Hears of every sign of life.
+    pub(super) book: Arc<Book>,
 }
 
 impl Link {
@@ -134,10 +137,11 @@ impl Link {
         let (route, opal, inputs) =
             (self.route.clone(), Arc::clone(&self.opal), self.inputs.clone());
         tokio::spawn(async move {
+            let book = Arc::clone(&route.connecting.book);
             let reason = match route.open().await {
                 Ok((Speaks::Girasol, socket)) => {
                     let _ = inputs.send(Input::LinkUp);
-                    converse(socket, to_send, &inputs).await
+                    converse(socket, to_send, &inputs, &book).await
                 }
                 Ok((Speaks::Opal, socket)) => {
                     let _ = inputs.send(Input::LinkUp);
@@ -251,15 +255,20 @@ async fn converse(
     socket: Socket,
     mut to_send: mpsc::UnboundedReceiver<AgentFrame>,
     inputs: &mpsc::UnboundedSender<Input>,
+    book: &Book,
 ) -> String {
     let (mut sink, mut stream) = socket.split();
-    let mut ping = interval(PING_EVERY);
+    let ping_every = book.needs_contact_every().map_or(PING_EVERY, |it| it.min(PING_EVERY));
+    let mut ping = interval(ping_every);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
         tokio::select! {
             message = stream.next() => {
                 heard = Instant::now();
+                if matches!(message, Some(Ok(_))) {
+                    book.heard();
+                }
                 match message {
                     Some(Ok(Message::Text(text))) => match HubFrame::decode(&text) {
                         Ok(Some(frame)) => { let _ = inputs.send(Input::Frame(frame)); }
@@ -340,7 +349,8 @@ mod tests {
         for (ca, opens) in [(Some(ca.as_path()), true), (None, false)] {
             let tls = Arc::clone(Tls::new(ca, None, None).unwrap().trusting());
             let http = http::client(Duration::from_secs(5)).unwrap();
-            let connecting = Connecting { http, tls };
+            let book = Arc::new(Book::new(None, 0, vec![]));
+            let connecting = Connecting { http, tls, book };
             let request = url.as_str().into_client_request().unwrap();
             assert_eq!(open(request, &connecting, 1 << 20).await.is_ok(), opens);
         }

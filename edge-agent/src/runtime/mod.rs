@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::opal::ignore::Ignored;
+use protocol::plane::grants;
 use protocol::topic::TopicSet;
 use protocol::{Problem, commit};
 use tokio::net::TcpListener;
@@ -43,6 +44,7 @@ use crate::fetch::exec::ExecFetcher;
 use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means, MeansError};
 use crate::http::{self, HttpError};
 use crate::net::Tls;
+use crate::plane::{self, Audits, Book, DataPlane};
 use crate::policy::{self, PolicyError, PolicyModule};
 use crate::secrets::Secrets;
 use crate::settings::{self, EngineKind, Protocol, Secret, SecretSettings, Settings};
@@ -129,11 +131,13 @@ pub async fn run_with(
         server: Some(settings.server.to_string()),
         topics: topics.clone(),
     };
-    let (store, Opened { mark, written, policies, fresh }) =
+    let (store, Opened { mark, written, policies, grants, fresh }) =
         Store::open(settings.data_dir.as_deref(), &identity)?;
     if let Some(reason) = &fresh {
         tracing::warn!(%reason, "the agent starts anew");
     }
+    let patience = settings.grants_offline_seconds.map(Duration::from_secs);
+    let book = Arc::new(Book::new(patience, mark.generation, grants));
     let timeout = Duration::from_secs(settings.fetch_timeout_seconds);
     let fetch = &settings.fetch;
     let tls =
@@ -173,7 +177,9 @@ pub async fn run_with(
         scope: &settings.scope,
         protocol: settings.protocol,
     };
-    let connecting = link::Connecting { http, tls: Arc::clone(tls.trusting()) };
+    let functions = plane::Functions::new(http.clone(), &settings.server, &settings.scope);
+    let connecting =
+        link::Connecting { http, tls: Arc::clone(tls.trusting()), book: Arc::clone(&book) };
     let link = Link::new(&target, renewal.token(), connecting, Arc::clone(&opal), inputs.clone())?;
     let callbacks = Arc::new(callbacks(
         &settings,
@@ -202,6 +208,16 @@ pub async fn run_with(
             Arc::new(OpaEngine::new(settings.opa_url, settings.opa_token)?)
         }
     };
+    let audits = Arc::new(Audits::default());
+    if let Some(address) = settings.data_plane_listen {
+        let listener = listen("--data-plane-listen", address).await?;
+        tracing::info!(data_plane = %listener.local_addr()?, "serving the data plane");
+        let (book, audits) = (Arc::clone(&book), Arc::clone(&audits));
+        let (engine, waiting) = (Arc::clone(&engine), waiting.clone());
+        let plane = DataPlane { book, audits, engine, functions, waiting };
+        serve(listener, plane::router(plane));
+    }
+    let planes = settings.data_plane_listen.map(|_| (Arc::clone(&book), audits));
     let config = Config {
         agent: settings.agent_name.clone(),
         topics,
@@ -214,15 +230,17 @@ pub async fn run_with(
     let shell = Shell {
         engine,
         store: Arc::new(store),
+        book,
         local_policies,
         policy_file,
         fetchers: Arc::new(fetchers),
         callbacks: Arc::clone(&callbacks),
         link,
         inputs,
+        caught_up: None,
     };
     let (questions, asked) = mpsc::channel(16);
-    let parts = local_api::Parts { questions, waiting, callbacks, switch, facts };
+    let parts = local_api::Parts { questions, waiting, callbacks, switch, facts, planes };
     serve(local, local_api::router(parts));
     let (tokens, renewed) = mpsc::channel(1);
     tokio::spawn(renewal.run(tokens, seed()));
@@ -243,14 +261,18 @@ fn policy_dirs(settings: &Settings) -> &[String] {
     if settings.opal.policy_updates { &settings.opal.policy_dirs } else { &[] }
 }
 
-/// What is subscribed to at a hub of ours, which has policy in its log. An opal-server is asked
+/// What is subscribed to at a hub of ours, which has policy in its log, and grants. An opal-server is asked
 /// for policies by other means.
 fn topics(settings: &Settings) -> Result<TopicSet, Problem> {
-    let policies = match settings.protocol {
+    let ours = match settings.protocol {
         Protocol::Opal => vec![],
-        Protocol::Auto | Protocol::Girasol => commit::subscription(policy_dirs(settings)),
+        Protocol::Auto | Protocol::Girasol => {
+            let grants = settings.data_plane_listen.map(|_| grants::subscription(&[]));
+            let policies = commit::subscription(policy_dirs(settings));
+            policies.into_iter().chain(grants.into_iter().flatten()).collect()
+        }
     };
-    TopicSet::new(settings.topics.iter().cloned().chain(policies))
+    TopicSet::new(settings.topics.iter().cloned().chain(ours))
 }
 
 /// The adapter's part of the settings.

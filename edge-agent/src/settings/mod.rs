@@ -163,6 +163,10 @@ pub struct Settings {
     pub api_key: Option<Secret>,
     /// The decisions of the embedded engine.
     pub decision_listen: SocketAddr,
+    /// Where the data plane is served, if it is.
+    pub data_plane_listen: Option<SocketAddr>,
+    /// Seconds for which it goes by its grants without the hub; none for ever.
+    pub grants_offline_seconds: Option<u64>,
     /// From here up, log lines are written.
     pub log_level: Level,
     /// How log lines look.
@@ -244,6 +248,9 @@ impl Settings {
             listen,
             api_key,
             decision_listen: resolved.address("decision_listen")?,
+            data_plane_listen: resolved.address("data_plane_listen").ok(),
+            grants_offline_seconds: Some(resolved.seconds("grants_offline_seconds")?)
+                .filter(|seconds| *seconds > 0),
             log_level: log_level.parse().map_err(|_| missing("log_level"))?,
             log_format: match resolved.text("log_format")?.as_str() {
                 "json" => LogFormat::Json,

@@ -151,6 +151,17 @@ pub const SETTINGS: &[Setting] = &[
         "where the embedded engine answers like OPA, for --engine regorus",
     )
     .default("127.0.0.1:8181"),
+    Setting::new(
+        "data_plane_listen",
+        Kind::Address,
+        "where the agent serves the data plane, for bearers of grants; nowhere if not given",
+    ),
+    Setting::new(
+        "grants_offline_seconds",
+        Kind::Interval,
+        "seconds without the hub after which the data plane refuses everything; 0 for never",
+    )
+    .default("300"),
     Setting::new("log_level", LEVELS, "from which level log lines are written")
         .default("info")
         .opal("LOG_LEVEL"),

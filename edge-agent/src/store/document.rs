@@ -18,8 +18,8 @@ pub(super) type Refused = String;
 #[derive(Clone, Debug)]
 pub(super) struct Document {
     pub(super) root: Node,
-    /// Policy, by its own places.
-    policy: BTreeMap<DataPath, Text>,
+    /// Policy and grants, by their own places.
+    apart: BTreeMap<DataPath, Text>,
 }
 
 /// What is at one place.
@@ -66,15 +66,15 @@ impl Owned {
 
 impl Default for Document {
     fn default() -> Self {
-        Self { root: Node::Way(BTreeMap::new()), policy: BTreeMap::new() }
+        Self { root: Node::Way(BTreeMap::new()), apart: BTreeMap::new() }
     }
 }
 
 impl Document {
     /// Puts back what [`Self::owned`] once returned. No place covers another.
     pub(super) fn insert(&mut self, path: &DataPath, text: Option<Text>) {
-        if path.is_policy() {
-            self.policy.extend(text.map(|text| (path.clone(), text)));
+        if path.is_apart() {
+            self.apart.extend(text.map(|text| (path.clone(), text)));
             return;
         }
         let node = text.map_or(Node::Gone, Node::Text);
@@ -88,12 +88,12 @@ impl Document {
 
     /// Replaces the document at `path`, making the objects that lead there.
     pub(super) fn put(&mut self, path: &DataPath, text: Text) -> Result<(), Refused> {
-        if path.is_policy() {
-            // A module that is nothing is none.
+        if path.is_apart() {
+            // A module that is nothing is none, and so is a grant.
             if text.get() == "{}" {
-                self.policy.remove(path);
+                self.apart.remove(path);
             } else {
-                self.policy.insert(path.clone(), text);
+                self.apart.insert(path.clone(), text);
             }
             return Ok(());
         }
@@ -135,7 +135,7 @@ impl Document {
     pub(super) fn owned(self) -> Vec<(DataPath, Owned)> {
         let mut owned = Vec::new();
         collect(self.root, &DataPath::default(), &mut owned);
-        owned.extend(self.policy.into_iter().map(|(path, text)| (path, Owned::of(text))));
+        owned.extend(self.apart.into_iter().map(|(path, text)| (path, Owned::of(text))));
         owned
     }
 }

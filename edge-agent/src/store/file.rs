@@ -11,16 +11,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use protocol::Seq;
+use protocol::{DataPath, Seq};
 use redb::{Database, WriteTransaction};
 
+use crate::json::Json;
 use crate::policy::PolicySet;
 
 use super::{
     Identity, Mark, Opened, Record, State, StoreError, TAIL_BYTES, TAIL_RECORDS, Tag, Written,
+    apart,
     document::Owned,
     opening::{Folder, Obstacle},
-    policies,
     tables::{self, Base, Computed, Known, key, len},
     texts,
 };
@@ -59,6 +60,7 @@ struct Found {
     mark: Mark,
     written: Vec<Written>,
     policies: Option<PolicySet>,
+    grants: Vec<(DataPath, Json)>,
 }
 
 impl FileStore {
@@ -82,10 +84,13 @@ impl FileStore {
                 }
             }
         };
-        let Found { writer, mark, written, policies } = found;
+        let Found { writer, mark, written, policies, grants } = found;
         let writer = Mutex::new(writer);
         let shared = Arc::new(Shared { folder, identity: identity.clone(), writer });
-        Ok((Self { shared, folding: Mutex::default() }, Opened { mark, written, policies, fresh }))
+        Ok((
+            Self { shared, folding: Mutex::default() },
+            Opened { mark, written, policies, grants, fresh },
+        ))
     }
 
     /// The writer, with an open database. A fold that reads still holds the file of a write that
@@ -102,7 +107,7 @@ impl FileStore {
         let mut writer = self.writer()?;
         let is_current = mark.generation >= writer.generation;
         let first = writer.next;
-        let records = records.iter().filter(|record| is_current || !record.path.is_policy());
+        let records = records.iter().filter(|record| is_current || !record.path.is_apart());
         let tag = |record: &Record| if is_current { record.tag } else { Tag::default() };
         let records: Vec<(u64, Tag, &Record)> =
             (first..).zip(records).map(|(at, record)| (at, tag(record), record)).collect();
@@ -165,7 +170,7 @@ impl FileStore {
         let heads = writer.heads.clone();
         let (mut policy, mut base_bytes) = (vec![], writer.base_bytes);
         self.shared.write(&mut writer, |transaction| {
-            policy = tables::forget_policy(transaction, &mut base_bytes)?;
+            policy = tables::forget_apart(transaction, &mut base_bytes)?;
             tables::forget_tags(transaction, &heads)?;
             tables::set_mark(transaction, mark)
         })?;
@@ -368,8 +373,9 @@ fn read(folder: &Folder, identity: &Identity) -> Result<Found, Obstacle> {
         transaction.commit().map_err(|error| failed(error.into()))?;
     }
     let found = tables::look(&database, identity)?;
-    let policy = tables::compute_policy(&database);
-    let policies = policies(policy.map_err(|error| Obstacle::Unusable(error.to_string()))?);
+    let beside = tables::compute_apart(&database);
+    let beside = beside.map_err(|error| Obstacle::Unusable(error.to_string()))?;
+    let (policies, grants) = apart(beside);
     let (mark, written, base_bytes) = (found.mark, found.written, found.base_bytes);
     let (cursor, generation) = (mark.cursor, mark.generation);
     let database = Some(Arc::new(database));
@@ -378,5 +384,5 @@ fn read(folder: &Folder, identity: &Identity) -> Result<Found, Obstacle> {
         writer.know(at, known);
     }
     writer.next = found.next;
-    Ok(Found { writer, mark, written, policies })
+    Ok(Found { writer, mark, written, policies, grants })
 }

@@ -12,7 +12,7 @@
 //! | What do all writes together make? | `document.rs`, `patch.rs`, `text.rs` |
 //!
 //! Policy is kept like data, at its own places ([`protocol::commit`]), and beside it: no write of
-//! data touches it, and no engine is given it as data.
+//! data touches it, and no engine is given it as data. So are grants ([`protocol::plane::grants`]).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,6 +108,8 @@ pub struct Opened {
     pub written: Vec<Written>,
     /// The policies that all commits in it make; none without one.
     pub policies: Option<PolicySet>,
+    /// The grants that it has, by their places, as the hub wrote them.
+    pub grants: Vec<(DataPath, Json)>,
     /// Why what was there could not be used, in one sentence for the log and `/status`;
     /// none if it could, or if there was nothing.
     pub fresh: Option<String>,
@@ -264,22 +266,26 @@ fn apply(
 
 /// The documents of data.
 fn texts(document: Document) -> Vec<(DataPath, Option<Json>)> {
-    let owned = document.owned().into_iter().filter(|(path, _)| !path.is_policy());
+    let owned = document.owned().into_iter().filter(|(path, _)| !path.is_apart());
     owned.map(|(path, owned)| (path, owned.into_text())).collect()
 }
 
-/// The policies that the parts of commits make.
-fn policies(document: Document) -> Option<PolicySet> {
-    let (mut revision, mut modules) = (None, BTreeMap::new());
-    for (path, owned) in document.owned().into_iter().filter(|(path, _)| path.is_policy()) {
+/// The policies that the parts of commits make, and the grants.
+fn apart(document: Document) -> (Option<PolicySet>, Vec<(DataPath, Json)>) {
+    let (mut revision, mut modules, mut grants) = (None, BTreeMap::new(), vec![]);
+    for (path, owned) in document.owned().into_iter().filter(|(path, _)| path.is_apart()) {
         let Some(text) = owned.into_text() else { continue };
+        if path.is_grant() {
+            grants.push((path, text));
+            continue;
+        }
         match Part::read(&path, text.get()) {
             Ok(Part::Module(id, rego)) => drop(modules.insert(id, rego)),
             Ok(Part::Marker(marker)) => revision = Some(marker.hash),
             Ok(Part::Data) | Err(_) => {}
         }
     }
-    Some(PolicySet::default().changed(revision?, modules))
+    (revision.map(|revision| PolicySet::default().changed(revision, modules)), grants)
 }
 
 /// What the data among these records makes, none of which depends on what was there before: the
@@ -289,7 +295,7 @@ fn policies(document: Document) -> Option<PolicySet> {
 /// They cannot be applied; why.
 pub fn merged(records: &[Record]) -> Result<Vec<(DataPath, Option<Json>)>, String> {
     let mut document = Document::default();
-    for Record { path, save_method, data, .. } in records.iter().filter(|it| !it.path.is_policy()) {
+    for Record { path, save_method, data, .. } in records.iter().filter(|it| !it.path.is_apart()) {
         apply(&mut document, path, *save_method, Text::new(data.clone()))?;
     }
     Ok(texts(document))

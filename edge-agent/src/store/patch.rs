@@ -55,8 +55,8 @@ impl Document {
         let operations: Vec<Operation<'_>> = serde_json::from_str(operations)
             .map_err(|error| format!("not a list of JSON Patch operations: {error}"))?;
         let base = path.segments();
-        if path.is_policy() {
-            return Err("policy is replaced, never patched".to_owned());
+        if path.is_apart() {
+            return Err("policies and grants are replaced, never patched".to_owned());
         }
         if self.root.at(base)?.is_none() {
             return Err(format!("there is nothing at {} to patch", pointer(base)));

@@ -159,7 +159,7 @@ pub(super) fn insert_records(
 
 /// Drops all policy: the documents, and the records that are not folded, whose numbers are
 /// returned. The bytes of the documents become less.
-pub(super) fn forget_policy(
+pub(super) fn forget_apart(
     transaction: &WriteTransaction,
     base_bytes: &mut u64,
 ) -> Result<Vec<u64>, Error> {
@@ -167,7 +167,7 @@ pub(super) fn forget_policy(
     let mut base = transaction.open_table(BASE)?;
     let rows = base.iter()?.filter_map(|row| {
         let read = row.map(|(place, text)| {
-            is_policy(place.value()).then(|| (place.value().to_owned(), text.value()))
+            is_apart(place.value()).then(|| (place.value().to_owned(), text.value()))
         });
         read.transpose()
     });
@@ -180,7 +180,7 @@ pub(super) fn forget_policy(
     let rows = heads.iter()?.filter_map(|row| {
         let read = row.map(|(at, head)| {
             let (_, _, _, path, _, folded) = head.value();
-            (is_policy(path) && !folded).then(|| at.value())
+            (is_apart(path) && !folded).then(|| at.value())
         });
         read.transpose()
     });
@@ -279,9 +279,9 @@ pub(super) fn compute(database: &Database, end: u64) -> Result<Computed, Error> 
     compute_of(database, end, |_| true)
 }
 
-/// All there is of policy, without reading anything else.
-pub(super) fn compute_policy(database: &Database) -> Result<Document, Error> {
-    compute_of(database, u64::MAX, is_policy).map(|computed| computed.document)
+/// All there is of policy and grants, without reading anything else.
+pub(super) fn compute_apart(database: &Database) -> Result<Document, Error> {
+    compute_of(database, u64::MAX, is_apart).map(|computed| computed.document)
 }
 
 /// The same for the places whose key is `wanted`.
@@ -371,10 +371,10 @@ pub(super) fn key(path: &DataPath) -> String {
     json(path.segments())
 }
 
-/// True for the key of a place of policy.
-fn is_policy(key: &str) -> bool {
-    // The first segments decide it, and have nothing to escape.
-    key.starts_with("[\"girasol\",\"policy\"") && unkey(key).is_some_and(|it| it.is_policy())
+/// True for the key of a place that is beside the data.
+fn is_apart(key: &str) -> bool {
+    // The first segment has nothing to escape.
+    key.starts_with("[\"girasol\",") && unkey(key).is_some_and(|it| it.is_apart())
 }
 
 fn unkey(key: &str) -> Option<DataPath> {

@@ -6,7 +6,13 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Millis;
+use super::Refusal;
+use crate::{Millis, json, limits};
+
+/// Audits in an answer, if nobody says.
+const DEFAULT_LIMIT: usize = 100;
+/// The same at most.
+const MAX_LIMIT: usize = 1_000;
 
 /// One of the three planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,6 +105,41 @@ impl Audit {
 }
 
 impl AuditQuery {
+    /// Reads the parameters of `GET /api/v1/api_audits`: `parameter` gives the value of each.
+    ///
+    /// # Errors
+    /// 400 that names the parameter, and what is possible.
+    pub fn read(parameter: impl Fn(&str) -> Option<String>) -> Result<Self, Refusal> {
+        let parameter = |name: &str| parameter(name).filter(|value| !value.is_empty());
+        let number = |name: &str, default: usize, most: usize| match parameter(name) {
+            None => Ok(default),
+            Some(value) => value.parse().ok().filter(|it| *it <= most).ok_or_else(|| {
+                Refusal::validation(format!("{name}: give a number from 0 to {most}"))
+            }),
+        };
+        let status = parameter("sent_http_status").map(|value| {
+            let status = value.parse().ok().filter(|it| (100..600).contains(it));
+            status
+                .ok_or_else(|| Refusal::validation("sent_http_status: give a status, such as 401"))
+        });
+        let order_desc = match parameter("order_desc").as_deref() {
+            None | Some("false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(_) => return Err(Refusal::validation("order_desc: give true or false")),
+        };
+        Ok(Self {
+            domain: parameter("domain"),
+            plane: one_of("plane", parameter("plane"))?,
+            http_path: parameter("http_path"),
+            http_method: parameter("http_method"),
+            sent_http_status: status.transpose()?,
+            limit: number("limit", DEFAULT_LIMIT, MAX_LIMIT)?,
+            offset: number("offset", 0, limits::MAX_AUDITS)?,
+            order_by: one_of("order_by", parameter("order_by"))?.unwrap_or_default(),
+            order_desc,
+        })
+    }
+
     /// What is wanted of these, which come in the order in which they were remembered.
     #[must_use]
     pub fn select(&self, audits: impl Iterator<Item = Audit>) -> Vec<Audit> {
@@ -120,6 +161,15 @@ impl AuditQuery {
     }
 }
 
+/// One of a few words.
+fn one_of<T: for<'de> Deserialize<'de>>(
+    name: &str,
+    value: Option<String>,
+) -> Result<Option<T>, Refusal> {
+    let read = value.map(|value| serde_json::from_value(Value::String(value))).transpose();
+    read.map_err(|error| Refusal::validation(format!("{name}: {}", json::reason(&error))))
+}
+
 impl OrderBy {
     fn compare(self, one: &Audit, other: &Audit) -> Ordering {
         match self {
@@ -136,6 +186,33 @@ impl OrderBy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn audits_are_asked_for_by_what_they_have() {
+        let read = |text: &str| {
+            let pairs: Vec<_> = text.split('&').filter_map(|pair| pair.split_once('=')).collect();
+            AuditQuery::read(|name| {
+                pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned())
+            })
+        };
+        let query = read("domain=a.example&plane=control&sent_http_status=401&limit=5").unwrap();
+        assert_eq!(query.domain.as_deref(), Some("a.example"));
+        assert_eq!((query.plane, query.sent_http_status), (Some(Plane::Control), Some(401)));
+        assert_eq!((query.limit, query.offset, query.order_desc), (5, 0, false));
+        for bad in [
+            "limit=1001",
+            "limit=x",
+            "offset=-1",
+            "plane=other",
+            "sent_http_status=99",
+            "order_by=value",
+            "order_desc=down",
+        ] {
+            let refusal = read(bad).unwrap_err();
+            let name = bad.split('=').next().unwrap();
+            assert!(refusal.detail.unwrap().starts_with(&format!("{name}: ")), "{bad}");
+        }
+    }
 
     fn audit(at: u64, plane: Plane, domain: &str, status: u16) -> Audit {
         Audit {

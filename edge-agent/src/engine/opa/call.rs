@@ -11,6 +11,7 @@ use reqwest::{
     header::{CONTENT_TYPE, IF_NONE_MATCH},
 };
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     engine::EngineError,
     http::{self, HttpError, display, failure},
+    json::Json,
     settings::Secret,
 };
 
@@ -164,6 +166,20 @@ impl Rest {
             Ok(Found { result: Some(module) }) => Ok(Some(module.raw)),
             _ => Err(EngineError::Rejected(format!("{id}: OPA did not answer with its text"))),
         }
+    }
+
+    /// The document at a place, if there is one.
+    pub(super) async fn read_data(&self, path: &DataPath) -> Result<Option<Json>, EngineError> {
+        let url = self.address("data", path.segments().iter().map(String::as_str));
+        let response = self.call(Method::GET, url, Body::None).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refusal(response).await);
+        }
+        let body = response.bytes().await.map_err(|error| self.unavailable(error))?;
+        let found = serde_json::from_slice::<Found<Box<RawValue>>>(&body);
+        let found =
+            found.map_err(|_| EngineError::Rejected("OPA did not answer JSON".to_owned()))?;
+        Ok(found.result.map(Json::from))
     }
 
     /// What `data.girasol.agent` says, if it is there and is a marker.

@@ -154,6 +154,10 @@ impl Engine for OpaEngine {
         })
     }
 
+    fn read<'a>(&'a self, path: &'a DataPath) -> BoxFuture<'a, Result<Option<Json>, EngineError>> {
+        Box::pin(self.rest.read_data(path))
+    }
+
     fn set_policies<'a>(
         &'a self,
         modules: &'a [PolicyModule],

@@ -28,6 +28,7 @@ use protocol::DataPath;
 use regorus::Value;
 
 use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
+use crate::json::Json;
 use crate::policy::PolicyModule;
 
 mod decide;
@@ -233,6 +234,15 @@ impl Engine for RegorusEngine {
         let (path, text) = (path.segments().to_vec(), text.clone());
         Box::pin(self.run(here, move |inner| {
             if is_put { inner.put(&path, text.get()) } else { inner.patch(&path, text.get()) }
+        }))
+    }
+
+    fn read<'a>(&'a self, path: &'a DataPath) -> BoxFuture<'a, Result<Option<Json>, EngineError>> {
+        let path = path.segments().to_vec();
+        Box::pin(self.run(true, move |inner| {
+            let current = inner.current();
+            let found = document::get(&current.data, &path).map(Value::to_json_str);
+            found.transpose().map(|text| text.map(Json::known)).map_err(|it| it.to_string())
         }))
     }
 

@@ -47,7 +47,8 @@ pub(super) struct Plane {
     /// How many grants are kept, once somebody has counted.
     grants: Option<usize>,
     recent: audits::Recent,
-    oldest: said::Oldest,
+    /// True if nothing is left to be said again that could not be read before.
+    is_late_known: bool,
     /// What facts are sealed with.
     keys: Option<Keys>,
 }

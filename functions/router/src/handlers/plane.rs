@@ -6,7 +6,7 @@
 //! Whatever is refused here is refused in the vault's shape, `{"message": …}`.
 
 use protocol::internal::{Receipts, Wait};
-use protocol::plane::audits::{AuditQuery, OrderBy, Plane};
+use protocol::plane::audits::{AuditQuery, Plane};
 use protocol::plane::facts::NewFact;
 use protocol::plane::{Bearer, HEADER, PlaneCall, PlaneRequest, Refusal};
 use protocol::{DEFAULT_SCOPE, Problem, Seq, json, limits};
@@ -27,9 +27,6 @@ use crate::{answer, ask};
 
 /// Bytes of a body with a fact in it: a value may be written with six bytes a character.
 const MAX_BODY_BYTES: usize = limits::MAX_FACT_BYTES * 6 + (4 << 10);
-/// Audits in an answer, if nobody says; and at most.
-const AUDITS: usize = 100;
-const MAX_AUDITS: usize = 1_000;
 
 /// What a path of the planes leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +231,9 @@ impl Asked<'_> {
                 let call = PlaneCall::DeleteGrant { id: self.named_thing() };
                 return Ok(Wanted { call, token: None, wait: self.wait()? });
             }
-            Is::Audits => PlaneCall::Audits(audits(&self.query())?),
+            Is::Audits => {
+                PlaneCall::Audits(AuditQuery::read(|name| query::last(&self.query(), name))?)
+            }
             Is::Reseal => PlaneCall::Reseal,
             Is::CreateFact | Is::CreatePublicFact => {
                 let mut fact: NewFact = self.plane_body().await?;
@@ -325,46 +324,6 @@ fn check_custom_id(id: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The filters of `GET /api/v1/api_audits`.
-fn audits(text: &str) -> Result<AuditQuery, Refusal> {
-    let parameter = |name: &str| query::last(text, name).filter(|value| !value.is_empty());
-    let number =
-        |name: &str, default: usize, most: usize| match parameter(name) {
-            None => Ok(default),
-            Some(value) => value.parse().ok().filter(|it| *it <= most).ok_or_else(|| {
-                Refusal::validation(format!("{name}: give a number from 0 to {most}"))
-            }),
-        };
-    let named = |name: &str| parameter(name).map(Value::String);
-    fn one_of<T: for<'de> Deserialize<'de>>(
-        name: &str,
-        value: Option<Value>,
-    ) -> Result<Option<T>, Refusal> {
-        let read = value.map(serde_json::from_value).transpose();
-        read.map_err(|error| Refusal::validation(format!("{name}: {}", json::reason(&error))))
-    }
-    let status = parameter("sent_http_status").map(|value| {
-        let status = value.parse().ok().filter(|it| (100..600).contains(it));
-        status.ok_or_else(|| Refusal::validation("sent_http_status: give a status, such as 401"))
-    });
-    let order_desc = match parameter("order_desc").as_deref() {
-        None | Some("false" | "0") => false,
-        Some("true" | "1") => true,
-        Some(_) => return Err(Refusal::validation("order_desc: give true or false")),
-    };
-    Ok(AuditQuery {
-        domain: parameter("domain"),
-        plane: one_of("plane", named("plane"))?,
-        http_path: parameter("http_path"),
-        http_method: parameter("http_method"),
-        sent_http_status: status.transpose()?,
-        limit: number("limit", AUDITS, MAX_AUDITS)?,
-        offset: number("offset", 0, limits::MAX_AUDITS)?,
-        order_by: one_of::<OrderBy>("order_by", named("order_by"))?.unwrap_or_default(),
-        order_desc,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,28 +342,6 @@ mod tests {
             ("/data/config", None),
         ] {
             assert_eq!(path_of_plane(path), seen, "{path}");
-        }
-    }
-
-    #[test]
-    fn audits_are_asked_for_by_what_they_have() {
-        let query =
-            audits("domain=a.example.com&plane=control&sent_http_status=401&limit=5").unwrap();
-        assert_eq!(query.domain.as_deref(), Some("a.example.com"));
-        assert_eq!((query.plane, query.sent_http_status), (Some(Plane::Control), Some(401)));
-        assert_eq!((query.limit, query.offset, query.order_desc), (5, 0, false));
-        for bad in [
-            "limit=1001",
-            "limit=x",
-            "offset=-1",
-            "plane=other",
-            "sent_http_status=99",
-            "order_by=value",
-            "order_desc=down",
-        ] {
-            let refusal = audits(bad).unwrap_err();
-            let name = bad.split('=').next().unwrap();
-            assert!(refusal.detail.unwrap().starts_with(&format!("{name}: ")), "{bad}");
         }
     }
 }

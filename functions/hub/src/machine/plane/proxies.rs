@@ -37,7 +37,7 @@ impl Step<'_> {
         let kept = format!("{PROXIES}{domain}/{name}");
         let known: Option<Proxy> = get(self.log, &kept)?;
         if known.is_none() {
-            let count = self.log.names(PROXIES).map_err(unanswered)?.len();
+            let count = self.log.count(PROXIES).map_err(unanswered)?;
             if count >= MAX_PROXIES {
                 return Err(Refusal::new(
                     409,

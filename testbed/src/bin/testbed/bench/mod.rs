@@ -5,6 +5,7 @@
 mod agent;
 mod document;
 mod fetch;
+mod grants;
 mod latency;
 mod memory;
 mod opal;
@@ -67,6 +68,8 @@ enum Name {
     Policy,
     /// Rows of PostgreSQL to a decision, beside the real opal-client; a source that hangs
     Fetch,
+    /// What a token may do: one check, natively and as WebAssembly
+    Grants,
     /// The real OPAL beside Girasol
     Opal,
 }
@@ -96,6 +99,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Wait => "wait",
             Name::Policy => "policy",
             Name::Fetch => "fetch",
+            Name::Grants => "grants",
             Name::Opal => "opal",
         });
         match name {
@@ -112,6 +116,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Wait => wait::measure(&mut report, options.rounds.min(300)).await?,
             Name::Policy => policy::measure(&mut report, options.rounds.min(30)).await?,
             Name::Fetch => fetch::measure(&mut report, options.rounds).await?,
+            Name::Grants => grants::measure(&mut report).await?,
             Name::Opal => opal::measure(&mut report, options.starts).await?,
         }
         report.print();

@@ -1,0 +1,307 @@
+//! The grants that the agent has, and whether it may go by them.
+//!
+//! They come in the scope's log like data, and are kept beside it. Whoever has lost the hub may have
+//! missed a revocation: after so long without contact nothing is allowed any more, and nothing is
+//! before the agent has caught up for the first time, unless the operator wants it otherwise. A
+//! grant that cannot be read may be one that denies, so it never makes anything possible.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use grants::Model;
+use protocol::plane::grants::read;
+use protocol::plane::{Question, Refusal};
+use protocol::{DataPath, Millis};
+use serde::Serialize;
+
+use crate::json::Json;
+
+/// The book of grants.
+#[derive(Debug)]
+pub(crate) struct Book {
+    /// For how long it goes by them without the hub; none for ever.
+    patience: Option<Duration>,
+    kept: RwLock<Kept>,
+    contact: Mutex<Contact>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    model: Model,
+    /// What is in it, by id.
+    ids: BTreeMap<String, ()>,
+    /// Grants of which nobody knows what they say, by id, with their domain if that is known.
+    unreadable: BTreeMap<String, Option<String>>,
+    /// How often the log has begun anew: what comes from an earlier one is nothing.
+    generation: u64,
+}
+
+#[derive(Debug, Default)]
+struct Contact {
+    /// Everything that the hub had has taken effect, and the socket is open.
+    is_live: bool,
+    /// When that was last known.
+    last: Option<Instant>,
+}
+
+/// How the book is, for `/status`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BookStatus {
+    /// Grants that are in it.
+    pub(crate) grants: usize,
+    /// Grants that cannot be read: what they are about is refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreadable: Vec<String>,
+    /// Seconds since the hub was heard by an agent that had everything; null before that.
+    pub(crate) seconds_since_contact: Option<u64>,
+    /// Why everything is refused at the moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refusing: Option<String>,
+}
+
+impl Book {
+    /// A book with what the agent has kept. `patience` is for how long it holds without the hub;
+    /// none for ever.
+    pub(crate) fn new(
+        patience: Option<Duration>,
+        generation: u64,
+        kept: Vec<(DataPath, Json)>,
+    ) -> Self {
+        let mut book = Kept { generation, ..Kept::default() };
+        for (place, data) in kept {
+            book.take(&place, data.get());
+        }
+        Self { patience, kept: RwLock::new(book), contact: Mutex::default() }
+    }
+
+    /// Takes what an entry at a grant's place says, of the log of this generation.
+    pub(crate) fn take(&self, generation: u64, place: &DataPath, data: &Json) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if generation >= kept.generation {
+            kept.take(place, data.get());
+        }
+    }
+
+    /// The log begins anew: what was in the last one is not known to be in this one.
+    pub(crate) fn begin_again(&self, generation: u64) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        *kept = Kept { generation, ..Kept::default() };
+        drop(kept);
+        *self.contact() = Contact::default();
+    }
+
+    /// All that the hub had has taken effect.
+    pub(crate) fn live(&self) {
+        *self.contact() = Contact { is_live: true, last: Some(Instant::now()) };
+    }
+
+    /// The hub said something. Before everything that was missed is there it is no contact.
+    pub(crate) fn heard(&self) {
+        let mut contact = self.contact();
+        if contact.is_live {
+            contact.last = Some(Instant::now());
+        }
+    }
+
+    /// How often the hub is to be heard, so that a connection on which nothing happens is one: three
+    /// times within its patience.
+    pub(crate) fn needs_contact_every(&self) -> Option<Duration> {
+        self.patience.map(|patience| patience / 3)
+    }
+
+    /// The socket is gone.
+    pub(crate) fn lost(&self) {
+        self.contact().is_live = false;
+    }
+
+    /// Checks that a request may pass.
+    ///
+    /// # Errors
+    /// 401.
+    pub(crate) fn check(&self, now: Millis, question: &Question) -> Result<(), Refusal> {
+        if let Some(reason) = self.refusing() {
+            return Err(Refusal::new(401, "Unauthorized", reason));
+        }
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let is_unknown = |domain: &Option<String>| {
+            domain.as_ref().is_none_or(|domain| *domain == question.domain)
+        };
+        if kept.unreadable.values().any(is_unknown) {
+            let detail = "a grant of this domain cannot be read by this agent: upgrade it";
+            return Err(Refusal::new(401, "Unauthorized", detail));
+        }
+        if kept.model.allows(now, question) { Ok(()) } else { Err(Refusal::unauthorized()) }
+    }
+
+    /// How it is.
+    pub(crate) fn status(&self) -> BookStatus {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        BookStatus {
+            grants: kept.ids.len(),
+            unreadable: kept.unreadable.keys().cloned().collect(),
+            seconds_since_contact: self.contact().last.map(|last| last.elapsed().as_secs()),
+            refusing: self.refusing(),
+        }
+    }
+
+    /// Why nothing is allowed.
+    fn refusing(&self) -> Option<String> {
+        let patience = self.patience?;
+        match self.contact().last.map(|last| last.elapsed()) {
+            None => Some("this agent has not caught up with the hub yet".to_owned()),
+            Some(since) if since > patience => Some(format!(
+                "this agent has not heard of the hub for {} s, and may have missed a revocation",
+                since.as_secs()
+            )),
+            Some(_) => None,
+        }
+    }
+
+    fn contact(&self) -> MutexGuard<'_, Contact> {
+        self.contact.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn take(&mut self, place: &DataPath, data: &str) {
+        match read(place, data) {
+            Ok((id, None)) => self.forget(&id),
+            Ok((id, Some(grant))) => {
+                self.unreadable.remove(&id);
+                if let Err(error) = self.model.put(&grant) {
+                    // The model refuses its subject everything in the domain.
+                    tracing::error!(grant = %id, %error, "a grant has a pattern that is none");
+                }
+                self.ids.insert(id, ());
+            }
+            Err(error) => {
+                #[derive(serde::Deserialize)]
+                struct Domain {
+                    domain: String,
+                }
+                let id = place.segments().last().cloned().unwrap_or_default();
+                self.forget(&id);
+                let domain = serde_json::from_str::<Domain>(data).ok().map(|it| it.domain);
+                tracing::error!(grant = %id, %error, "a grant cannot be read: its domain is refused");
+                self.unreadable.insert(id, domain);
+            }
+        }
+    }
+
+    fn forget(&mut self, id: &str) {
+        self.model.remove(id);
+        self.ids.remove(id);
+        self.unreadable.remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::plane::grants::{Effect, Grant, PathSyntax, Subject};
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Millis = Millis(1_800_000_000_000);
+
+    fn place(id: &str) -> DataPath {
+        DataPath::parse(&format!("/girasol/grants/{id}")).unwrap()
+    }
+
+    fn json_text(value: &serde_json::Value) -> Json {
+        Json::known(value.to_string())
+    }
+
+    fn grant(id: &str) -> Json {
+        let grant = Grant {
+            id: id.to_owned(),
+            domain: "a.example.com".to_owned(),
+            subject: Subject::Token("h".to_owned()),
+            allowed_http_methods: vec!["GET".to_owned()],
+            paths: vec!["*".to_owned()],
+            path_syntax: PathSyntax::Safe,
+            eft: Effect::Allow,
+            roles: vec![],
+            expires_at: None,
+            created_at: NOW,
+            added_to: None,
+        };
+        json_text(&serde_json::to_value(grant).unwrap())
+    }
+
+    fn question(domain: &str) -> Question {
+        let [subject, domain, path, method] = ["h", domain, "/x", "GET"].map(str::to_owned);
+        Question { subject, domain, path, method }
+    }
+
+    fn may(book: &Book) -> bool {
+        book.check(NOW, &question("a.example.com")).is_ok()
+    }
+
+    #[test]
+    fn a_grant_holds_from_the_log_until_it_is_revoked() {
+        let book = Book::new(Some(Duration::from_secs(60)), 0, vec![]);
+        book.live();
+        assert!(!may(&book));
+        book.take(0, &place("g"), &grant("g"));
+        assert!(may(&book) && book.check(NOW, &question("b.example.com")).is_err());
+        assert_eq!(book.status().grants, 1);
+        book.take(0, &place("g"), &json_text(&json!({})));
+        assert!(!may(&book) && book.status().grants == 0);
+    }
+
+    #[test]
+    fn what_was_kept_allows_nothing_before_the_agent_has_caught_up() {
+        let kept = vec![(place("g"), grant("g"))];
+        let book = Book::new(Some(Duration::from_secs(60)), 0, kept.clone());
+        book.heard();
+        assert!(!may(&book) && book.status().refusing.is_some());
+        book.live();
+        assert!(may(&book));
+        // Unless the operator wants it.
+        assert!(may(&Book::new(None, 0, kept)));
+    }
+
+    #[test]
+    fn without_contact_it_refuses_after_its_patience() {
+        let book = Book::new(Some(Duration::ZERO), 0, vec![(place("g"), grant("g"))]);
+        book.live();
+        book.lost();
+        // More than nothing has passed.
+        while book.contact().last.unwrap().elapsed().is_zero() {}
+        assert!(!may(&book));
+        assert!(book.status().refusing.unwrap().contains("revocation"));
+        // Something that is heard before a replay is over is no contact.
+        let before = book.contact().last;
+        book.heard();
+        assert_eq!(book.contact().last, before);
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_takes_its_grants_with_it() {
+        let book = Book::new(None, 1, vec![(place("g"), grant("g"))]);
+        book.begin_again(2);
+        assert!(!may(&book));
+        // What was under way then is of the earlier one.
+        book.take(1, &place("g"), &grant("g"));
+        assert!(!may(&book));
+        book.take(2, &place("g"), &grant("g"));
+        assert!(may(&book));
+    }
+
+    #[test]
+    fn a_grant_that_cannot_be_read_makes_nothing_possible() {
+        let book = Book::new(None, 0, vec![(place("g"), grant("g"))]);
+        let odd = json!({"domain": "a.example.com", "eft": "later"});
+        book.take(0, &place("odd"), &json_text(&odd));
+        assert!(!may(&book));
+        assert_eq!(book.status().unreadable, ["odd"]);
+        book.take(0, &place("odd"), &json_text(&json!({"domain": "b.example.com"})));
+        assert!(may(&book));
+        book.take(0, &place("odd"), &json_text(&json!([1])));
+        assert!(!may(&book));
+        book.take(0, &place("odd"), &json_text(&json!({})));
+        assert!(may(&book));
+    }
+}
