@@ -4,6 +4,8 @@
 //! |---|---|
 //! | mint, publish, fan out, fetch, apply, decide | `main_job.rs` |
 //! | who may do what; what a bad token is told | `tokens.rs` |
+//! | grants, what they allow, and audits | `grants.rs` |
+//! | facts, how they are kept, and what decides on them | `facts.rs` |
 //! | what a bad update is told, and that the log is unchanged | `updates.rs` |
 //! | which policy gets in | `policy_gate.rs` |
 //! | publishes at the same time | `together.rs` |
@@ -38,9 +40,12 @@ mod bundle_source;
 mod bundles;
 mod canary;
 mod commands;
+mod facts;
 mod following;
+mod grants;
 mod main_job;
 mod opa;
+mod plane;
 mod policy_commands;
 mod policy_gate;
 mod policy_log;
