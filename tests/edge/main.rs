@@ -50,6 +50,7 @@ mod policy_commands;
 mod policy_gate;
 mod policy_log;
 mod promises;
+mod proxy;
 mod repository;
 mod repository_scopes;
 mod socket;

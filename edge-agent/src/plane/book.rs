@@ -136,19 +136,23 @@ impl Book {
 
     /// How it is.
     pub(crate) fn status(&self) -> BookStatus {
+        // Each lock is let go before the next.
+        let last = self.contact().last;
+        let refusing = self.refusing();
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         BookStatus {
             grants: kept.ids.len(),
             unreadable: kept.unreadable.keys().cloned().collect(),
-            seconds_since_contact: self.contact().last.map(|last| last.elapsed().as_secs()),
-            refusing: self.refusing(),
+            seconds_since_contact: last.map(|last| last.elapsed().as_secs()),
+            refusing,
         }
     }
 
     /// Why nothing is allowed.
     fn refusing(&self) -> Option<String> {
         let patience = self.patience?;
-        match self.contact().last.map(|last| last.elapsed()) {
+        let last = self.contact().last;
+        match last.map(|last| last.elapsed()) {
             None => Some("this agent has not caught up with the hub yet".to_owned()),
             Some(since) if since > patience => Some(format!(
                 "this agent has not heard of the hub for {} s, and may have missed a revocation",
