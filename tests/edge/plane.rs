@@ -14,6 +14,13 @@ pub(crate) const HEADER: &str = "X-OPV-GRANT-TOKEN";
 /// The tenant of most tests.
 pub(crate) const DOMAIN: &str = "sandbox.example.com";
 
+/// Where grants are made.
+pub(crate) const GRANTS: &str = "/api/v1/grants";
+/// What who may not is told, whatever he asked for.
+pub(crate) const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
+/// A fact's value that is found nowhere else.
+pub(crate) const VALUE: &str = "ada.lovelace.the.first@example.com";
+
 /// A grant that was made, and its token.
 pub(crate) struct Made {
     pub(crate) id: String,
