@@ -15,6 +15,7 @@
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
 //! | What may the bearer of a grant do here? | `plane` |
+//! | What stands in front of an application? | `proxy` |
 //! | How do changes of a database become updates? | [`watch`] |
 //! | Which settings are there, from where? | [`settings`] |
 //! | Which commands? | [`cli`] |
@@ -34,6 +35,7 @@ pub mod net;
 pub mod opal;
 pub(crate) mod plane;
 pub mod policy;
+pub(crate) mod proxy;
 pub mod runtime;
 pub mod secrets;
 pub mod settings;

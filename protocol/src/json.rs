@@ -12,6 +12,21 @@ use crate::Problem;
 /// 422 with the path of the member that is wrong, for example
 /// `entries[0].save_method: unknown variant …`.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    read(body, serde_json::Error::to_string)
+}
+
+/// The same for a body that may hold what nobody is to read: no error repeats what was read.
+///
+/// # Errors
+/// 422 with the path of the member that is wrong, for example `value: something else than a string …`.
+pub fn parse_confidential<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    read(body, reason)
+}
+
+fn read<T: DeserializeOwned>(
+    body: &[u8],
+    said: impl Fn(&serde_json::Error) -> String,
+) -> Result<T, Problem> {
     // serde would also fill a struct from an array, by position.
     if body.trim_ascii_start().first().is_some_and(|&byte| byte != b'{') {
         return Err(Problem::invalid("the body is not valid JSON, or not an object: give {…}"));
@@ -21,8 +36,8 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         let path = error.path().to_string();
         let inner = error.into_inner();
         match inner.classify() {
-            Category::Data if path == "." => Problem::invalid(inner.to_string()),
-            Category::Data => Problem::invalid(format!("{path}: {inner}")),
+            Category::Data if path == "." => Problem::invalid(said(&inner)),
+            Category::Data => Problem::invalid(format!("{path}: {}", said(&inner))),
             Category::Io | Category::Syntax | Category::Eof => not_json(&inner),
         }
     })?;
@@ -86,6 +101,17 @@ mod tests {
         let problem = parse::<Outer>(br#"{"inner":[1,"x"]}"#).unwrap_err();
         assert_eq!(problem.status, 422);
         assert!(problem.detail.starts_with("inner[1]: invalid type: string"), "{problem}");
+    }
+
+    #[test]
+    fn an_error_about_a_confidential_body_names_the_place_and_repeats_nothing() {
+        for body in [&br#"{"inner":[1,"s3cret"]}"#[..], br#"{"inner":[1,531531]}"#] {
+            let problem = parse_confidential::<Outer>(body).unwrap_err();
+            assert!(problem.detail.starts_with("inner[1]: something else than u8"), "{problem}");
+            assert!(!problem.detail.contains("s3cret") && !problem.detail.contains("531"));
+        }
+        let problem = parse_confidential::<Outer>(br#"{"s3cret":1}"#).unwrap_err();
+        assert_eq!(problem.detail, "missing field `inner` at line 1 column 12");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | how is the Worker run on workerd, how do I mint and publish? | `functions.rs` |
 //! | how is an agent run, how do I wait for it? | `agent.rs` |
 //! | who publishes what changes in a database? | `watch.rs` |
+//! | what stands in front of an application? | `guard.rs` |
 //! | how is OPA run? | `opa.rs` |
 //! | how are the real opal-server and opal-client run, who speaks OPAL's socket? | `opal/` |
 //! | how are the functions or an opal-server asked? | `api.rs` |
@@ -29,6 +30,7 @@ mod api;
 mod browser;
 mod functions;
 mod git;
+mod guard;
 mod http;
 mod keys;
 mod opa;
@@ -46,6 +48,7 @@ pub use api::Api;
 pub use browser::open_page;
 pub use functions::{Functions, FunctionsBuilder};
 pub use git::{GitServer, Repository};
+pub use guard::Guard;
 pub use http::{Answer, http_client, http_client_builder, http_client_within};
 pub use keys::{Keys, load_or_create_secret, write_private};
 pub use opa::Opa;

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | mint, publish, fan out, fetch, apply, decide | `main_job.rs` |
 //! | who may do what; what a bad token is told | `tokens.rs` |
+//! | grants: what they allow, who makes them, what the audits say | `grants.rs`, `control_plane.rs` |
+//! | facts: how they are kept, who gets them and decides on them | `facts.rs`, `fact_topics.rs` |
 //! | what a bad update is told, and that the log is unchanged | `updates.rs` |
 //! | which policy gets in | `policy_gate.rs` |
 //! | publishes at the same time | `together.rs` |
@@ -38,13 +40,19 @@ mod bundle_source;
 mod bundles;
 mod canary;
 mod commands;
+mod control_plane;
+mod fact_topics;
+mod facts;
 mod following;
+mod grants;
 mod main_job;
 mod opa;
+mod plane;
 mod policy_commands;
 mod policy_gate;
 mod policy_log;
 mod promises;
+mod proxy;
 mod repository;
 mod repository_scopes;
 mod socket;

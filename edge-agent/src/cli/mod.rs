@@ -7,6 +7,7 @@
 //! | `publish-data-update` | `publish.rs` |
 //! | `policy push` | `policy.rs` |
 //! | `grants test` | `grants.rs` |
+//! | `proxy` | `proxy.rs` |
 //! | `watch postgres` | `watch.rs` |
 //! | `generate-secret`, `generate-keys` | `generate.rs` |
 //!
@@ -28,6 +29,7 @@ mod generate;
 mod grants;
 mod obtain_token;
 mod policy;
+mod proxy;
 mod publish;
 mod run;
 #[cfg(feature = "postgres")]
@@ -116,6 +118,7 @@ fn dispatch(name: &str, matches: &ArgMatches, own: OwnFetchers) -> Result<(), Fa
         }
         "policy" => policy::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         "grants" => grants::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
+        "proxy" => proxy::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         #[cfg(feature = "postgres")]
         "watch" => watch::Arguments::from_arg_matches(matches).map_err(unread)?.run(),
         "generate-secret" => {
@@ -158,6 +161,11 @@ fn command() -> Command {
             grants::Arguments::augment_args(Command::new("grants"))
                 .about("Works on what the bearers of tokens may do"),
         )
+        .subcommand(described::<proxy::Arguments>(
+            "proxy",
+            "Stands in front of an application, and keeps values away from it",
+            &["proxy --config examples/proxy/proxy.toml"],
+        ))
         .subcommand(described::<generate::SecretArguments>(
             "generate-secret",
             "Prints a random secret, for example a master token",

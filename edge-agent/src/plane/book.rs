@@ -151,7 +151,7 @@ impl Book {
 
     /// How it is.
     pub(crate) fn status(&self) -> BookStatus {
-        // Before the literal: a guard in it would last to its end, and be waited for.
+        // Each lock is let go before the next.
         let last = self.contact().last;
         let refusing = self.refusing();
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);

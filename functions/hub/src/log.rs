@@ -223,6 +223,16 @@ pub trait Log {
     /// # Errors
     /// If storage refuses.
     fn names(&self, prefix: &str) -> Result<Vec<String>, LogError>;
+    /// The first names that begin so and come after `after`, in order: at most so many.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn names_after(&self, prefix: &str, after: &str, most: usize) -> Result<Vec<String>, LogError>;
+    /// How many names begin so.
+    ///
+    /// # Errors
+    /// If storage refuses.
+    fn count(&self, prefix: &str) -> Result<usize, LogError>;
     /// Keeps a text of at most 2 MB under a name, or forgets it.
     ///
     /// # Errors

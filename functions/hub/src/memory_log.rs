@@ -279,6 +279,17 @@ impl Log for MemoryLog {
         self.documents(prefix).map(|found| found.into_keys().collect())
     }
 
+    fn names_after(&self, prefix: &str, after: &str, most: usize) -> Result<Vec<String>, LogError> {
+        self.check(Call::Keep)?;
+        let found = self.documents.range(prefix.max(after).to_owned()..);
+        let found = found.map(|(name, _)| name).take_while(|name| name.starts_with(prefix));
+        Ok(found.filter(|name| name.as_str() > after).take(most).cloned().collect())
+    }
+
+    fn count(&self, prefix: &str) -> Result<usize, LogError> {
+        Ok(self.names(prefix)?.len())
+    }
+
     fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {
         self.check_change(Call::Keep)?;
         match text {

@@ -580,6 +580,14 @@ impl Log for SqlLog {
         self.read_names(prefix)
     }
 
+    fn names_after(&self, prefix: &str, after: &str, most: usize) -> Result<Vec<String>, LogError> {
+        self.read_names_after(prefix, after, most)
+    }
+
+    fn count(&self, prefix: &str) -> Result<usize, LogError> {
+        self.count_names(prefix)
+    }
+
     fn keep(&mut self, name: &str, text: Option<&str>) -> Result<(), LogError> {
         self.write_document(name, text)
     }

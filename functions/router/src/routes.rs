@@ -120,6 +120,8 @@ pub enum PlaneAction {
     FactTypes,
     /// Says that a proxy is there.
     Deploy,
+    /// Shows a proxy.
+    Deployment,
     /// Lists proxies.
     Deployments,
 }
@@ -214,6 +216,7 @@ pub const ROUTES: &[Route] = &[
     plane("POST", "/api/v1/fact_types", PlaneAction::CreateFactType),
     plane("GET", "/api/v1/fact_types", PlaneAction::FactTypes),
     plane("PUT", "/api/v1/proxies/{name}", PlaneAction::Deploy),
+    plane("GET", "/api/v1/proxies/{name}", PlaneAction::Deployment),
     plane("GET", "/api/v1/proxies", PlaneAction::Deployments),
     plane("POST", "/js/v1/facts", PlaneAction::CreatePublicFact),
     plane("GET", "/scopes/{id}/api/v1/healthz", PlaneAction::Health),
@@ -232,6 +235,7 @@ pub const ROUTES: &[Route] = &[
     plane("POST", "/scopes/{id}/api/v1/fact_types", PlaneAction::CreateFactType),
     plane("GET", "/scopes/{id}/api/v1/fact_types", PlaneAction::FactTypes),
     plane("PUT", "/scopes/{id}/api/v1/proxies/{name}", PlaneAction::Deploy),
+    plane("GET", "/scopes/{id}/api/v1/proxies/{name}", PlaneAction::Deployment),
     plane("GET", "/scopes/{id}/api/v1/proxies", PlaneAction::Deployments),
     plane("POST", "/scopes/{id}/js/v1/facts", PlaneAction::CreatePublicFact),
 ];

@@ -234,6 +234,11 @@ pub enum PlaneCall {
         /// What it does, for people: methods, paths and pointers, no values.
         routes: Box<RawValue>,
     },
+    /// Shows a proxy.
+    Deployment {
+        /// Its name.
+        name: String,
+    },
     /// Lists the proxies.
     Deployments,
     /// Lists what was asked before.

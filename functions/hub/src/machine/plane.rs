@@ -47,7 +47,8 @@ pub(super) struct Plane {
     /// How many grants are kept, once somebody has counted.
     grants: Option<usize>,
     recent: audits::Recent,
-    oldest: said::Oldest,
+    /// True if nothing is left to be said again that could not be read before.
+    is_late_known: bool,
     /// What facts are sealed with.
     keys: Option<Keys>,
 }
@@ -174,6 +175,7 @@ impl Step<'_> {
             PlaneCall::FactTypes { slug, built_in } => {
                 self.list_fact_types(slug.as_deref(), built_in, question)
             }
+            PlaneCall::Deployment { name } => self.show_proxy(&name, question),
             PlaneCall::Deploy { name, routes } => self.deploy(name, routes, question),
             _ => Err(Refusal::not_found()),
         }

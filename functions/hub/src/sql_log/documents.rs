@@ -45,6 +45,31 @@ impl SqlLog {
         Ok(found.into_iter().map(|row| row.value).collect())
     }
 
+    pub(super) fn read_names_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<String>, LogError> {
+        let (from, to) = range_of(prefix);
+        let most = i32::try_from(most).unwrap_or(i32::MAX);
+        let found = self.rows::<Text>(
+            "SELECT name AS value FROM document WHERE name >= ? AND name < ? AND name > ?
+             ORDER BY name LIMIT ?",
+            vec![from.into(), to.into(), after.into(), most.into()],
+        )?;
+        Ok(found.into_iter().map(|row| row.value).collect())
+    }
+
+    pub(super) fn count_names(&self, prefix: &str) -> Result<usize, LogError> {
+        let (from, to) = range_of(prefix);
+        let count = self.number(
+            "SELECT COUNT(*) AS value FROM document WHERE name >= ? AND name < ?",
+            vec![from.into(), to.into()],
+        )?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
     pub(super) fn write_document(&self, name: &str, text: Option<&str>) -> Result<(), LogError> {
         match text {
             Some(text) => self.run(

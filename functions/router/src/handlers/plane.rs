@@ -151,7 +151,7 @@ impl Target {
                 | Is::Audits
                 | Is::Reseal,
             ) => Plane::Control,
-            Self::Action(Is::Deploy | Is::Deployments) => Plane::Proxy,
+            Self::Action(Is::Deploy | Is::Deployment | Is::Deployments) => Plane::Proxy,
             _ => Plane::Data,
         }
     }
@@ -198,12 +198,7 @@ impl Asked<'_> {
 
     async fn plane_body<T: for<'de> Deserialize<'de>>(&mut self) -> Result<T, Refusal> {
         let body = self.body_of_at_most(MAX_BODY_BYTES).await?;
-        if body.trim_ascii_start().first().is_some_and(|&byte| byte != b'{') {
-            return Err(Refusal::validation("the body is not an object: give {…}"));
-        }
-        // Without what was read, which may be a value.
-        serde_json::from_slice(&body)
-            .map_err(|error| Refusal::validation(format!("the body: {}", json::reason(&error))))
+        json::parse_confidential(&body).map_err(|problem| Refusal::validation(problem.detail))
     }
 
     fn wait(&self) -> Result<Option<Wait>, Refusal> {
@@ -308,6 +303,7 @@ impl Asked<'_> {
                 let routes = to_raw_value(&routes).map_err(|_| Refusal::validation("the body"))?;
                 PlaneCall::Deploy { name, routes }
             }
+            Is::Deployment => PlaneCall::Deployment { name: self.named_thing() },
             Is::Deployments => PlaneCall::Deployments,
         };
         Ok(call.into())

@@ -91,7 +91,6 @@ impl Step<'_> {
     /// Writes down a fact that the log does not know yet.
     fn prepare_fact(&mut self, keys: &Keys, kept: &Kept, value: &str) -> Result<(), Refusal> {
         let seq = self.log.head().next();
-        self.plane.oldest.note(self.log, seq)?;
         kept.seal(keys, value, self.log)?;
         put(self.log, &kept.name(), kept)?;
         let said = Said { at: kept.name(), seq };
@@ -100,7 +99,7 @@ impl Step<'_> {
 
     pub(super) fn list_facts(&self, custom_id: &str, question: &Question) -> Result<Done, Refusal> {
         let prefix = place(&question.domain, Some(custom_id));
-        let count = self.log.names(&prefix).map_err(unanswered)?.len();
+        let count = self.log.count(&prefix).map_err(unanswered)?;
         if count > MAX_LISTED {
             return Err(Refusal::new(
                 400,
@@ -207,7 +206,7 @@ impl Kept {
     fn forget(&self, log: &mut dyn Log) {
         self.forget_value(log);
         // As long as this is there, the rest is found.
-        if log.names(&self.value_name()).is_ok_and(|left| left.is_empty()) {
+        if matches!(log.document(&self.value_name()), Ok(None)) {
             let _ = log.keep(&self.name(), None);
             Said::forget(log, &update_id(&self.fact.id));
         }

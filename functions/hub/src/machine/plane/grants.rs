@@ -152,7 +152,6 @@ impl Step<'_> {
         kept: &Kept,
         seq: protocol::Seq,
     ) -> Result<(), Refusal> {
-        self.plane.oldest.note(self.log, seq)?;
         put(self.log, at, kept)?;
         Ok(Said { at: at.to_owned(), seq }.keep(self.log, id)?)
     }
@@ -173,15 +172,12 @@ impl Step<'_> {
             Some(domain) => format!("{GRANTS}{domain}/"),
             None => GRANTS.to_owned(),
         };
-        let names = self.log.names(&prefix).map_err(unanswered)?;
-        if names.len() > MAX_LISTED {
+        let count = self.log.count(&prefix).map_err(unanswered)?;
+        if count > MAX_LISTED {
             return Err(Refusal::new(
                 400,
                 "too many grants to show",
-                format!(
-                    "there are {}; ask for those of one ?domain=, or for one by its id",
-                    names.len()
-                ),
+                format!("there are {count}; ask for those of one ?domain=, or for one by its id"),
             ));
         }
         let mut grants = all(self.log, &prefix)?;

@@ -37,7 +37,7 @@ impl Step<'_> {
         let kept = format!("{PROXIES}{domain}/{name}");
         let known: Option<Proxy> = get(self.log, &kept)?;
         if known.is_none() {
-            let count = self.log.names(PROXIES).map_err(unanswered)?.len();
+            let count = self.log.count(PROXIES).map_err(unanswered)?;
             if count >= MAX_PROXIES {
                 return Err(Refusal::new(
                     409,
@@ -56,6 +56,13 @@ impl Step<'_> {
             }
         };
         Done::shown(&proxy.shown())
+    }
+
+    /// Shows one of the grant's domain.
+    pub(super) fn show_proxy(&self, name: &str, question: &Question) -> Result<Done, Refusal> {
+        let kept = format!("{PROXIES}{}/{name}", question.domain);
+        let proxy: Option<Proxy> = get(self.log, &kept)?;
+        Done::shown(&proxy.ok_or_else(Refusal::not_found)?.shown())
     }
 
     /// Shows those that may be seen: a grant's own domain's.

@@ -1,8 +1,9 @@
 //! Where in the log grants and facts are.
 //!
 //! Retention may give up the update that a grant or a fact is. Then it is said again, as the policy
-//! is. What is oldest is known without looking at all of them: a number that none is below is kept,
-//! and looked for anew only when retention has passed it.
+//! is. Things are listed by the number of the update that said them last, so nobody looks at those
+//! that are still there. What is about to be given up is said again along with what was, some at a
+//! time: otherwise every update that goes would make the hub look.
 
 use protocol::{Entry, Millis, Problem, Seq, Update};
 use serde::{Deserialize, Serialize};
@@ -15,11 +16,16 @@ use crate::log::Log;
 
 /// Where a thing is, by the id of the update that it is.
 const SAID: &str = "plane/said/";
-/// A number that no thing is below.
-const OLDEST: &str = "plane/oldest";
-/// The part of the log that is looked after together, so that not every update that is given up
-/// makes the hub look at everything: a quarter.
+/// The id of a thing, by the number of the update that said it last.
+const AT: &str = "plane/at/";
+/// The ids of things that retention gave up and that nobody can read now.
+const LATER: &str = "plane/later/";
+/// Things that are looked at together.
+const PAGE: usize = 100;
+/// The part of the log that is said again before retention has reached it: a quarter.
 const PART: u64 = 4;
+/// Bytes of that at one time, about.
+const MAX_AHEAD_BYTES: usize = 1 << 20;
 
 /// Where a thing is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,10 +35,6 @@ pub(super) struct Said {
     /// The number of the update that says it last.
     pub(super) seq: Seq,
 }
-
-/// A number that no thing is below, once it has been looked up.
-#[derive(Debug, Default)]
-pub(super) struct Oldest(Option<Seq>);
 
 /// What is to be said again of a thing.
 pub(super) enum Again {
@@ -52,18 +54,23 @@ impl Said {
 
     /// Keeps it.
     pub(super) fn keep(&self, log: &mut dyn Log, id: &str) -> Result<(), Problem> {
+        // One that leads nowhere is harmless, a thing that is not listed is not.
+        put(log, &listed(self.seq), id)?;
         put(log, &format!("{SAID}{id}"), self)
     }
 
-    /// Forgets where the thing is. One that stays leads nowhere.
+    /// Forgets where the thing is. What stays leads nowhere.
     pub(super) fn forget(log: &mut dyn Log, id: &str) {
+        if let Ok(Some(said)) = Self::read(log, id) {
+            let _ = log.keep(&listed(said.seq), None);
+        }
         let _ = log.keep(&format!("{SAID}{id}"), None);
     }
 }
 
 /// How many things have ids that begin so.
 pub(super) fn count(log: &dyn Log, kind: &str) -> Result<usize, Problem> {
-    Ok(log.names(&format!("{SAID}{kind}")).map_err(unanswered)?.len())
+    log.count(&format!("{SAID}{kind}")).map_err(unanswered)
 }
 
 /// The id of the update that says that a thing is gone.
@@ -77,27 +84,9 @@ pub(super) fn is_there(log: &dyn Log, id: &str) -> Result<bool, Problem> {
     Ok(knows(id)? && !knows(&gone(id))?)
 }
 
-impl Oldest {
-    /// Something is about to be in the log with this number.
-    pub(super) fn note(&mut self, log: &mut dyn Log, seq: Seq) -> Result<(), Problem> {
-        if self.get(log)?.is_none() {
-            self.set(log, seq)?;
-        }
-        Ok(())
-    }
-
-    fn get(&mut self, log: &dyn Log) -> Result<Option<Seq>, Problem> {
-        if self.0.is_none() {
-            self.0 = get(log, OLDEST)?;
-        }
-        Ok(self.0)
-    }
-
-    fn set(&mut self, log: &mut dyn Log, seq: Seq) -> Result<(), Problem> {
-        put(log, OLDEST, &seq)?;
-        self.0 = Some(seq);
-        Ok(())
-    }
+/// Names are in the order of their numbers.
+fn listed(seq: Seq) -> String {
+    format!("{AT}{:020}", seq.0)
 }
 
 impl Machine {
@@ -106,44 +95,101 @@ impl Machine {
         let mut batch = Batch::default();
         let mut step = Step { now, plane: &mut self.plane, batch: &mut batch, log };
         // What storage does not do now is the turn of the next update that is given up.
-        let _ = step.renew();
+        let _ = step.renew().and_then(|()| step.renew_late());
         self.conclude(now, batch, log)
     }
 }
 
 impl Step<'_> {
     fn renew(&mut self) -> Result<(), Refusal> {
-        let floor = self.log.floor();
-        if self.plane.oldest.get(self.log)?.is_none_or(|oldest| oldest > floor) {
+        let (floor, head) = (self.log.floor(), self.log.head());
+        let ahead = Seq(floor.0 + head.0.saturating_sub(floor.0) / PART);
+        let first = self.log.names_after(AT, "", 1).map_err(unanswered)?;
+        if first.first().is_none_or(|first| *first > listed(floor)) {
             return Ok(());
         }
-        let up_to = Seq(floor.0 + self.log.head().0.saturating_sub(floor.0) / PART);
-        let mut oldest = self.log.head().next();
-        let things = self.log.documents(SAID).map_err(unanswered)?;
-        // Grants come after facts in order, and must not wait for them.
-        for (name, text) in things.into_iter().rev() {
-            let Some(id) = name.strip_prefix(SAID) else { continue };
-            let Ok(said) = serde_json::from_str::<Said>(&text) else { continue };
-            if said.seq > up_to {
-                oldest = oldest.min(said.seq);
-                continue;
-            }
-            let again = if id.starts_with(Update::GRANT_ID) {
-                self.grant_again(&said.at)?
-            } else {
-                self.fact_again(&said.at)?
-            };
-            match again {
-                Again::Say(reason, entries) => {
-                    // No other update ever has this id.
-                    let again = format!("{id}/{}", self.log.head().next());
-                    let (seq, _) = self.say(again, reason, entries)?;
-                    Said { seq, ..said }.keep(self.log, id)?;
+        let (mut after, mut bytes) = (String::new(), 0);
+        loop {
+            let page = self.log.names_after(AT, &after, PAGE).map_err(unanswered)?;
+            let Some(last) = page.last().cloned() else { return Ok(()) };
+            for name in page {
+                if name > listed(ahead) || name > listed(floor) && bytes > MAX_AHEAD_BYTES {
+                    return Ok(());
                 }
-                Again::Gone => self.log.keep(&name, None).map_err(unstored)?,
-                Again::Later => oldest = oldest.min(said.seq),
+                bytes += self.renew_one(&name)?;
+            }
+            after = last;
+        }
+    }
+
+    /// Says one again that is listed under this name; how many bytes that took.
+    fn renew_one(&mut self, name: &str) -> Result<usize, Refusal> {
+        let id: String = get(self.log, name)?.unwrap_or_default();
+        let said = Said::read(self.log, &id)?.filter(|said| listed(said.seq) == name);
+        let mut bytes = 0;
+        if let Some(said) = said {
+            match self.again(&id, &said)? {
+                Some(said_bytes) => bytes = said_bytes,
+                None => {
+                    put(self.log, &format!("{LATER}{id}"), &())?;
+                }
             }
         }
-        Ok(self.plane.oldest.set(self.log, oldest)?)
+        self.log.keep(name, None).map_err(unstored)?;
+        Ok(bytes)
+    }
+
+    /// Says those again that could not be read, once after each start: with other keys perhaps.
+    fn renew_late(&mut self) -> Result<(), Refusal> {
+        let (mut after, mut bytes) = (String::new(), 0);
+        while !self.plane.is_late_known {
+            let page = self.log.names_after(LATER, &after, PAGE).map_err(unanswered)?;
+            let Some(last) = page.last().cloned() else {
+                self.plane.is_late_known = true;
+                break;
+            };
+            for name in page {
+                if bytes > MAX_AHEAD_BYTES {
+                    return Ok(());
+                }
+                let id = name.strip_prefix(LATER).unwrap_or_default();
+                let said_bytes = match Said::read(self.log, id)? {
+                    Some(said) => self.again(id, &said)?,
+                    None => Some(0),
+                };
+                if let Some(said_bytes) = said_bytes {
+                    bytes += said_bytes;
+                    self.log.keep(&name, None).map_err(unstored)?;
+                }
+            }
+            after = last;
+        }
+        Ok(())
+    }
+
+    /// Says a thing again, or forgets it if it is gone; how many bytes that took. None if nobody
+    /// can read it now.
+    fn again(&mut self, id: &str, said: &Said) -> Result<Option<usize>, Refusal> {
+        let again = if id.starts_with(Update::GRANT_ID) {
+            self.grant_again(&said.at)?
+        } else {
+            self.fact_again(&said.at)?
+        };
+        match again {
+            Again::Say(reason, entries) => {
+                let sizes = entries.iter().filter_map(|entry| Some(entry.inline()?.get().len()));
+                let bytes = sizes.sum();
+                // No other update ever has this id.
+                let again = format!("{id}/{}", self.log.head().next());
+                let (seq, _) = self.say(again, reason, entries)?;
+                Said { seq, at: said.at.clone() }.keep(self.log, id)?;
+                Ok(Some(bytes))
+            }
+            Again::Gone => {
+                Said::forget(self.log, id);
+                Ok(Some(0))
+            }
+            Again::Later => Ok(None),
+        }
     }
 }

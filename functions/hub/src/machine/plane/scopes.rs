@@ -103,7 +103,7 @@ impl Step<'_> {
                 "slug: there is a type `{slug}`, and facts may be of it; choose another name"
             )));
         }
-        let count = self.log.names(&type_name(&question.domain, "")).map_err(unanswered)?.len();
+        let count = self.log.count(&type_name(&question.domain, "")).map_err(unanswered)?;
         if count >= MAX_TYPES {
             return Err(Refusal::new(
                 409,

@@ -355,6 +355,33 @@ fn grants_that_retention_gave_up_are_said_again() {
 }
 
 #[test]
+fn no_grant_is_left_out_of_many_however_often_storage_goes() {
+    for takes in [2, 4] {
+        let mut rig = Rig::new();
+        let retention = Retention { max_bytes: 30_000, max_age: None };
+        rig.machine = Machine::new(Settings { retention, ..Settings::default() });
+        for at in 0..30 {
+            rig.make(grant(&format!("g{at:03}")));
+        }
+        let mut at = 0;
+        while rig.log.floor() < Seq(150) {
+            // What the update itself takes, and some of what follows.
+            rig.log.takes = (at % 2 == 0).then_some(takes);
+            rig.put(&format!("u{at}"), "users");
+            at += 1;
+        }
+        rig.log.takes = None;
+        for _ in 0..60 {
+            rig.put(&format!("u{at}"), "users");
+            at += 1;
+        }
+        assert_eq!(followed(&rig).len(), 30, "{takes}");
+        let head = rig.log.head().0;
+        assert!(head < 8 * at, "{takes}: {at} updates, and {head} are in the log");
+    }
+}
+
+#[test]
 fn a_scope_that_was_deleted_has_no_grants() {
     let mut rig = Rig::new();
     rig.make(grant("one"));

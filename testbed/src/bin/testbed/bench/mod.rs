@@ -68,7 +68,7 @@ enum Name {
     Policy,
     /// Rows of PostgreSQL to a decision, beside the real opal-client; a source that hangs
     Fetch,
-    /// What a token may do: one check, natively and as WebAssembly
+    /// What a token may do: one check, a revocation, a proxy
     Grants,
     /// The real OPAL beside Girasol
     Opal,
@@ -116,7 +116,7 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Wait => wait::measure(&mut report, options.rounds.min(300)).await?,
             Name::Policy => policy::measure(&mut report, options.rounds.min(30)).await?,
             Name::Fetch => fetch::measure(&mut report, options.rounds).await?,
-            Name::Grants => grants::measure(&mut report).await?,
+            Name::Grants => grants::measure(&mut report, options.rounds).await?,
             Name::Opal => opal::measure(&mut report, options.starts).await?,
         }
         report.print();

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use testbed::checkout;
 use tokio::process::Command;
 
-use super::report::{Figure, Report};
+use super::super::report::{Figure, Report};
 
 /// Where it runs: its name, how it is built, and what 99 of 100 checks are not to exceed, in µs.
 const PLACES: [(&str, &[&str], f64); 2] = [

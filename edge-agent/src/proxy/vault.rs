@@ -1,0 +1,233 @@
+//! The data plane, as the proxy uses it: whether it may be there, and facts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use protocol::plane::HEADER;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::Config;
+use crate::http::failure;
+use crate::settings::Secret;
+
+/// How long the proxy goes on without hearing that it may, in turns of its looks.
+const SILENT_TURNS: u32 = 3;
+
+/// Facts, and the grant.
+#[derive(Debug)]
+pub(super) struct Vault {
+    http: reqwest::Client,
+    base: Url,
+    name: String,
+    summary: Value,
+    token: Secret,
+    every: Duration,
+}
+
+/// Why something is not done, with the status that the proxy's caller gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Undone {
+    pub(super) status: u16,
+    pub(super) message: String,
+}
+
+/// Whether the proxy may be there, as far as is known.
+#[derive(Debug)]
+pub(super) struct Standing {
+    began: Instant,
+    patience: Duration,
+    /// Milliseconds after `began` of the last time that it might.
+    good: AtomicU64,
+    refused: AtomicU8,
+}
+
+impl Standing {
+    /// It was deployed just now.
+    pub(super) fn new(every: Duration) -> Self {
+        let patience = (every * SILENT_TURNS).max(Duration::from_millis(900));
+        let began = Instant::now();
+        Self { began, patience, good: AtomicU64::new(0), refused: AtomicU8::new(0) }
+    }
+
+    /// Why nothing may pass.
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        if self.refused.load(Ordering::Acquire) > 0 {
+            return Some("the proxy's grant is revoked, over, or does not allow it any more");
+        }
+        let good = Duration::from_millis(self.good.load(Ordering::Acquire));
+        let silent = self.began.elapsed().saturating_sub(good);
+        (silent > self.patience)
+            .then_some("the proxy cannot find out whether its grant still holds")
+    }
+
+    fn heard(&self, may: bool) {
+        self.refused.store(u8::from(!may), Ordering::Release);
+        if may {
+            let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.good.store(now, Ordering::Release);
+        }
+    }
+}
+
+impl Vault {
+    pub(super) fn new(http: reqwest::Client, config: &Config, token: Secret) -> Self {
+        Self {
+            http,
+            base: config.data_plane.clone(),
+            name: config.name.clone(),
+            summary: config.summary(),
+            token,
+            every: config.grant_check_interval(),
+        }
+    }
+
+    fn request(&self, method: reqwest::Method, path: &[&str]) -> reqwest::RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        self.http.request(method, url).header(HEADER, self.token.expose())
+    }
+
+    fn at(&self, method: reqwest::Method) -> reqwest::RequestBuilder {
+        self.request(method, &["api", "v1", "proxies", &self.name])
+    }
+
+    /// Says that the proxy is deployed. As long as nobody answers it tries again.
+    ///
+    /// # Errors
+    /// The grant does not let it; in a sentence that names one that would.
+    pub(super) async fn deploy(&self) -> Result<(), String> {
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(10))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        loop {
+            let trouble = match self.at(reqwest::Method::PUT).json(&self.summary).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) if answer.status().is_client_error() => {
+                    let status = answer.status();
+                    let body = answer.bytes().await.unwrap_or_default();
+                    return Err(format!(
+                        "the data plane answered {status}{}; its token needs a grant such as \
+                         {{\"allowed_http_methods\":[\"PUT\",\"POST\",\"GET\"],\"paths\":\
+                         [\"/api/v1/proxies/{}\",\"/api/v1/facts\",\"/api/v1/facts/*\"]}}",
+                        said(&body),
+                        self.name
+                    ));
+                }
+                Ok(answer) => format!("the data plane answered {}", answer.status()),
+                Err(error) => failure(error),
+            };
+            let delay = delays.next().unwrap_or(Duration::from_secs(10));
+            tracing::warn!(%trouble, retry_in_ms = %delay.as_millis(), "not deployed yet");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Looks again and again whether the proxy may be there.
+    pub(super) async fn watch(self: Arc<Self>, standing: Arc<Standing>) {
+        let mut turns = tokio::time::interval(self.every);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut was = true;
+        loop {
+            turns.tick().await;
+            let asked = self.at(reqwest::Method::GET).timeout(self.every * SILENT_TURNS).send();
+            let may = match asked.await {
+                Ok(answer) if answer.status().is_success() => true,
+                Ok(answer) if answer.status().is_client_error() => false,
+                // Who hears nothing goes on for a while, and then refuses.
+                _ => continue,
+            };
+            standing.heard(may);
+            if may != was {
+                tracing::warn!(may, "whether the proxy may be there has changed");
+                was = may;
+            }
+        }
+    }
+
+    /// Keeps a value; the id of its fact. `place` names it in an error.
+    pub(super) async fn keep(
+        &self,
+        (fact_type, scope): (&str, Option<&str>),
+        value: &str,
+        place: &str,
+    ) -> Result<String, Undone> {
+        #[derive(Deserialize)]
+        struct Kept {
+            id: String,
+        }
+        let body = json!({
+            "fact_type_slug": fact_type, "scope_custom_id": scope.unwrap_or_default(),
+            "value": value });
+        let asked = self.request(reqwest::Method::POST, &["api", "v1", "facts"]).json(&body);
+        let answer = asked.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(unreachable)?;
+        if !status.is_success() {
+            // What the caller sent is wrong, or what the proxy may do is.
+            let status = if status.as_u16() == 400 { 400 } else { 503 };
+            return Err(Undone { status, message: format!("{place}{}", said(&body)) });
+        }
+        let kept = serde_json::from_slice::<Kept>(&body).map(|kept| kept.id);
+        kept.map_err(|_| Undone {
+            status: 503,
+            message: format!("{place}: the data plane answered without an id"),
+        })
+    }
+
+    /// The value of a fact; none if it cannot be had.
+    pub(super) async fn value(&self, id: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Found {
+            value: String,
+        }
+        let asked = self.request(reqwest::Method::GET, &["api", "v1", "facts", id]);
+        let answer = asked.send().await.ok().filter(|answer| answer.status().is_success())?;
+        let body = answer.bytes().await.ok()?;
+        serde_json::from_slice::<Found>(&body).ok().map(|found| found.value)
+    }
+}
+
+fn unreachable(error: reqwest::Error) -> Undone {
+    Undone { status: 503, message: format!("the data plane: {}", failure(error)) }
+}
+
+/// What a refusal of the data plane says.
+fn said(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+        detail: Option<String>,
+    }
+    match serde_json::from_slice(body) {
+        Ok(Refusal { message, detail: Some(detail) }) => format!(": {message}: {detail}"),
+        Ok(Refusal { message, detail: None }) => format!(": {message}"),
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_word_that_it_may_nothing_passes_after_a_while() {
+        let standing = Standing::new(Duration::from_millis(10));
+        assert_eq!(standing.problem(), None);
+        standing.heard(false);
+        assert!(standing.problem().unwrap().contains("revoked"));
+        standing.heard(true);
+        assert_eq!(standing.problem(), None);
+        let silent = Standing { patience: Duration::ZERO, ..Standing::new(Duration::from_secs(1)) };
+        while silent.began.elapsed().is_zero() {}
+        assert!(silent.problem().unwrap().contains("cannot find out"));
+    }
+}

@@ -1,0 +1,299 @@
+//! `edge-agent proxy` between real clients and an application, with real facts, a real agent that
+//! decides, and grants that come and go.
+
+use std::fs;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testbed::{Agent, Functions, Guard, Reply, Source, http_client};
+
+use crate::plane::{DOMAIN, grant, make};
+use crate::support::{SOON, agent, can_run, with_facts};
+
+const POLICY: &str = r#"package proxy
+
+default allow := false
+
+allow if input.method == "GET"
+
+# A decision about the value that the application never gets.
+allow if {
+    input.method == "POST"
+    input.path == ["users"]
+    endswith(input.body.email, "@example.com")
+}
+
+allow if input.headers.authorization == "Bearer robot"
+"#;
+
+/// Everything that a proxy stands between.
+struct Scene {
+    functions: Functions,
+    agent: Agent,
+    application: Source,
+    guard: Guard,
+    /// The id of the proxy's grant.
+    grant: String,
+    http: reqwest::Client,
+    _policy: TempDir,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let functions = with_facts().start().await.unwrap();
+        let policy = TempDir::new().unwrap();
+        fs::write(policy.path().join("proxy.rego"), POLICY).unwrap();
+        let agent = agent(&functions, &["facts:."]).await.data_plane();
+        let agent = agent.policy_dir(policy.path()).start().await.unwrap();
+        agent.wait_live(SOON).await.unwrap();
+        let application = Source::start(&json!({})).unwrap();
+        let made = make(&functions, &for_proxy()).await;
+        settled(&functions, &agent).await;
+        let guard = Guard::start(&config(&agent, &application), &made.token).await.unwrap();
+        let http = http_client().unwrap();
+        Self { functions, agent, application, guard, grant: made.id, http, _policy: policy }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, self.guard.url(path));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json().await.unwrap_or_default())
+    }
+
+    /// The body that the application got last.
+    fn received(&self) -> Value {
+        let received = self.application.received();
+        serde_json::from_slice(&received.last().unwrap().body).unwrap()
+    }
+}
+
+/// What a proxy's grant has to allow.
+fn for_proxy() -> Value {
+    let paths = ["/api/v1/proxies/billing", "/api/v1/facts", "/api/v1/facts/*"];
+    grant(&["PUT", "POST", "GET"], &paths)
+}
+
+/// The agent has every grant that was made.
+async fn settled(functions: &Functions, agent: &Agent) {
+    let token = functions.mint("client", json!({})).await.unwrap();
+    let page = functions.get("/log?after=0", Some(&token)).await.unwrap();
+    agent.wait_cursor(page.body["head"].as_u64().unwrap(), SOON).await.unwrap();
+}
+
+fn config(agent: &Agent, application: &Source) -> String {
+    format!(
+        r#"
+        name = "billing"
+        upstream = "{}"
+        data_plane = "{}"
+        decision = "{}/v1/data/proxy/allow"
+        max_body_bytes = 20000
+        grant_check_ms = 100
+
+        [[routes]]
+        method = "POST"
+        path = "/users"
+        [[routes.request]]
+        pointer = "/email"
+        fact_type = "email"
+        scope = "/id"
+        [[routes.request]]
+        pointer = "/phones/*"
+        fact_type = "phone"
+        [[routes.response]]
+        pointer = "/email"
+
+        [[routes]]
+        path = "/users/:id"
+        [[routes.response]]
+        pointer = "/email"
+        [[routes.response]]
+        pointer = "/phones/*"
+        "#,
+        application.url("").trim_end_matches('/'),
+        agent.data_plane_url().unwrap(),
+        agent.decision_url(),
+    )
+}
+
+#[tokio::test]
+async fn the_application_has_ids_and_its_clients_have_values() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let user = json!({
+        "id": "u-7", "email": "ada@example.com", "phones": ["+49 30 1234567", null], "n": 1.50 });
+    scene.application.reply(Reply::json(&json!({"saved": true})));
+
+    let (status, _) = scene.ask(Method::POST, "/users", Some(&user)).await;
+
+    assert_eq!(status, 200);
+    let stored = scene.received();
+    let (email, phone) = (stored["email"].as_str().unwrap(), stored["phones"][0].as_str().unwrap());
+    assert!(email.starts_with("fact_") && phone.starts_with("fact_"), "{stored}");
+    assert_eq!(stored["phones"][1], Value::Null);
+    assert_eq!((&stored["id"], &stored["n"]), (&json!("u-7"), &json!(1.5)));
+    let raw = String::from_utf8(scene.application.received().last().unwrap().body.clone()).unwrap();
+    assert!(!raw.contains("ada@") && !raw.contains("1234567"), "{raw}");
+
+    // The way back: what the application stored is what its clients gave.
+    scene.application.reply(Reply::json(&stored));
+    let (status, shown) = scene.ask(Method::GET, "/users/u-7", None).await;
+    assert_eq!(status, 200);
+    assert_eq!((&shown["email"], &shown["phones"][0]), (&user["email"], &user["phones"][0]));
+    // Where nothing is restored, ids stay; and so does an id that is none of ours.
+    let (_, listed) = scene.ask(Method::GET, "/lists", None).await;
+    assert_eq!(listed["email"], stored["email"]);
+    let strange = json!({"email": "fact_AAAAAAAAAAAAAAAAAAAA"});
+    scene.application.reply(Reply::json(&strange));
+    assert_eq!(scene.ask(Method::GET, "/users/u-8", None).await.1, strange);
+    // An id that comes in again is one already.
+    let again = json!({"id": "u-7", "email": "x@example.com", "phones": [phone]});
+    scene.ask(Method::POST, "/users", Some(&again)).await;
+    assert_eq!(scene.received()["phones"][0], json!(phone));
+    assert!(!scene.guard.logs().to_string().contains("ada@"), "{}", scene.guard.logs());
+}
+
+#[tokio::test]
+async fn what_the_policy_does_not_allow_reaches_nobody() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let elsewhere = json!({"id": "u", "email": "eve@elsewhere.org"});
+    for (method, path, body, expected) in [
+        (Method::DELETE, "/users/u-7", None, 403),
+        // The policy sees the value.
+        (Method::POST, "/users", Some(&elsewhere), 403),
+        (Method::GET, "/a//b", None, 400),
+        (Method::GET, "/a/%2e%2e%2fb", None, 400),
+    ] {
+        let (status, told) = scene.ask(method.clone(), path, body).await;
+        assert_eq!(status, expected, "{method} {path}: {told}");
+        assert!(told["message"].is_string(), "{told}");
+    }
+    assert_eq!(scene.application.count(), 0);
+    // No fact was kept for somebody who may not pass.
+    let seen = scene.agent.decide("girasol/facts", &json!({})).await.unwrap();
+    assert!(seen.get("result").is_none(), "{seen}");
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_rewritten_reaches_nobody() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let robot = |request: reqwest::RequestBuilder| {
+        request.header("Authorization", "Bearer robot").header("Content-Type", "application/json")
+    };
+    let large = json!({"email": "x".repeat(30_000)}).to_string();
+    for (body, kind, expected, why) in [
+        ("{", "application/json", 400, "not valid JSON"),
+        (r#"{"email":7}"#, "application/json", 422, "/email: give a text"),
+        (r#"{"email":"nobody"}"#, "application/json", 400, "/email: Validation Error"),
+        (r#"{"email":"a@example.com"}"#, "text/plain", 415, "send JSON"),
+        (large.as_str(), "application/json", 413, "20000"),
+    ] {
+        let request = scene.http.post(scene.guard.url("/users")).body(body.to_owned());
+        let mut request = robot(request).build().unwrap();
+        request.headers_mut().insert("content-type", kind.parse().unwrap());
+        let answer = scene.http.execute(request).await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert_eq!(status, expected, "{text}");
+        assert!(text.contains(why) && !text.contains("nobody\""), "{text}");
+    }
+    assert_eq!(scene.application.count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_rewritten_passes_as_it_is() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let bytes: Vec<u8> = (0..200_000_u32).map(|it| it.to_le_bytes()[0]).collect();
+    let answer = Reply::bytes("application/octet-stream", bytes.clone());
+    scene.application.reply(answer.header("x-app", "1").status(201));
+    let request = scene.http.post(scene.guard.url("/upload?x=%2F&y")).body(bytes.clone());
+    let request = request.header("Authorization", "Bearer robot").header("X-Mine", "1");
+    let answer = request.header("X-OPV-GRANT-TOKEN", "v1:a:b").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["x-app"].to_str().unwrap()), (201, "1"));
+    assert_eq!(answer.bytes().await.unwrap(), bytes);
+    let received = scene.application.received().pop().unwrap();
+    assert_eq!((received.method.as_str(), received.path.as_str()), ("POST", "/upload?x=%2F&y"));
+    assert_eq!(received.body, bytes);
+    assert_eq!(received.header("x-mine"), Some("1"));
+    assert_eq!(received.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(received.header("x-opv-grant-token"), None);
+    let upgrade = scene.http.get(scene.guard.url("/ws")).header("Connection", "upgrade");
+    let upgrade = upgrade.header("Upgrade", "websocket").send().await.unwrap();
+    assert_eq!(upgrade.status(), 501);
+}
+
+#[tokio::test]
+async fn without_a_grant_there_is_no_proxy() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let other = make(&scene.functions, &grant(&["GET"], &["/api/v1/facts/*"])).await;
+    settled(&scene.functions, &scene.agent).await;
+    for token in [other.token.as_str(), "v1:sandbox.example.com:nobody", "nonsense"] {
+        let config = config(&scene.agent, &scene.application);
+        let wrote = Guard::ends(&config, token).await.unwrap();
+        assert!(wrote.contains("/api/v1/proxies/billing") && wrote.contains("401"), "{wrote}");
+        assert!(!wrote.contains(&other.token), "{wrote}");
+    }
+    // Who runs it sees what is there.
+    let shown = crate::plane::ask(
+        &scene.functions,
+        &make(&scene.functions, &grant(&["GET"], &["/api/v1/proxies"])).await.token,
+        Method::GET,
+        "/api/v1/proxies",
+        None,
+    );
+    let shown = shown.await.ok().unwrap();
+    assert_eq!((&shown[0]["name"], &shown[0]["domain"]), (&json!("billing"), &json!(DOMAIN)));
+}
+
+#[tokio::test]
+async fn a_revoked_grant_and_a_dead_engine_let_nothing_pass() {
+    if !can_run(&[]) {
+        return;
+    }
+    let mut scene = Scene::set().await;
+    assert_eq!(scene.ask(Method::GET, "/x", None).await.0, 200);
+    let revoke = format!("/api/v1/grants/{}?wait=all", scene.grant);
+    crate::plane::control(&scene.functions, Method::DELETE, &revoke, None).await.ok().unwrap();
+    let refused = async {
+        loop {
+            let (status, told) = scene.ask(Method::GET, "/x", None).await;
+            if status != 200 {
+                return (status, told);
+            }
+        }
+    };
+    let (status, told) = tokio::time::timeout(Duration::from_secs(1), refused).await.unwrap();
+    assert_eq!(status, 503, "{told}");
+    assert!(told["message"].as_str().unwrap().contains("revoked"), "{told}");
+
+    let made = make(&scene.functions, &for_proxy()).await;
+    settled(&scene.functions, &scene.agent).await;
+    let config = config(&scene.agent, &scene.application);
+    scene.guard = Guard::start(&config, &made.token).await.unwrap();
+    assert_eq!(scene.ask(Method::GET, "/x", None).await.0, 200);
+    let before = scene.application.count();
+    // It has the engine and the data plane in it.
+    scene.agent.kill().await.unwrap();
+    let (status, told) = scene.ask(Method::GET, "/x", None).await;
+    assert_eq!((status.as_u16(), scene.application.count()), (503, before), "{told}");
+    assert!(scene.guard.terminate().await.unwrap());
+}
