@@ -22,6 +22,7 @@
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
 //! | a real OPA without an agent: bundles, status, decisions | `bundles.rs` |
 //! | policies that the commands push, and a repository that they track | `policy_commands.rs` |
+//! | grants at the agent: what is allowed, what is not, and without the hub | `plane_agent.rs`, `plane_agent/` |
 //! | what changes in a database, in decisions | `watch.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
@@ -48,6 +49,7 @@ mod grants;
 mod main_job;
 mod opa;
 mod plane;
+mod plane_agent;
 mod policy_commands;
 mod policy_gate;
 mod policy_log;

@@ -32,6 +32,8 @@ use crate::settings::{Protocol, Secret};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A ping after so much time; a second one without any sign of life ends the connection.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(20);
+/// A hub that is busy may say nothing for so long, however often it is to be heard.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 /// Bytes of a message of an opal-server, which has no limit for what it sends.
 const MAX_OPAL_MESSAGE_BYTES: usize = 64 << 20;
 
@@ -259,6 +261,7 @@ async fn converse(
 ) -> String {
     let (mut sink, mut stream) = socket.split();
     let ping_every = book.needs_contact_every().map_or(PING_EVERY, |it| it.min(PING_EVERY));
+    let silence = (2 * ping_every).max(SHORTEST_SILENCE);
     let mut ping = interval(ping_every);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
@@ -293,7 +296,7 @@ async fn converse(
                 }
             }
             _ = ping.tick() => {
-                if heard.elapsed() > 2 * PING_EVERY {
+                if heard.elapsed() > silence {
                     return format!("nothing heard for {} s", heard.elapsed().as_secs());
                 }
                 if let Err(error) = sink.send(Message::Ping(Vec::new().into())).await {
