@@ -82,6 +82,7 @@ async fn a_fact_that_the_agent_does_not_have_is_asked_for_at_the_functions() {
     assert!(!bad.body.to_string().contains("12345678"), "{bad:?}");
     let large = keep(&agent, "/api/v1/facts", &token, &ssn(&"1".repeat(600 << 10))).await;
     assert_eq!(large.status, 413, "{large:?}");
+    assert_eq!(large.body["message"], "the body cannot be taken", "it did not leave the agent");
 }
 
 #[tokio::test]
