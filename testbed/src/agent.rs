@@ -25,6 +25,7 @@ pub struct Agent {
     process: Process,
     local_url: String,
     decision_url: String,
+    data_plane_url: Option<String>,
     http: reqwest::Client,
     data_dir: PathBuf,
     // Declared after the process: the folder goes when nobody writes to it any more.
@@ -51,8 +52,17 @@ pub struct AgentBuilder {
     data_dir: Option<PathBuf>,
     log_level: String,
     log_file: Option<PathBuf>,
+    data_plane: bool,
     args: Vec<OsString>,
     vars: Vec<(String, String)>,
+}
+
+/// Where an agent listens.
+#[derive(Debug)]
+struct Listening {
+    local_url: String,
+    decision_url: String,
+    data_plane_url: Option<String>,
 }
 
 // === impl AgentBuilder ===
@@ -102,6 +112,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Serves the data plane, too, for the bearers of grants.
+    #[must_use]
+    pub fn data_plane(mut self) -> Self {
+        self.data_plane = true;
+        self
+    }
+
     /// One more argument of `edge-agent run`, after the others.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
@@ -128,19 +145,21 @@ impl AgentBuilder {
                 (own.path().to_owned(), Some(own))
             }
         };
-        let (process, local_url, decision_url) = self.spawn(&data_dir).await?;
+        let (process, listening) = self.spawn(&data_dir).await?;
+        let Listening { local_url, decision_url, data_plane_url } = listening;
         Ok(Agent {
             plan: self,
             process,
             local_url,
             decision_url,
+            data_plane_url,
             http: http_client()?,
             data_dir,
             _own_data_dir: own_data_dir,
         })
     }
 
-    async fn spawn(&self, data_dir: &Path) -> Result<(Process, String, String)> {
+    async fn spawn(&self, data_dir: &Path) -> Result<(Process, Listening)> {
         let mut agent = command(Part::Agent.find()?);
         agent.args(["run", "--log-format", "json", "--log-level", &self.log_level]);
         // A command line can be read by everybody on the machine, an environment cannot.
@@ -156,6 +175,9 @@ impl AgentBuilder {
         if let Some(folder) = &self.policy_dir {
             agent.arg("--policy-dir").arg(folder);
         }
+        if self.data_plane {
+            agent.args(["--data-plane-listen", "127.0.0.1:0"]);
+        }
         agent.args(&self.args).envs(self.vars.iter().map(|(name, value)| (name, value)));
         let mut process = Process::spawn_logging("edge-agent", agent, self.log_file.as_deref())?;
         let (local, decisions) = process.wait_for_line(START_WITHIN, listening).await?;
@@ -166,8 +188,20 @@ impl AgentBuilder {
                 bail!("edge-agent did not say where it decides; it wrote:\n{}", process.logs())
             }
         };
-        Ok((process, format!("http://{local}"), decision_url))
+        let mut data_plane_url = None;
+        if self.data_plane {
+            let address = process.wait_for_line(START_WITHIN, serving).await?;
+            data_plane_url = Some(format!("http://{address}"));
+        }
+        let local_url = format!("http://{local}");
+        Ok((process, Listening { local_url, decision_url, data_plane_url }))
     }
+}
+
+/// The address in the agent's log line `{"message":"serving the data plane","data_plane":…}`.
+fn serving(line: &str) -> Option<String> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    line.get("data_plane").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// The addresses in the agent's log line `{"message":"listening","local":…,"decisions":…}`.
@@ -195,6 +229,7 @@ impl Agent {
             data_dir: None,
             log_level: "info".to_owned(),
             log_file: None,
+            data_plane: false,
             args: Vec::new(),
             vars: Vec::new(),
         }
@@ -208,6 +243,11 @@ impl Agent {
     /// Where decisions are asked for: the agent's own listener, or OPA's URL.
     pub fn decision_url(&self) -> &str {
         &self.decision_url
+    }
+
+    /// Its data plane, `http://127.0.0.1:PORT`, if it serves one. Another one after a restart.
+    pub fn data_plane_url(&self) -> Option<&str> {
+        self.data_plane_url.as_deref()
     }
 
     /// The folder of the agent's state.
@@ -389,7 +429,11 @@ impl Agent {
     /// Those of [`AgentBuilder::start`].
     pub async fn restart(&mut self) -> Result<()> {
         self.kill().await?;
-        (self.process, self.local_url, self.decision_url) = self.plan.spawn(&self.data_dir).await?;
+        let listening;
+        (self.process, listening) = self.plan.spawn(&self.data_dir).await?;
+        let Listening { local_url, decision_url, data_plane_url } = listening;
+        (self.local_url, self.decision_url) = (local_url, decision_url);
+        self.data_plane_url = data_plane_url;
         Ok(())
     }
 
