@@ -64,6 +64,8 @@ async fn policy_decides_on_a_fact_at_agents_that_subscribe_to_its_topic_and_nowh
     let seen = others.decide("girasol/facts", &json!({})).await.unwrap();
     assert!(!seen.to_string().contains(VALUE), "{seen}");
     let (late, _fourth) = decider(&functions, &["facts:sandbox.example.com"]).await;
+    // Live is who has been sent everything; what it does with that is under way.
+    late.wait_cursor(next, SOON).await.unwrap();
     assert_eq!(allows(&late, id).await, json!(true));
 
     let gone = format!("/api/v1/facts/{id}?wait=all&timeout=20");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::{Agent, Functions, Guard, Reply, Source, http_client};
 
-use crate::plane::{DOMAIN, grant, make};
+use crate::plane::{DOMAIN, ask, control, grant, make};
 use crate::support::{SOON, agent, can_run, with_facts};
 
 const POLICY: &str = r#"package proxy
@@ -82,7 +82,7 @@ fn for_proxy() -> Value {
 /// The agent has every grant that was made.
 async fn settled(functions: &Functions, agent: &Agent) {
     let token = functions.mint("client", json!({})).await.unwrap();
-    let page = functions.get("/log?after=0", Some(&token)).await.unwrap();
+    let page = functions.request(Method::GET, "/log?after=0", Some(&token), None).await.unwrap();
     agent.wait_cursor(page.body["head"].as_u64().unwrap(), SOON).await.unwrap();
 }
 
@@ -253,14 +253,9 @@ async fn without_a_grant_there_is_no_proxy() {
         assert!(!wrote.contains(&other.token), "{wrote}");
     }
     // Who runs it sees what is there.
-    let shown = crate::plane::ask(
-        &scene.functions,
-        &make(&scene.functions, &grant(&["GET"], &["/api/v1/proxies"])).await.token,
-        Method::GET,
-        "/api/v1/proxies",
-        None,
-    );
-    let shown = shown.await.ok().unwrap();
+    let reader = make(&scene.functions, &grant(&["GET"], &["/api/v1/proxies"])).await.token;
+    let shown = ask(&scene.functions, &reader, Method::GET, "/api/v1/proxies", None).await;
+    let shown = shown.ok().unwrap();
     assert_eq!((&shown[0]["name"], &shown[0]["domain"]), (&json!("billing"), &json!(DOMAIN)));
 }
 
@@ -272,7 +267,7 @@ async fn a_revoked_grant_and_a_dead_engine_let_nothing_pass() {
     let mut scene = Scene::set().await;
     assert_eq!(scene.ask(Method::GET, "/x", None).await.0, 200);
     let revoke = format!("/api/v1/grants/{}?wait=all", scene.grant);
-    crate::plane::control(&scene.functions, Method::DELETE, &revoke, None).await.ok().unwrap();
+    control(&scene.functions, Method::DELETE, &revoke, None).await.ok().unwrap();
     let refused = async {
         loop {
             let (status, told) = scene.ask(Method::GET, "/x", None).await;
