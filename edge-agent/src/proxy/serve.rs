@@ -135,6 +135,10 @@ impl Proxy {
             let plain = HeaderValue::from_static("identity");
             parts.headers.insert(header::ACCEPT_ENCODING, plain);
         }
+        // A body may have taken its time.
+        if let Some(problem) = self.standing.problem() {
+            return Err(undone(503, problem));
+        }
         let response = self.upstream.send(Request::from_parts(parts, body), peer).await?;
         if is_restored && is_json(response.headers()) {
             return self.restore(routes(), response).await;

@@ -58,16 +58,24 @@ async fn revoked(
         let (path, master) = (format!("/api/v1/grants/{id}"), Some(functions.master_token()));
         functions.request(Method::DELETE, &path, master, None).await?.ok()
     };
-    let refused = try_join_all(planes.iter().map(|plane| async {
-        while status(http, plane, &token).await? != 401 {
-            if began.elapsed() > PATIENCE {
-                bail!("{plane} still takes a revoked grant");
-            }
-        }
-        Ok(began.elapsed())
-    }));
+    let refused = try_join_all(planes.iter().map(|plane| refused(http, plane, &token, began)));
     let (_, refused) = tokio::try_join!(revoke, refused)?;
     Ok(refused.into_iter().max().unwrap_or_default())
+}
+
+/// Asks one agent until it refuses.
+async fn refused(
+    http: &reqwest::Client,
+    plane: &str,
+    token: &str,
+    began: Instant,
+) -> Result<Duration> {
+    while status(http, plane, token).await? != 401 {
+        if began.elapsed() > PATIENCE {
+            bail!("{plane} still takes a revoked grant");
+        }
+    }
+    Ok(began.elapsed())
 }
 
 async fn status(http: &reqwest::Client, plane: &str, token: &str) -> Result<u16> {
