@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
@@ -34,14 +34,16 @@ impl Guard {
         Ok(Self { process, url: format!("http://{address}"), _config: config })
     }
 
-    /// Starts a proxy that is expected to end by itself; what it wrote.
+    /// Starts a proxy that is expected to end by itself; the error that it
+    /// ends with.
     ///
     /// # Errors
-    /// The agent is missing.
+    /// The agent is missing, or it ended without one.
     pub async fn ends(config: &str, token: &str) -> Result<String> {
         let (mut process, _config) = Self::spawn(config, token)?;
-        let ended = tokio::time::timeout(START_WITHIN, process.ended()).await;
-        Ok(ended.context("the proxy did not end")?.to_string())
+        // Its last line, which may be read after it has ended.
+        let last = |line: &str| line.starts_with("error: ").then(|| line.to_owned());
+        process.wait_for_line(START_WITHIN, last).await
     }
 
     fn spawn(config: &str, token: &str) -> Result<(Process, NamedTempFile)> {
