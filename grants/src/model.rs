@@ -113,6 +113,12 @@ impl Model {
         self.patterns.one_went();
     }
 
+    /// How many grants there are, raw rows aside.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.places.len()
+    }
+
     /// Takes a raw row.
     ///
     /// # Errors

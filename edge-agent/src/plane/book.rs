@@ -32,8 +32,6 @@ pub(crate) struct Book {
 #[derive(Debug, Default)]
 struct Kept {
     model: Model,
-    /// What is in it, by id.
-    ids: BTreeMap<String, ()>,
     /// Grants of which nobody knows what they say, by id, with their domain if that is known.
     unreadable: BTreeMap<String, Option<String>>,
     /// How often the log has begun anew: what comes from an earlier one is nothing.
@@ -156,7 +154,7 @@ impl Book {
         let refusing = self.refusing();
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         BookStatus {
-            grants: kept.ids.len(),
+            grants: kept.model.count(),
             unreadable: kept.unreadable.keys().cloned().collect(),
             seconds_since_contact: last.map(|last| last.elapsed().as_secs()),
             refusing,
@@ -195,7 +193,6 @@ impl Kept {
                     // The model refuses its subject everything in the domain.
                     tracing::error!(grant = %id, %error, "a grant has a pattern that is none");
                 }
-                self.ids.insert(id, ());
             }
             Err(error) => {
                 #[derive(serde::Deserialize)]
@@ -213,7 +210,6 @@ impl Kept {
 
     fn forget(&mut self, id: &str) {
         self.model.remove(id);
-        self.ids.remove(id);
         self.unreadable.remove(id);
     }
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
+use axum::response::IntoResponse as _;
+use axum::{Json, Router};
 use grants::front::{Admission, admit};
 use protocol::plane::audits::{Audit, Plane};
 use protocol::plane::facts::{Fact, place};
 use protocol::plane::{HEADER, Question, Refusal};
 use protocol::{Millis, Seq};
+use serde_json::json;
 
 use super::forward::{Functions, whole};
 use super::{Audits, Book};
@@ -56,7 +58,7 @@ async fn serve(State(plane): State<Arc<DataPlane>>, request: Request) -> Respons
     }
     let token = parts.headers.get(HEADER).map(|value| value.to_str().unwrap_or_default());
     let question = match admit(parts.method.as_str(), path, token) {
-        Ok(Admission::Health) => return json(StatusCode::OK, r#"{"status":"OK"}"#.to_owned()),
+        Ok(Admission::Health) => return Json(json!({ "status": "OK" })).into_response(),
         Ok(Admission::Ask(question)) => question,
         Err(refusal) => return refuse(&refusal),
     };
@@ -99,7 +101,7 @@ impl DataPlane {
             && !name.contains('/')
         {
             // A proxy that asks, again and again, whether it still may be there: it may.
-            return Ok(json(StatusCode::OK, serde_json::json!({ "name": name }).to_string()));
+            return Ok(Json(json!({ "name": name })).into_response());
         }
         let body = axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
             let detail = format!("it broke off, or has more than {MAX_BODY_BYTES} bytes");
@@ -134,7 +136,8 @@ impl DataPlane {
         // Whatever else is at this place is no fact of the log.
         let fact: Fact = serde_json::from_str(found.get()).ok()?;
         let is_it = fact.id == id && fact.domain == domain && fact.value.is_some();
-        is_it.then(|| json(StatusCode::OK, found.get().to_owned()))
+        let kind = [(header::CONTENT_TYPE, "application/json")];
+        is_it.then(|| (kind, found.get().to_owned()).into_response())
     }
 
     /// Waits until what a write made is at this agent, so that who wrote reads it here. One that
@@ -152,15 +155,7 @@ impl DataPlane {
 
 fn refuse(refusal: &Refusal) -> Response<Body> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
-    json(status, refusal.body().to_string())
-}
-
-fn json(status: StatusCode, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    let kind = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    (status, Json(refusal.body())).into_response()
 }
 
 fn now() -> Millis {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use grants::pattern::Pattern;
 use protocol::limits::MAX_SLUG_BYTES;
 use protocol::plane::grants::PathSyntax;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use url::Url;
 
 use super::pointer::Pointer;
@@ -86,8 +86,8 @@ struct File {
     routes: Vec<RouteText>,
 }
 
-/// A route as it is written, and told to whoever looks at the deployments.
-#[derive(Deserialize, Serialize)]
+/// A route as it is written.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RouteText {
     #[serde(default = "any_method")]
@@ -99,16 +99,15 @@ struct RouteText {
     response: Vec<RestoredText>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReplacedText {
     pointer: String,
     fact_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RestoredText {
     pointer: String,
@@ -131,7 +130,7 @@ fn any_method() -> String {
 }
 
 impl Config {
-    /// Reads a file's text. With it comes what is told of the routes where the proxy is deployed.
+    /// Reads a file's text.
     ///
     /// # Errors
     /// The line or the member that is wrong, and what is possible.
@@ -181,7 +180,7 @@ impl Config {
         Duration::from_millis(self.grant_check_ms)
     }
 
-    /// What is told of the proxy where it is deployed: paths and pointers, no values.
+    /// What is told of the proxy where it is deployed: methods and pointers, no values.
     pub(crate) fn summary(&self) -> serde_json::Value {
         let routes = self.routes.iter().map(|route| {
             let request = route.request.iter().map(
