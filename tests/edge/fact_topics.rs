@@ -28,6 +28,17 @@ async fn decider(functions: &Functions, topics: &[&str]) -> (Agent, TempDir) {
     (agent, folder)
 }
 
+/// Functions with a fact and with data of the topic `t`; the fact's id, and a client's token.
+async fn with_a_fact_and_data() -> (Functions, String, String) {
+    let functions = with_facts().start().await.unwrap();
+    let token = omni(&functions, DOMAIN).await;
+    let id = keep(&functions, &token, &fact("email", VALUE)).await;
+    let publisher = functions.mint("datasource", json!({})).await.unwrap();
+    functions.publish_ok(&publisher, &inline("t", "/a", &json!({"n": 1}))).await.unwrap();
+    let client = functions.mint("client", json!({})).await.unwrap();
+    (functions, id, client)
+}
+
 async fn allows(agent: &Agent, fact: &str) -> Value {
     let input = json!({"fact": fact, "value": VALUE});
     agent.decide("app/allow", &input).await.unwrap()["result"].clone()
@@ -83,12 +94,7 @@ async fn who_does_not_name_the_topic_finds_no_fact_in_the_log_and_in_the_base_so
     if !can_run(&[]) {
         return;
     }
-    let functions = with_facts().start().await.unwrap();
-    let token = omni(&functions, DOMAIN).await;
-    let id = keep(&functions, &token, &fact("email", VALUE)).await;
-    let publisher = functions.mint("datasource", json!({})).await.unwrap();
-    functions.publish_ok(&publisher, &inline("t", "/a", &json!({"n": 1}))).await.unwrap();
-    let client = functions.mint("client", json!({})).await.unwrap();
+    let (functions, id, client) = with_a_fact_and_data().await;
     let read = async |path: &str, token: &str| {
         let answer = functions.request(Method::GET, path, Some(token), None).await.unwrap();
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
@@ -116,12 +122,7 @@ async fn a_bundle_has_facts_only_if_it_is_asked_for_their_topic() {
     if !can_run(&[Part::Opa]) {
         return;
     }
-    let functions = with_facts().start().await.unwrap();
-    let token = omni(&functions, DOMAIN).await;
-    let id = keep(&functions, &token, &fact("email", VALUE)).await;
-    let publisher = functions.mint("datasource", json!({})).await.unwrap();
-    functions.publish_ok(&publisher, &inline("t", "/a", &json!({"n": 1}))).await.unwrap();
-    let client = functions.mint("client", json!({})).await.unwrap();
+    let (functions, id, client) = with_a_fact_and_data().await;
     let opa = async |query: &str| {
         let config = json!({
             "services": {"girasol": {

@@ -9,8 +9,8 @@ use protocol::internal::{HubAnswer, HubRequest, Quorum, Wait};
 use protocol::plane::audits::{AuditQuery, OrderBy, Plane};
 use protocol::plane::grants::{Grant, PathSyntax, Subject, Token};
 use protocol::plane::{Bearer, PlaneCall, PlaneRequest, Question, Refusal};
-use protocol::{Millis, Problem};
-use serde_json::Value;
+use protocol::{Millis, Problem, Seq};
+use serde_json::{Value, json};
 
 use crate::rig::Rig;
 
@@ -56,6 +56,16 @@ fn master(call: PlaneCall) -> PlaneRequest {
 
 fn create(grant: Grant) -> PlaneCall {
     PlaneCall::CreateGrant(Box::new(grant))
+}
+
+/// Who waits is answered with the number 2 once its one agent has that.
+fn answered_when_applied(rig: &mut Rig) {
+    let effects = rig.say(1, &json!({"receipt": {"seq": 2, "applied": true}}));
+    let [Effect::Answer(_, Ok(HubAnswer::Plane { answer, receipts }))] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(answer.as_ref().unwrap().seq, Some(Seq(2)));
+    assert!(receipts.as_ref().unwrap().complete);
 }
 
 fn delete(id: &str) -> PlaneCall {

@@ -1,9 +1,9 @@
 //! Facts, their scopes and their types.
 
 use hub::log::{Log as _, Retention};
-use hub::machine::{Effect, Machine, Settings};
+use hub::machine::{Machine, Settings};
 use hub::memory_log::Call;
-use protocol::internal::{HubAnswer, HubRequest};
+use protocol::internal::HubRequest;
 use protocol::plane::PlaneCall;
 use protocol::plane::facts::NewFact;
 use protocol::plane::grants::Grant;
@@ -12,7 +12,7 @@ use protocol::{SaveMethod, Seq};
 use serde_json::{Value, json};
 use vault::Keys;
 
-use super::{DOMAIN, all, by, grant, master};
+use super::{DOMAIN, all, answered_when_applied, by, grant, master};
 use crate::rig::{Rig, frames, outline};
 
 const OLD: &str = "old:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -363,12 +363,7 @@ fn who_waits_for_a_fact_is_answered_when_agents_have_it() {
     let asked = Box::new(by("one", "POST", "/api/v1/facts", keep("a", "c", "any", "x")));
     let effects = rig.ask(HubRequest::Plane { asked, wait: all() });
     assert_eq!(outline(&effects, 1), ["0<2", "confirm 2"]);
-    let effects = rig.say(1, &json!({"receipt": {"seq": 2, "applied": true}}));
-    let [Effect::Answer(_, Ok(HubAnswer::Plane { answer, receipts }))] = &effects[..] else {
-        panic!("{effects:?}")
-    };
-    assert_eq!(answer.as_ref().unwrap().seq, Some(Seq(2)));
-    assert!(receipts.as_ref().unwrap().complete);
+    answered_when_applied(&mut rig);
 }
 
 /// Hub and agents have the same facts, whatever storage does, and what was not answered with 200

@@ -3,14 +3,14 @@
 use hub::log::{Log as _, Retention};
 use hub::machine::{Effect, Machine, Settings};
 use hub::memory_log::Call;
-use protocol::internal::{HubAnswer, HubRequest};
+use protocol::internal::HubRequest;
 use protocol::plane::grants::{self, Effect as Eft, Grant, PathSyntax, Subject};
 use protocol::plane::{PlaneCall, PlaneRequest};
 use protocol::topic::TopicSet;
 use protocol::{Millis, Seq};
 use serde_json::json;
 
-use super::{DOMAIN, all, by, create, delete, grant, master, query};
+use super::{DOMAIN, all, answered_when_applied, by, create, delete, grant, master, query};
 use crate::rig::{Rig, outline};
 
 /// The grants that an agent has which follows the log from its beginning, by id.
@@ -270,12 +270,7 @@ fn who_waits_for_a_revocation_is_answered_when_agents_have_it() {
     let effects = rig.ask(HubRequest::Plane { asked, wait: all() });
     assert_eq!(outline(&effects, 1), ["1<2", "confirm 2"]);
     assert!(!effects.iter().any(|it| matches!(it, Effect::Answer(..))), "not yet");
-    let effects = rig.say(1, &json!({"receipt": {"seq": 2, "applied": true}}));
-    let [Effect::Answer(_, Ok(HubAnswer::Plane { answer, receipts }))] = &effects[..] else {
-        panic!("{effects:?}")
-    };
-    assert_eq!(answer.as_ref().unwrap().seq, Some(Seq(2)));
-    assert!(receipts.as_ref().unwrap().complete);
+    answered_when_applied(&mut rig);
 }
 
 /// Storage that goes at every point, before and after a sleep: hub and agents have the same
