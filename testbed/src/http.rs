@@ -5,6 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+/// How long a connection without a request is kept. workerd closes one after five seconds; a `POST`
+/// that is sent at that moment would fail, and nobody may send it again.
+const KEPT_IDLE: Duration = Duration::from_secs(2);
+
 /// An HTTP answer, read to its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -43,7 +47,10 @@ pub fn http_client_builder() -> Result<reqwest::ClientBuilder> {
     .with_safe_default_protocol_versions()?
     .with_root_certificates(rustls::RootCertStore::empty())
     .with_no_client_auth();
-    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy())
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .pool_idle_timeout(KEPT_IDLE))
 }
 
 // === impl Answer ===

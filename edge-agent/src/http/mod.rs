@@ -18,6 +18,10 @@ pub struct HttpError(pub(crate) String);
 /// Connecting takes longer only if nobody will answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a connection without a request is kept. workerd closes one after five seconds, and what
+/// is sent at that moment fails without having been read.
+const KEPT_IDLE: Duration = Duration::from_secs(3);
+
 /// A client whose requests end after `timeout` unless they say otherwise.
 ///
 /// # Errors
@@ -73,6 +77,7 @@ fn build(
         .dns_resolver(reach::GuardedResolver { reach, proxies })
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(KEPT_IDLE)
         .timeout(timeout)
         .user_agent(concat!("girasol-edge-agent/", env!("CARGO_PKG_VERSION")))
         .build()
