@@ -77,6 +77,7 @@ async fn a_value_is_once_in_a_scope_and_as_often_as_it_likes_outside() {
     let first = keep(&functions, &token, &in_scope("email", VALUE, "a")).await;
     let again = post(&functions, &token, FACTS, &in_scope("email", VALUE, "a")).await;
     assert_eq!(said(&again), (400, "hashed_value already exists"));
+    assert_eq!(again.body["id"], json!(first));
     assert!(!again.body.to_string().contains(VALUE), "{again:?}");
     for other in [
         in_scope("email", VALUE, "b"),

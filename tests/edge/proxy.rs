@@ -162,6 +162,25 @@ async fn the_application_has_ids_and_its_clients_have_values() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_sent_again_hands_on_the_same_id() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let user = json!({"id": "u-7", "email": "ada@example.com"});
+    let mut handed_on = vec![];
+    for _ in 0..2 {
+        assert_eq!(scene.ask(Method::POST, "/users", Some(&user)).await.0, 200);
+        handed_on.push(scene.received());
+    }
+    assert_eq!(handed_on[0], handed_on[1]);
+    // In another scope the value is another fact.
+    let other = json!({"id": "u-8", "email": "ada@example.com"});
+    assert_eq!(scene.ask(Method::POST, "/users", Some(&other)).await.0, 200);
+    assert_ne!(scene.received()["email"], handed_on[0]["email"]);
+}
+
+#[tokio::test]
 async fn what_the_policy_does_not_allow_reaches_nobody() {
     if !can_run(&[]) {
         return;

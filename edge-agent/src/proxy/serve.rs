@@ -26,14 +26,12 @@ use super::config::{Replaced, Route};
 use super::decide::{Decider, Decision};
 use super::forward::Upstream;
 use super::pointer::Pointer;
-use super::vault::{Standing, Undone, Vault};
+use super::vault::{Standing, Undone, Vault, is_fact};
 
 /// Facts that are asked for at the same time, for one body.
 const AT_ONCE: usize = 16;
 /// Facts in one body.
 const MAX_FACTS: usize = 1_000;
-/// How the id of a fact begins, and how long it is.
-const FACT: (&str, usize) = ("fact_", 25);
 
 /// What the proxy works with.
 pub(super) struct Proxy {
@@ -297,13 +295,6 @@ fn input(parts: &Parts, path: &str, peer: SocketAddr, body: Option<&Value>) -> V
         members.insert("body".to_owned(), body.clone());
     }
     input
-}
-
-fn is_fact(text: &str) -> bool {
-    text.len() == FACT.1
-        && text
-            .strip_prefix(FACT.0)
-            .is_some_and(|id| id.bytes().all(|it| it.is_ascii_alphanumeric()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -17,6 +17,9 @@ use crate::settings::Secret;
 /// How long the proxy goes on without hearing that it may, in turns of its looks.
 const SILENT_TURNS: u32 = 3;
 
+/// How the id of a fact begins, and how long it is.
+const FACT: (&str, usize) = ("fact_", 25);
+
 /// Facts, and the grant.
 #[derive(Debug)]
 pub(super) struct Vault {
@@ -153,7 +156,8 @@ impl Vault {
         }
     }
 
-    /// Keeps a value; the id of its fact. `place` names it in an error.
+    /// Keeps a value; the id of its fact, which is the known one if its scope has the value already:
+    /// a request that is sent again does what it did. `place` names the value in an error.
     pub(super) async fn keep(
         &self,
         (fact_type, scope): (&str, Option<&str>),
@@ -171,13 +175,18 @@ impl Vault {
         let answer = asked.send().await.map_err(unreachable)?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(unreachable)?;
+        let kept = serde_json::from_slice::<Kept>(&body).ok().map(|kept| kept.id);
+        if status.as_u16() == 400
+            && let Some(known) = kept.as_ref().filter(|id| is_fact(id))
+        {
+            return Ok(known.clone());
+        }
         if !status.is_success() {
             // What the caller sent is wrong, or what the proxy may do is.
             let status = if status.as_u16() == 400 { 400 } else { 503 };
             return Err(Undone { status, message: format!("{place}{}", said(&body)) });
         }
-        let kept = serde_json::from_slice::<Kept>(&body).map(|kept| kept.id);
-        kept.map_err(|_| Undone {
+        kept.ok_or_else(|| Undone {
             status: 503,
             message: format!("{place}: the data plane answered without an id"),
         })
@@ -194,6 +203,14 @@ impl Vault {
         let body = answer.bytes().await.ok()?;
         serde_json::from_slice::<Found>(&body).ok().map(|found| found.value)
     }
+}
+
+/// True if a text looks like the id of a fact.
+pub(super) fn is_fact(text: &str) -> bool {
+    text.len() == FACT.1
+        && text
+            .strip_prefix(FACT.0)
+            .is_some_and(|id| id.bytes().all(|it| it.is_ascii_alphanumeric()))
 }
 
 fn unreachable(error: reqwest::Error) -> Undone {
@@ -216,7 +233,40 @@ fn said(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use testbed::{Reply, Source};
+
     use super::*;
+
+    const KNOWN: &str = "fact_AAAAAAAAAAAAAAAAAAAA";
+
+    /// The example's, with its data plane here.
+    fn vault(plane: &Source) -> Vault {
+        let example = include_str!("../../../examples/proxy/proxy.toml");
+        let here = plane.url("");
+        let file = example.replace("http://127.0.0.1:28000", here.trim_end_matches('/'));
+        let config = Config::read(&file).unwrap();
+        let http = crate::http::client(Duration::from_secs(5)).unwrap();
+        Vault::new(http, &config, Secret::new("v1:a:b".to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_value_that_its_scope_has_already_is_the_known_fact() {
+        let plane = Source::start(&json!({})).unwrap();
+        let vault = vault(&plane);
+        for (status, body, expected) in [
+            (200, json!({"id": KNOWN}), Ok(KNOWN)),
+            (400, json!({"message": "hashed_value already exists", "id": KNOWN}), Ok(KNOWN)),
+            (400, json!({"message": "Validation Error"}), Err(400)),
+            (400, json!({"message": "elsewhere", "id": "request-7"}), Err(400)),
+            (401, json!({"message": "Unauthorized", "id": KNOWN}), Err(503)),
+            (200, json!({}), Err(503)),
+        ] {
+            plane.reply(Reply::json(&body).status(status));
+            let kept = vault.keep(("email", Some("u")), "a@example.com", "/email").await;
+            let kept = kept.as_deref().map_err(|undone| undone.status);
+            assert_eq!(kept, expected, "{status} {body}");
+        }
+    }
 
     #[test]
     fn without_a_word_that_it_may_nothing_passes_after_a_while() {

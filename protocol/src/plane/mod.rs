@@ -27,7 +27,7 @@ use grants::Grant;
 pub const HEADER: &str = "X-OPV-GRANT-TOKEN";
 
 /// Why the plane refused, in the vault's shape: `{"message": …}`, and what to do about it in
-/// `detail`. Neither ever holds a token or a value.
+/// `detail`. Neither ever holds a token or a value; an `id` names what is there already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{status}: {message}")]
 pub struct Refusal {
@@ -38,6 +38,9 @@ pub struct Refusal {
     /// A sentence that names the fix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What is there already, in whose place nothing new was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 impl Refusal {
@@ -45,7 +48,13 @@ impl Refusal {
     #[must_use]
     pub fn new(status: u16, message: impl Into<String>, detail: impl Into<String>) -> Self {
         let detail = Some(detail.into()).filter(|detail| !detail.is_empty());
-        Self { status, message: message.into(), detail }
+        Self { status, message: message.into(), detail, id: None }
+    }
+
+    /// With the id of what is there already.
+    #[must_use]
+    pub fn because_of(self, id: impl Into<String>) -> Self {
+        Self { id: Some(id.into()), ..self }
     }
 
     /// 400: no token came with the request.
@@ -85,10 +94,13 @@ impl Refusal {
     /// The body of the answer.
     #[must_use]
     pub fn body(&self) -> Value {
-        match &self.detail {
-            Some(detail) => json!({ "message": self.message, "detail": detail }),
-            None => json!({ "message": self.message }),
+        let mut body = json!({ "message": self.message });
+        for (member, text) in [("detail", &self.detail), ("id", &self.id)] {
+            if let (Some(text), Some(members)) = (text, body.as_object_mut()) {
+                members.insert(member.to_owned(), Value::from(text.as_str()));
+            }
         }
+        body
     }
 }
 

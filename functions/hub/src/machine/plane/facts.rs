@@ -56,12 +56,14 @@ impl Step<'_> {
         let prints = prints(&keys, &fact, &value);
         for print in &prints {
             let known: Option<String> = get(self.log, &print_name(print))?;
-            if known.map_or(Ok(None), |known| find(self.log, &known))?.is_some() {
-                return Err(Refusal::new(
+            if let Some(known) = known.map_or(Ok(None), |known| find(self.log, &known))? {
+                let refusal = Refusal::new(
                     400,
                     "hashed_value already exists",
-                    "this scope has a fact of this type and value; GET /api/v1/facts lists them",
-                ));
+                    "this scope has a fact of this type and value: `id` is its id",
+                );
+                // Who gave the value knows it; the id alone opens nothing.
+                return Err(refusal.because_of(known.fact.id));
             }
         }
         if Said::read(self.log, &update_id(&fact.id))?.is_some() {

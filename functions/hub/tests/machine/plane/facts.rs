@@ -158,6 +158,8 @@ fn a_value_is_once_in_a_scope_and_as_often_as_one_likes_in_none() {
     let (status, words) = rig.refused(keep("b", "c1", "email", "ada@example.com"));
     assert_eq!(status, 400);
     assert!(words.starts_with("hashed_value already exists"), "{words}");
+    let known = rig.one(keep("b", "c1", "email", "ada@example.com")).unwrap_err();
+    assert_eq!(known.body()["id"], "a");
     rig.one(keep("c", "c2", "email", "ada@example.com")).unwrap();
     rig.one(keep("d", "c1", "any", "ada@example.com")).unwrap();
     rig.one(keep("e", "c1", "email", "eve@example.com")).unwrap();
