@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +27,8 @@ allow if {
 }
 
 allow if input.headers.authorization == "Bearer robot"
+
+allow if input.headers["x-role"] == "user, admin"
 "#;
 
 /// Everything that a proxy stands between.
@@ -255,6 +258,42 @@ async fn what_is_not_rewritten_passes_as_it_is() {
     let upgrade = scene.http.get(scene.guard.url("/ws")).header("Connection", "upgrade");
     let upgrade = upgrade.header("Upgrade", "websocket").send().await.unwrap();
     assert_eq!(upgrade.status(), 501);
+}
+
+#[tokio::test]
+async fn engine_and_application_have_the_same_headers() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let ask = async |lines: &[(&'static str, &str)]| {
+        let mut request = scene.http.delete(scene.guard.url("/x")).build().unwrap();
+        for (name, value) in lines {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request.headers_mut().append(*name, value);
+        }
+        let answer = scene.http.execute(request).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (lines, expected, why) in [
+        // The engine goes by what the application would get, which is nothing.
+        (vec![("x-role", "user, admin"), ("connection", "x-role")], 403, "policy"),
+        (vec![("x-role", "admin"), ("x-role", "user")], 403, "policy"),
+        (vec![("authorization", "Bearer robot"), ("authorization", "Bearer eve")], 400, "twice"),
+        (vec![("authorization", "Bearer robot"), ("x-name", "J\u{fc}rgen")], 400, "x-name"),
+        (vec![("authorization", "Bearer robot"), ("connection", "host")], 400, "host"),
+    ] {
+        let (status, text) = ask(&lines).await;
+        assert_eq!(status, expected, "{lines:?}: {text}");
+        assert!(text.contains(why) && !text.contains("eve"), "{text}");
+    }
+    assert_eq!(scene.application.count(), 0);
+
+    let (status, text) = ask(&[("x-role", "user"), ("x-role", "admin")]).await;
+    assert_eq!(status, 200, "{text}");
+    let received = scene.application.received().pop().unwrap();
+    let role: Vec<_> = received.headers.iter().filter(|(name, _)| name == "x-role").collect();
+    assert_eq!(role, [&("x-role".to_owned(), "user, admin".to_owned())]);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 //! takes addresses from others, as a fetch does, asks [`Reach::check`] first. The addresses
 //! of the settings are the operator's own word.
 
+pub(crate) mod hops;
+
 use std::{error::Error, sync::Arc, time::Duration};
 
 use crate::net::{Proxies, Reach, reach, tls};

@@ -6,7 +6,7 @@ use protocol::DEFAULT_SCOPE;
 use protocol::plane::{HEADER, Refusal};
 use url::Url;
 
-use crate::http::failure;
+use crate::http::{failure, hops};
 
 /// What of a request's headers the functions need.
 const PASSED_ON: [&str; 6] = [
@@ -21,14 +21,8 @@ const PASSED_ON: [&str; 6] = [
 /// What the functions have of the plane: nothing else of theirs is reached through the agent.
 const ROOTS: [&str; 2] = ["/api/v1/", "/js/v1/"];
 
-/// Headers of an answer that are about the connection it came by, or that follow from its body.
-const LEFT_OUT: [HeaderName; 5] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::CONTENT_ENCODING,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// Headers of an answer that follow from its body as it came.
+const OF_THE_BODY: [HeaderName; 2] = [header::CONTENT_LENGTH, header::CONTENT_ENCODING];
 
 /// The functions, for one scope.
 #[derive(Clone, Debug)]
@@ -84,7 +78,8 @@ impl Functions {
         let mut response = Response::new(answer.bytes().await.map_err(unreachable)?);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        LEFT_OUT.iter().for_each(|name| drop(response.headers_mut().remove(name)));
+        hops::leave_out(response.headers_mut());
+        OF_THE_BODY.iter().for_each(|name| drop(response.headers_mut().remove(name)));
         Ok(response)
     }
 }

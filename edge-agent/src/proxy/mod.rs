@@ -12,7 +12,8 @@
 //! | What becomes of a request? | `serve.rs` |
 //! | May it pass? | `decide.rs` |
 //! | Where in a body are the values? | `pointer.rs` |
-//! | What is handed on, and what is not? | `forward.rs` |
+//! | Which headers do engine and application get? | `headers.rs` |
+//! | How is a request handed on? | `forward.rs` |
 //!
 //! **Invariants:** without an answer that says `true` nothing passes; a body that cannot be
 //! rewritten reaches nobody; no value and no token is in a log or an error.
@@ -20,6 +21,7 @@
 mod config;
 mod decide;
 mod forward;
+mod headers;
 mod pointer;
 mod serve;
 mod vault;

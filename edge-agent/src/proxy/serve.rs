@@ -2,9 +2,10 @@
 //! answer.
 //!
 //! The engine is asked with `input`: `method`, `path` (segments, decoded), `raw_path`, `query`,
-//! `headers` (lower-case names; of one that comes twice the last), `source` (the address that
-//! asked), and `body` for requests whose body is rewritten, as it came: so a decision can be about
-//! the value that the application does not get.
+//! `headers` (lower-case names; exactly those that the application gets, each once: several are joined
+//! with a comma), `source` (the address that asked), and `body` for requests whose body is rewritten,
+//! as it came: so a decision can be about the value that the application does not get. Such a request
+//! has no `Content-Length` there, since it becomes another one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -18,7 +19,6 @@ use axum::response::IntoResponse as _;
 use axum::{Json, Router};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use grants::front::{Admission, admit};
-use protocol::plane::HEADER;
 use protocol::plane::grants::Token;
 use serde_json::{Map, Value, json};
 
@@ -97,6 +97,7 @@ impl Proxy {
             return Err(undone(501, "the proxy hands on requests, and no upgraded connections"));
         }
         let path = plain_path(&parts)?;
+        self.upstream.settle(&mut parts, peer)?;
         let method = parts.method.as_str().to_owned();
         let routes = || self.routes.iter().filter(|route| route.is_about(&method, &path));
         let is_rewritten = routes().any(|route| !route.request.is_empty());
@@ -104,10 +105,16 @@ impl Proxy {
 
         let (body, document) = if is_rewritten {
             let document = self.document(&parts, body).await?;
+            parts.headers.remove(header::CONTENT_LENGTH);
             (Body::empty(), document)
         } else {
             (body, None)
         };
+        if is_restored {
+            // What is compressed cannot be read here.
+            let plain = HeaderValue::from_static("identity");
+            parts.headers.insert(header::ACCEPT_ENCODING, plain);
+        }
         match self.decider.ask(input(&parts, &path, peer, document.as_ref())).await {
             Decision::Allowed => {}
             Decision::Denied => return Err(undone(403, "the policy does not allow it")),
@@ -120,22 +127,15 @@ impl Proxy {
             Some(mut document) => {
                 let places = routes().flat_map(|route| &route.request);
                 self.replace(places, &mut document).await?;
-                let text = document.to_string();
-                parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-                Body::from(text)
+                Body::from(document.to_string())
             }
             None => body,
         };
-        if is_restored {
-            // What is compressed cannot be read here.
-            let plain = HeaderValue::from_static("identity");
-            parts.headers.insert(header::ACCEPT_ENCODING, plain);
-        }
         // A body may have taken its time.
         if let Some(problem) = self.standing.problem() {
             return Err(undone(503, problem));
         }
-        let response = self.upstream.send(Request::from_parts(parts, body), peer).await?;
+        let response = self.upstream.send(Request::from_parts(parts, body)).await?;
         if is_restored && is_json(response.headers()) {
             return self.restore(routes(), response).await;
         }
@@ -274,11 +274,9 @@ fn plain_path(parts: &Parts) -> Result<String, Undone> {
 /// What the engine is told.
 fn input(parts: &Parts, path: &str, peer: SocketAddr, body: Option<&Value>) -> Value {
     let mut headers = Map::new();
+    // They are settled: each comes once, and is a text.
     for (name, value) in &parts.headers {
-        // The grant's token is nobody's business.
-        if !name.as_str().eq_ignore_ascii_case(HEADER)
-            && let Ok(value) = value.to_str()
-        {
+        if let Ok(value) = value.to_str() {
             headers.insert(name.as_str().to_owned(), Value::from(value));
         }
     }
