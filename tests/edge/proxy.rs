@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::{Agent, Functions, Guard, Reply, Source, http_client};
 
-use crate::plane::{DOMAIN, ask, control, grant, make};
+use crate::plane::{DOMAIN, Made, ask, control, grant, keep, make};
 use crate::support::{SOON, agent, can_run, with_facts};
 
 const POLICY: &str = r#"package proxy
 
 default allow := false
 
-allow if input.method == "GET"
+allow if input.method in {"GET", "PUT"}
 
 # A decision about the value that the application never gets.
 allow if {
@@ -37,8 +37,9 @@ struct Scene {
     agent: Agent,
     application: Source,
     guard: Guard,
-    /// The id of the proxy's grant.
+    /// The proxy's grant: its id and its token.
     grant: String,
+    token: String,
     http: reqwest::Client,
     _policy: TempDir,
 }
@@ -56,7 +57,8 @@ impl Scene {
         settled(&functions, &agent).await;
         let guard = Guard::start(&config(&agent, &application), &made.token).await.unwrap();
         let http = http_client().unwrap();
-        Self { functions, agent, application, guard, grant: made.id, http, _policy: policy }
+        let Made { id: grant, token } = made;
+        Self { functions, agent, application, guard, grant, token, http, _policy: policy }
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
@@ -113,6 +115,23 @@ fn config(agent: &Agent, application: &Source) -> String {
         pointer = "/email"
 
         [[routes]]
+        path = "/notes"
+        [[routes.request]]
+        pointer = "/to/*"
+        fact_type = "any"
+        [[routes.response]]
+        pointer = "/to/*"
+
+        [[routes]]
+        path = "/drafts"
+        accept_ids = true
+        [[routes.request]]
+        pointer = "/to/*"
+        fact_type = "any"
+        [[routes.response]]
+        pointer = "/to/*"
+
+        [[routes]]
         path = "/users/:id"
         [[routes.response]]
         pointer = "/email"
@@ -157,10 +176,6 @@ async fn the_application_has_ids_and_its_clients_have_values() {
     let strange = json!({"email": "fact_AAAAAAAAAAAAAAAAAAAA"});
     scene.application.reply(Reply::json(&strange));
     assert_eq!(scene.ask(Method::GET, "/users/u-8", None).await.1, strange);
-    // An id that comes in again is one already.
-    let again = json!({"id": "u-7", "email": "x@example.com", "phones": [phone]});
-    scene.ask(Method::POST, "/users", Some(&again)).await;
-    assert_eq!(scene.received()["phones"][0], json!(phone));
     assert!(!scene.guard.logs().to_string().contains("ada@"), "{}", scene.guard.logs());
 }
 
@@ -181,6 +196,29 @@ async fn a_request_that_is_sent_again_hands_on_the_same_id() {
     let other = json!({"id": "u-8", "email": "ada@example.com"});
     assert_eq!(scene.ask(Method::POST, "/users", Some(&other)).await.0, 200);
     assert_ne!(scene.received()["email"], handed_on[0]["email"]);
+}
+
+#[tokio::test]
+async fn an_id_of_a_clients_own_is_text_unless_the_route_takes_ids() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    // Somebody else's, whose id has become known.
+    let foreign = json!({"fact_type_slug": "email", "value": "ada@example.com"});
+    let id = keep(&scene.functions, &scene.token, &foreign).await;
+    for (path, is_taken) in [("/notes", false), ("/drafts", true)] {
+        let note = json!({"to": ["+49 30 1234567", id]});
+        let (status, told) = scene.ask(Method::PUT, path, Some(&note)).await;
+        assert_eq!(status, 200, "{told}");
+        let stored = scene.received();
+        assert_eq!(stored["to"][1] == json!(id), is_taken, "{path}: {stored}");
+        assert!(stored["to"][0].as_str().unwrap().starts_with("fact_"), "{stored}");
+        scene.application.reply(Reply::json(&stored));
+        let (_, shown) = scene.ask(Method::GET, path, None).await;
+        let value = if is_taken { "ada@example.com" } else { &id };
+        assert_eq!(shown, json!({"to": ["+49 30 1234567", value]}), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -64,6 +64,8 @@ pub(crate) struct Replaced {
     pub(crate) fact_type: String,
     /// Where the custom id of their scope is, if they have one.
     pub(crate) scope: Option<Pointer>,
+    /// Whether an id of a fact is taken as one, and not as text like any other.
+    pub(crate) accept_ids: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +95,8 @@ struct RouteText {
     #[serde(default = "any_method")]
     method: String,
     path: String,
+    #[serde(default)]
+    accept_ids: bool,
     #[serde(default)]
     request: Vec<ReplacedText>,
     #[serde(default)]
@@ -220,6 +224,7 @@ impl Route {
                     .map_err(|error| format!("request[{at}].{error}"))?,
                 fact_type: it.fact_type.clone(),
                 scope: scope.map_err(|error| format!("request[{at}].{error}"))?,
+                accept_ids: text.accept_ids,
             });
         }
         let mut response = vec![];

@@ -45,8 +45,8 @@ pub(super) struct Proxy {
 
 /// A value that is to become a fact.
 struct Job {
-    /// Which of the places it is at.
-    at: usize,
+    /// Which of the places it is at, and which of the values there.
+    at: (usize, usize),
     fact_type: String,
     scope: Option<String>,
     /// The place, as it is written.
@@ -177,13 +177,13 @@ impl Proxy {
                 Value::Number(number) => Some(number.to_string()),
                 _ => None,
             });
-            for value in replaced.pointer.find(document) {
+            for (which, value) in replaced.pointer.find(document).into_iter().enumerate() {
                 match value {
                     Value::Null => {}
-                    // What an earlier answer gave.
-                    Value::String(text) if is_fact(text) => {}
+                    // Elsewhere one of a client's own choice would be shown to him as its value.
+                    Value::String(text) if replaced.accept_ids && is_fact(text) => {}
                     Value::String(text) => jobs.push(Job {
-                        at,
+                        at: (at, which),
                         fact_type: replaced.fact_type.clone(),
                         scope: scope.clone(),
                         place: replaced.pointer.text().to_owned(),
@@ -205,10 +205,11 @@ impl Proxy {
             Ok::<_, Undone>((job.at, job.text, id))
         });
         let kept: Vec<_> = kept.buffered(AT_ONCE).try_collect().await?;
-        for (at, text, id) in kept {
+        for ((at, which), text, id) in kept {
             let found = places.get(at).map(|replaced| replaced.pointer.find(document));
-            let mut found = found.into_iter().flatten();
-            if let Some(value) = found.find(|value| value.as_str() == Some(text.as_str())) {
+            let value = found.and_then(|found| found.into_iter().nth(which));
+            // Two places may be the same: it has the first one's id then.
+            if let Some(value) = value.filter(|value| value.as_str() == Some(text.as_str())) {
                 *value = Value::String(id);
             }
         }
