@@ -9,6 +9,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::{Agent, Functions, Guard, Reply, Source, http_client};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::plane::{DOMAIN, Made, ask, control, grant, keep, make};
 use crate::support::{SOON, agent, can_run, with_facts};
@@ -270,6 +272,27 @@ async fn a_body_that_cannot_be_rewritten_reaches_nobody() {
         assert_eq!(status, expected, "{text}");
         assert!(text.contains(why) && !text.contains("nobody\""), "{text}");
     }
+    assert_eq!(scene.application.count(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
+    if !can_run(&[]) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let config = config(&scene.agent, &scene.application);
+    let impatient = format!("body_timeout_seconds = 1\n{config}");
+    let guard = Guard::start(&impatient, &scene.token).await.unwrap();
+    let address = guard.url("").replace("http://", "");
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let head = "POST /users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+                Content-Length: 100\r\n\r\n{\"email\"";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let read = tokio::time::timeout(SOON, stream.read(&mut answer)).await.unwrap().unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("within 1 s"), "{answer}");
     assert_eq!(scene.application.count(), 0);
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) token_file: Option<PathBuf>,
     /// Bytes of a body that is rewritten.
     pub(crate) max_body_bytes: usize,
+    /// Seconds in which a body that is taken apart has to be there.
+    body_timeout_seconds: u64,
     /// Seconds for everything that the proxy asks.
     pub(crate) timeout_seconds: u64,
     /// Milliseconds between two looks at the grant.
@@ -80,6 +82,8 @@ struct File {
     token_file: Option<PathBuf>,
     #[serde(default = "max_body_bytes")]
     max_body_bytes: usize,
+    #[serde(default = "body_timeout_seconds")]
+    body_timeout_seconds: u64,
     #[serde(default = "timeout_seconds")]
     timeout_seconds: u64,
     #[serde(default = "grant_check_ms")]
@@ -121,6 +125,10 @@ fn max_body_bytes() -> usize {
     1 << 20
 }
 
+fn body_timeout_seconds() -> u64 {
+    30
+}
+
 fn timeout_seconds() -> u64 {
     10
 }
@@ -153,6 +161,9 @@ impl Config {
         }
         let data_plane = address(&file.data_plane).map_err(|it| named("data_plane", &it))?;
         let decision = address(&file.decision).map_err(|it| named("decision", &it))?;
+        if !(1..=3_600).contains(&file.body_timeout_seconds) {
+            return refuse("body_timeout_seconds", "give 1 to 3600".to_owned());
+        }
         if file.timeout_seconds == 0 || !(10..=60_000).contains(&file.grant_check_ms) {
             return refuse(
                 "timeout_seconds, grant_check_ms",
@@ -173,10 +184,16 @@ impl Config {
             decision,
             token_file: file.token_file,
             max_body_bytes: file.max_body_bytes,
+            body_timeout_seconds: file.body_timeout_seconds,
             timeout_seconds: file.timeout_seconds,
             grant_check_ms: file.grant_check_ms,
             routes,
         })
+    }
+
+    /// The time in which a body that is taken apart has to be there.
+    pub(crate) fn body_timeout(&self) -> Duration {
+        Duration::from_secs(self.body_timeout_seconds)
     }
 
     /// The time between two looks at the grant.
@@ -265,6 +282,7 @@ mod tests {
             ("listen = \"127.0.0.1:28001\"", "listen = \"here\"", "listen"),
             ("upstream = \"http:", "upstream = \"https:", "upstream: give the application's http"),
             ("decision = \"http://", "decision = \"http://me:secret@", "decision: a credential"),
+            ("name = \"billing\"", "name = \"b\"\nbody_timeout_seconds = 0", "give 1 to 3600"),
             ("path = \"/users\"", "path = \"/users*\"", "routes[0].path: "),
             ("pointer = \"/email\"", "pointer = \"email\"", "routes[0].request[0].pointer: "),
         ] {

@@ -99,6 +99,7 @@ pub(crate) async fn run(
         upstream: Upstream::new(&config.upstream, timeout),
         vault,
         standing,
+        body_timeout: config.body_timeout(),
         routes: config.routes,
         max_body_bytes: config.max_body_bytes,
     };

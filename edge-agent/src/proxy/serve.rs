@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
@@ -41,6 +42,8 @@ pub(super) struct Proxy {
     pub(super) standing: Arc<Standing>,
     pub(super) routes: Vec<Route>,
     pub(super) max_body_bytes: usize,
+    /// For a body that is taken apart to be there.
+    pub(super) body_timeout: Duration,
 }
 
 /// A value that is to become a fact.
@@ -159,7 +162,13 @@ impl Proxy {
     async fn collect(&self, body: Body) -> Result<Bytes, Undone> {
         let limit = self.max_body_bytes;
         let message = || format!("the body broke off, or has more than {limit} bytes");
-        axum::body::to_bytes(body, limit).await.map_err(|_| undone(413, message()))
+        let collected = tokio::time::timeout(self.body_timeout, axum::body::to_bytes(body, limit));
+        let Ok(collected) = collected.await else {
+            let seconds = self.body_timeout.as_secs();
+            let message = format!("the body was not there within {seconds} s: send it faster");
+            return Err(undone(408, message));
+        };
+        collected.map_err(|_| undone(413, message()))
     }
 
     /// Puts ids in the place of values. Nothing is kept unless all of them are texts.
@@ -223,7 +232,10 @@ impl Proxy {
         response: Response<Body>,
     ) -> Result<Response<Body>, Undone> {
         let (mut parts, body) = response.into_parts();
-        let collected = axum::body::to_bytes(body, self.max_body_bytes).await;
+        let collected = axum::body::to_bytes(body, self.max_body_bytes);
+        let Ok(collected) = tokio::time::timeout(self.body_timeout, collected).await else {
+            return Err(undone(504, "the application's answer does not come to an end"));
+        };
         let body = collected.map_err(|_| {
             undone(502, "the application's answer broke off, or is larger than max_body_bytes")
         })?;
