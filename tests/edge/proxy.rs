@@ -8,11 +8,11 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testbed::{Agent, Functions, Guard, Reply, Source, http_client};
+use testbed::{Agent, Functions, Guard, Proxy, Reply, Source, http_client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::plane::{DOMAIN, Made, ask, control, grant, keep, make};
+use crate::plane::{DOMAIN, Made, ask, control, grant, keep, make, until};
 use crate::support::{SOON, agent, can_run, with_facts};
 
 const POLICY: &str = r#"package proxy
@@ -376,6 +376,39 @@ async fn without_a_grant_there_is_no_proxy() {
     let shown = ask(&scene.functions, &reader, Method::GET, "/api/v1/proxies", None).await;
     let shown = shown.ok().unwrap();
     assert_eq!((&shown[0]["name"], &shown[0]["domain"]), (&json!("billing"), &json!(DOMAIN)));
+}
+
+#[tokio::test]
+async fn an_agent_that_has_not_caught_up_is_waited_for_but_not_for_ever() {
+    if !can_run(&[]) {
+        return;
+    }
+    let functions = with_facts().start().await.unwrap();
+    let made = make(&functions, &for_proxy()).await;
+    let way = Proxy::start(functions.port()).await.unwrap();
+    way.refuse(true);
+    let client = functions.mint("client", json!({})).await.unwrap();
+    let agent = Agent::builder(way.url(), client).topics(["facts:."]).data_plane();
+    let agent = agent.start().await.unwrap();
+    let application = Source::start(&json!({})).unwrap();
+    let config = config(&agent, &application);
+    let impatient = format!("catch_up_seconds = 1\n{config}");
+    let wrote = Guard::ends(&impatient, &made.token).await.unwrap();
+    assert!(wrote.contains("caught up with the hub within 1 s"), "{wrote}");
+    assert!(wrote.contains("catch_up_seconds") && !wrote.contains("a grant such as"), "{wrote}");
+
+    let refused = async || {
+        let audits = agent.get("/api/v1/api_audits").await.unwrap().ok().unwrap();
+        audits.as_array().unwrap().iter().filter(|it| it["http_method"] == "PUT").count()
+    };
+    let before = refused().await;
+    let mended = async {
+        until("a proxy asks", async || refused().await > before).await;
+        way.refuse(false);
+    };
+    let (guard, ()) = tokio::join!(Guard::start(&config, &made.token), mended);
+    let logs = guard.unwrap().logs().to_string();
+    assert!(logs.contains("the agent has not caught up"), "{logs}");
 }
 
 #[tokio::test]

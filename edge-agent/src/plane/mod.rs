@@ -11,6 +11,10 @@
 //!
 //! **Invariant:** whatever cannot be decided is refused; no token and no value is in a log.
 
+/// On a 401 of an agent that refuses everybody, since it does not know the hub's last word. Whoever
+/// may wait asks again; without it the 401 is about the token.
+pub(crate) const BEHIND: &str = "x-girasol-behind";
+
 mod audits;
 mod book;
 mod forward;

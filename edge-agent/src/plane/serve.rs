@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::{Json, Router};
 use grants::front::{Admission, admit};
@@ -16,7 +16,7 @@ use protocol::{Millis, Seq};
 use serde_json::json;
 
 use super::forward::{Functions, whole};
-use super::{Audits, Book};
+use super::{Audits, BEHIND, Book};
 use crate::decisions::{AT_LEAST, TIMEOUT};
 use crate::engine::Engine;
 use crate::local_api::{at_least, timeout};
@@ -88,7 +88,15 @@ impl DataPlane {
         parts: &axum::http::request::Parts,
         body: Body,
     ) -> Result<Response<Body>, Refusal> {
-        self.book.check(now(), &question)?;
+        // Asked first: one that catches up between the two says that it has not, and is asked again.
+        let is_behind = self.book.is_behind();
+        if let Err(refusal) = self.book.check(now(), &question) {
+            let mut response = refuse(&refusal);
+            if is_behind {
+                response.headers_mut().insert(BEHIND, HeaderValue::from_static("true"));
+            }
+            return Ok(response);
+        }
         self.far_enough(&parts.headers).await?;
         if parts.method == Method::GET
             && let Some(id) = question.path.strip_prefix(FACTS)

@@ -40,6 +40,8 @@ pub(crate) struct Config {
     body_timeout_seconds: u64,
     /// Seconds for everything that the proxy asks.
     pub(crate) timeout_seconds: u64,
+    /// Seconds for an agent to catch up, before the proxy can be deployed.
+    catch_up_seconds: u64,
     /// Milliseconds between two looks at the grant.
     grant_check_ms: u64,
     /// What is rewritten.
@@ -86,6 +88,8 @@ struct File {
     body_timeout_seconds: u64,
     #[serde(default = "timeout_seconds")]
     timeout_seconds: u64,
+    #[serde(default = "catch_up_seconds")]
+    catch_up_seconds: u64,
     #[serde(default = "grant_check_ms")]
     grant_check_ms: u64,
     #[serde(default)]
@@ -131,6 +135,10 @@ fn body_timeout_seconds() -> u64 {
 
 fn timeout_seconds() -> u64 {
     10
+}
+
+fn catch_up_seconds() -> u64 {
+    60
 }
 
 fn grant_check_ms() -> u64 {
@@ -186,6 +194,7 @@ impl Config {
             max_body_bytes: file.max_body_bytes,
             body_timeout_seconds: file.body_timeout_seconds,
             timeout_seconds: file.timeout_seconds,
+            catch_up_seconds: file.catch_up_seconds,
             grant_check_ms: file.grant_check_ms,
             routes,
         })
@@ -194,6 +203,11 @@ impl Config {
     /// The time in which a body that is taken apart has to be there.
     pub(crate) fn body_timeout(&self) -> Duration {
         Duration::from_secs(self.body_timeout_seconds)
+    }
+
+    /// For how long an agent that has not caught up is waited for.
+    pub(crate) fn catch_up(&self) -> Duration {
+        Duration::from_secs(self.catch_up_seconds)
     }
 
     /// The time between two looks at the grant.

@@ -50,6 +50,17 @@ pub(crate) enum ProxyError {
     /// Its grant does not let it be there.
     #[error("it may not be deployed: {0}")]
     Refused(String),
+    /// The agent that has to know the grant does not know its hub's last word.
+    #[error(
+        "the agent at data_plane has not caught up with the hub within {seconds} s{said}; see its \
+         /status and logs, or give it more with catch_up_seconds"
+    )]
+    Behind {
+        /// For how long it was waited for.
+        seconds: u64,
+        /// What it says.
+        said: String,
+    },
     /// An address cannot be had.
     #[error("{name} {address}: {reason}; choose another address")]
     Listen {
@@ -71,7 +82,8 @@ pub(crate) enum ProxyError {
 /// Deploys the proxy, and serves until `end`.
 ///
 /// # Errors
-/// What cannot be mended by waiting: a grant that is not there, addresses in use.
+/// What cannot be mended by waiting: a grant that is not there, addresses in use; and an agent that
+/// does not catch up in time.
 pub(crate) async fn run(
     config: Config,
     token: Secret,
@@ -80,7 +92,7 @@ pub(crate) async fn run(
     let timeout = Duration::from_secs(config.timeout_seconds);
     let vault = Arc::new(Vault::new(http::client(timeout)?, &config, token));
     tokio::select! {
-        deployed = vault.deploy() => deployed.map_err(ProxyError::Refused)?,
+        deployed = vault.deploy() => deployed?,
         () = end.clone() => return Ok(()),
     }
     let standing = Arc::new(Standing::new(config.grant_check_interval()));

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::Config;
+use super::{Config, ProxyError};
 use crate::http::failure;
+use crate::plane::BEHIND;
 use crate::settings::Secret;
 
 /// How long the proxy goes on without hearing that it may, in turns of its looks.
@@ -29,6 +30,7 @@ pub(super) struct Vault {
     summary: Value,
     token: Secret,
     every: Duration,
+    catch_up: Duration,
 }
 
 /// Why something is not done, with the status that the proxy's caller gets.
@@ -85,6 +87,7 @@ impl Vault {
             summary: config.summary(),
             token,
             every: config.grant_check_interval(),
+            catch_up: config.catch_up(),
         }
     }
 
@@ -100,35 +103,49 @@ impl Vault {
         self.request(method, &["api", "v1", "proxies", &self.name])
     }
 
-    /// Says that the proxy is deployed. As long as nobody answers it tries again.
+    /// Says that the proxy is deployed. As long as nobody answers it tries again, and so it does for
+    /// a while if an agent answers that has not caught up.
     ///
     /// # Errors
-    /// The grant does not let it; in a sentence that names one that would.
-    pub(super) async fn deploy(&self) -> Result<(), String> {
+    /// The grant does not let it, in a sentence that names one that would; or the agent does not
+    /// catch up.
+    pub(super) async fn deploy(&self) -> Result<(), ProxyError> {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(10))
             .with_jitter()
             .without_max_times()
             .build();
+        let mut behind: Option<Instant> = None;
         loop {
+            let mut longest = Duration::MAX;
             let trouble = match self.at(reqwest::Method::PUT).json(&self.summary).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) if answer.headers().contains_key(BEHIND) => {
+                    let waited = behind.get_or_insert_with(Instant::now).elapsed();
+                    let said = said(&answer.bytes().await.unwrap_or_default());
+                    let left = self.catch_up.saturating_sub(waited);
+                    if left.is_zero() {
+                        return Err(ProxyError::Behind { seconds: self.catch_up.as_secs(), said });
+                    }
+                    longest = left.min(Duration::from_secs(1));
+                    format!("the agent has not caught up{said}")
+                }
                 Ok(answer) if answer.status().is_client_error() => {
                     let status = answer.status();
                     let body = answer.bytes().await.unwrap_or_default();
-                    return Err(format!(
+                    return Err(ProxyError::Refused(format!(
                         "the data plane answered {status}{}; its token needs a grant such as \
                          {{\"allowed_http_methods\":[\"PUT\",\"POST\",\"GET\"],\"paths\":\
                          [\"/api/v1/proxies/{}\",\"/api/v1/facts\",\"/api/v1/facts/*\"]}}",
                         said(&body),
                         self.name
-                    ));
+                    )));
                 }
                 Ok(answer) => format!("the data plane answered {}", answer.status()),
                 Err(error) => failure(error),
             };
-            let delay = delays.next().unwrap_or(Duration::from_secs(10));
+            let delay = delays.next().unwrap_or(Duration::from_secs(10)).min(longest);
             tracing::warn!(%trouble, retry_in_ms = %delay.as_millis(), "not deployed yet");
             tokio::time::sleep(delay).await;
         }
