@@ -376,6 +376,11 @@ async fn without_a_grant_there_is_no_proxy() {
     let shown = ask(&scene.functions, &reader, Method::GET, "/api/v1/proxies", None).await;
     let shown = shown.ok().unwrap();
     assert_eq!((&shown[0]["name"], &shown[0]["domain"]), (&json!("billing"), &json!(DOMAIN)));
+    let route = &shown[0]["routes"]["routes"][0];
+    assert_eq!((&route["method"], &route["path"]), (&json!("POST"), &json!("/users")));
+    let logs = scene.guard.logs().to_string();
+    let told = r#""method":"POST","path":"/users","replaced":"/email (email), /phones/* (phone)""#;
+    assert!(logs.contains(told), "{logs}");
 }
 
 #[tokio::test]

@@ -52,6 +52,8 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) struct Route {
     method: String,
+    /// The path's pattern, as it is written.
+    text: String,
     path: Pattern,
     /// Values that become facts.
     pub(crate) request: Vec<Replaced>,
@@ -215,17 +217,10 @@ impl Config {
         Duration::from_millis(self.grant_check_ms)
     }
 
-    /// What is told of the proxy where it is deployed: methods and pointers, no values.
+    /// What is told of the proxy where it is deployed: methods, paths and pointers, no values.
     pub(crate) fn summary(&self) -> serde_json::Value {
-        let routes = self.routes.iter().map(|route| {
-            let request = route.request.iter().map(
-                |it| serde_json::json!({ "pointer": it.pointer.text(), "fact_type": it.fact_type }),
-            );
-            let response: Vec<&str> = route.response.iter().map(Pointer::text).collect();
-            let request: Vec<_> = request.collect();
-            serde_json::json!({ "method": route.method, "request": request, "response": response })
-        });
-        serde_json::json!({ "routes": routes.collect::<Vec<_>>() })
+        let routes: Vec<_> = self.routes.iter().map(Route::summary).collect();
+        serde_json::json!({ "routes": routes })
     }
 }
 
@@ -263,7 +258,30 @@ impl Route {
             let read = pointer("pointer", &it.pointer);
             response.push(read.map_err(|error| format!("response[{at}].{error}"))?);
         }
-        Ok(Self { method: text.method.to_ascii_uppercase(), path, request, response })
+        let method = text.method.to_ascii_uppercase();
+        Ok(Self { method, text: text.path.clone(), path, request, response })
+    }
+
+    /// What is told of it where the proxy is deployed.
+    fn summary(&self) -> serde_json::Value {
+        let request = self.request.iter().map(
+            |it| serde_json::json!({ "pointer": it.pointer.text(), "fact_type": it.fact_type }),
+        );
+        let response: Vec<&str> = self.response.iter().map(Pointer::text).collect();
+        serde_json::json!({
+            "method": self.method, "path": self.text,
+            "request": request.collect::<Vec<_>>(), "response": response })
+    }
+
+    /// Says in the log what it is about.
+    pub(crate) fn tell(&self) {
+        let replaced = self.request.iter();
+        let replaced = replaced.map(|it| format!("{} ({})", it.pointer.text(), it.fact_type));
+        let restored: Vec<&str> = self.response.iter().map(Pointer::text).collect();
+        tracing::info!(
+            method = %self.method, path = %self.text,
+            replaced = %replaced.collect::<Vec<_>>().join(", "),
+            restored = %restored.join(", "), "a route");
     }
 
     /// True if it is about this request.
@@ -285,7 +303,12 @@ mod tests {
         let about = |method, path| config.routes.iter().any(|it| it.is_about(method, path));
         assert!(about("POST", "/users") && about("GET", "/users/7"));
         assert!(!about("GET", "/users/7/x") && !about("PUT", "/users"));
-        assert!(!config.summary().to_string().contains("127.0.0.1"));
+        let summary = config.summary();
+        assert!(!summary.to_string().contains("127.0.0.1"));
+        let first = serde_json::json!({
+            "method": "POST", "path": "/users",
+            "request": [{"pointer": "/email", "fact_type": "email"}], "response": ["/email"] });
+        assert_eq!(summary["routes"][0], first);
     }
 
     #[test]

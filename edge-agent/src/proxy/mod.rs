@@ -98,6 +98,7 @@ pub(crate) async fn run(
     let standing = Arc::new(Standing::new(config.grant_check_interval()));
     let watcher = tokio::spawn(Arc::clone(&vault).watch(Arc::clone(&standing)));
     let listener = listen("listen", config.listen).await?;
+    config.routes.iter().for_each(config::Route::tell);
     tracing::info!(listen = %listener.local_addr()?, name = %config.name, "the proxy is deployed");
     if let Some(address) = config.health_listen {
         let health = listen("health_listen", address).await?;
