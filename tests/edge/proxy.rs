@@ -1,18 +1,23 @@
 //! `edge-agent proxy` between real clients and an application, with real facts, a real agent that
 //! decides, and grants that come and go.
+//!
+//! | what is shown | file |
+//! |---|---|
+//! | values and ids, and what passes as it is | this one |
+//! | requests that reach nobody | `proxy/refused.rs` |
+//! | when there is a proxy, and when nothing passes | `proxy/deployed.rs` |
+
+mod deployed;
+mod refused;
 
 use std::fs;
-use std::time::Duration;
 
-use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testbed::{Agent, Functions, Guard, Proxy, Reply, Source, http_client};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use testbed::{Agent, Functions, Guard, Reply, Source, http_client};
 
-use crate::plane::{DOMAIN, Made, ask, control, grant, keep, make, until};
+use crate::plane::{Made, grant, keep, make};
 use crate::support::{SOON, agent, can_run, with_facts};
 
 const POLICY: &str = r#"package proxy
@@ -224,79 +229,6 @@ async fn an_id_of_a_clients_own_is_text_unless_the_route_takes_ids() {
 }
 
 #[tokio::test]
-async fn what_the_policy_does_not_allow_reaches_nobody() {
-    if !can_run(&[]) {
-        return;
-    }
-    let scene = Scene::set().await;
-    let elsewhere = json!({"id": "u", "email": "eve@elsewhere.org"});
-    for (method, path, body, expected) in [
-        (Method::DELETE, "/users/u-7", None, 403),
-        // The policy sees the value.
-        (Method::POST, "/users", Some(&elsewhere), 403),
-        (Method::GET, "/a//b", None, 400),
-        (Method::GET, "/a/%2e%2e%2fb", None, 400),
-    ] {
-        let (status, told) = scene.ask(method.clone(), path, body).await;
-        assert_eq!(status, expected, "{method} {path}: {told}");
-        assert!(told["message"].is_string(), "{told}");
-    }
-    assert_eq!(scene.application.count(), 0);
-    // No fact was kept for somebody who may not pass.
-    let seen = scene.agent.decide("girasol/facts", &json!({})).await.unwrap();
-    assert!(seen.get("result").is_none(), "{seen}");
-}
-
-#[tokio::test]
-async fn a_body_that_cannot_be_rewritten_reaches_nobody() {
-    if !can_run(&[]) {
-        return;
-    }
-    let scene = Scene::set().await;
-    let robot = |request: reqwest::RequestBuilder| {
-        request.header("Authorization", "Bearer robot").header("Content-Type", "application/json")
-    };
-    let large = json!({"email": "x".repeat(30_000)}).to_string();
-    for (body, kind, expected, why) in [
-        ("{", "application/json", 400, "not valid JSON"),
-        (r#"{"email":7}"#, "application/json", 422, "/email: give a text"),
-        (r#"{"email":"nobody"}"#, "application/json", 400, "/email: Validation Error"),
-        (r#"{"email":"a@example.com"}"#, "text/plain", 415, "send JSON"),
-        (large.as_str(), "application/json", 413, "20000"),
-    ] {
-        let request = scene.http.post(scene.guard.url("/users")).body(body.to_owned());
-        let mut request = robot(request).build().unwrap();
-        request.headers_mut().insert("content-type", kind.parse().unwrap());
-        let answer = scene.http.execute(request).await.unwrap();
-        let (status, text) = (answer.status(), answer.text().await.unwrap());
-        assert_eq!(status, expected, "{text}");
-        assert!(text.contains(why) && !text.contains("nobody\""), "{text}");
-    }
-    assert_eq!(scene.application.count(), 0);
-}
-
-#[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
-    if !can_run(&[]) {
-        return;
-    }
-    let scene = Scene::set().await;
-    let config = config(&scene.agent, &scene.application);
-    let impatient = format!("body_timeout_seconds = 1\n{config}");
-    let guard = Guard::start(&impatient, &scene.token).await.unwrap();
-    let address = guard.url("").replace("http://", "");
-    let mut stream = TcpStream::connect(&address).await.unwrap();
-    let head = "POST /users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
-                Content-Length: 100\r\n\r\n{\"email\"";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 1024];
-    let read = tokio::time::timeout(SOON, stream.read(&mut answer)).await.unwrap().unwrap();
-    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("within 1 s"), "{answer}");
-    assert_eq!(scene.application.count(), 0);
-}
-
-#[tokio::test]
 async fn what_is_not_rewritten_passes_as_it_is() {
     if !can_run(&[]) {
         return;
@@ -319,133 +251,4 @@ async fn what_is_not_rewritten_passes_as_it_is() {
     let upgrade = scene.http.get(scene.guard.url("/ws")).header("Connection", "upgrade");
     let upgrade = upgrade.header("Upgrade", "websocket").send().await.unwrap();
     assert_eq!(upgrade.status(), 501);
-}
-
-#[tokio::test]
-async fn engine_and_application_have_the_same_headers() {
-    if !can_run(&[]) {
-        return;
-    }
-    let scene = Scene::set().await;
-    let ask = async |lines: &[(&'static str, &str)]| {
-        let mut request = scene.http.delete(scene.guard.url("/x")).build().unwrap();
-        for (name, value) in lines {
-            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
-            request.headers_mut().append(*name, value);
-        }
-        let answer = scene.http.execute(request).await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    };
-    for (lines, expected, why) in [
-        // The engine goes by what the application would get, which is nothing.
-        (vec![("x-role", "user, admin"), ("connection", "x-role")], 403, "policy"),
-        (vec![("x-role", "admin"), ("x-role", "user")], 403, "policy"),
-        (vec![("authorization", "Bearer robot"), ("authorization", "Bearer eve")], 400, "twice"),
-        (vec![("authorization", "Bearer robot"), ("x-name", "J\u{fc}rgen")], 400, "x-name"),
-        (vec![("authorization", "Bearer robot"), ("connection", "host")], 400, "host"),
-    ] {
-        let (status, text) = ask(&lines).await;
-        assert_eq!(status, expected, "{lines:?}: {text}");
-        assert!(text.contains(why) && !text.contains("eve"), "{text}");
-    }
-    assert_eq!(scene.application.count(), 0);
-
-    let (status, text) = ask(&[("x-role", "user"), ("x-role", "admin")]).await;
-    assert_eq!(status, 200, "{text}");
-    let received = scene.application.received().pop().unwrap();
-    let role: Vec<_> = received.headers.iter().filter(|(name, _)| name == "x-role").collect();
-    assert_eq!(role, [&("x-role".to_owned(), "user, admin".to_owned())]);
-}
-
-#[tokio::test]
-async fn without_a_grant_there_is_no_proxy() {
-    if !can_run(&[]) {
-        return;
-    }
-    let scene = Scene::set().await;
-    let other = make(&scene.functions, &grant(&["GET"], &["/api/v1/facts/*"])).await;
-    settled(&scene.functions, &scene.agent).await;
-    for token in [other.token.as_str(), "v1:sandbox.example.com:nobody", "nonsense"] {
-        let config = config(&scene.agent, &scene.application);
-        let wrote = Guard::ends(&config, token).await.unwrap();
-        assert!(wrote.contains("/api/v1/proxies/billing") && wrote.contains("401"), "{wrote}");
-        assert!(!wrote.contains(&other.token), "{wrote}");
-    }
-    // Who runs it sees what is there.
-    let reader = make(&scene.functions, &grant(&["GET"], &["/api/v1/proxies"])).await.token;
-    let shown = ask(&scene.functions, &reader, Method::GET, "/api/v1/proxies", None).await;
-    let shown = shown.ok().unwrap();
-    assert_eq!((&shown[0]["name"], &shown[0]["domain"]), (&json!("billing"), &json!(DOMAIN)));
-    let route = &shown[0]["routes"]["routes"][0];
-    assert_eq!((&route["method"], &route["path"]), (&json!("POST"), &json!("/users")));
-    let logs = scene.guard.logs().to_string();
-    let told = r#""method":"POST","path":"/users","replaced":"/email (email), /phones/* (phone)""#;
-    assert!(logs.contains(told), "{logs}");
-}
-
-#[tokio::test]
-async fn an_agent_that_has_not_caught_up_is_waited_for_but_not_for_ever() {
-    if !can_run(&[]) {
-        return;
-    }
-    let functions = with_facts().start().await.unwrap();
-    let made = make(&functions, &for_proxy()).await;
-    let way = Proxy::start(functions.port()).await.unwrap();
-    way.refuse(true);
-    let client = functions.mint("client", json!({})).await.unwrap();
-    let agent = Agent::builder(way.url(), client).topics(["facts:."]).data_plane();
-    let agent = agent.start().await.unwrap();
-    let application = Source::start(&json!({})).unwrap();
-    let config = config(&agent, &application);
-    let impatient = format!("catch_up_seconds = 1\n{config}");
-    let wrote = Guard::ends(&impatient, &made.token).await.unwrap();
-    assert!(wrote.contains("caught up with the hub within 1 s"), "{wrote}");
-    assert!(wrote.contains("catch_up_seconds") && !wrote.contains("a grant such as"), "{wrote}");
-
-    let refused = async || {
-        let audits = agent.get("/api/v1/api_audits").await.unwrap().ok().unwrap();
-        audits.as_array().unwrap().iter().filter(|it| it["http_method"] == "PUT").count()
-    };
-    let before = refused().await;
-    let mended = async {
-        until("a proxy asks", async || refused().await > before).await;
-        way.refuse(false);
-    };
-    let (guard, ()) = tokio::join!(Guard::start(&config, &made.token), mended);
-    let logs = guard.unwrap().logs().to_string();
-    assert!(logs.contains("the agent has not caught up"), "{logs}");
-}
-
-#[tokio::test]
-async fn a_revoked_grant_and_a_dead_engine_let_nothing_pass() {
-    if !can_run(&[]) {
-        return;
-    }
-    let mut scene = Scene::set().await;
-    assert_eq!(scene.ask(Method::GET, "/x", None).await.0, 200);
-    let revoke = format!("/api/v1/grants/{}?wait=all", scene.grant);
-    control(&scene.functions, Method::DELETE, &revoke, None).await.ok().unwrap();
-    let refused = async {
-        loop {
-            let (status, told) = scene.ask(Method::GET, "/x", None).await;
-            if status != 200 {
-                return (status, told);
-            }
-        }
-    };
-    let (status, told) = tokio::time::timeout(Duration::from_secs(1), refused).await.unwrap();
-    assert_eq!(status, 503, "{told}");
-    assert!(told["message"].as_str().unwrap().contains("revoked"), "{told}");
-
-    let made = make(&scene.functions, &for_proxy()).await;
-    settled(&scene.functions, &scene.agent).await;
-    let config = config(&scene.agent, &scene.application);
-    scene.guard = Guard::start(&config, &made.token).await.unwrap();
-    assert_eq!(scene.ask(Method::GET, "/x", None).await.0, 200);
-    let before = scene.application.count();
-    // It has the engine and the data plane in it.
-    scene.agent.kill().await.unwrap();
-    let (status, told) = scene.ask(Method::GET, "/x", None).await;
-    assert_eq!((status.as_u16(), scene.application.count()), (503, before), "{told}");
-    assert!(scene.guard.terminate().await.unwrap());
 }
