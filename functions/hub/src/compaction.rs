@@ -10,7 +10,12 @@
 //!   `users` gets both. `users/eu` then `users`: it may not, for who subscribed to `users/eu`
 //!   gets the first only.)
 //! * No **patch** that stays stands between them that may need the entry: a patch needs the
-//!   parents of what it touches, and has no effect at all if one is missing.
+//!   parents of what it touches, and has no effect at all if one is missing. One that follows a
+//!   document of its own update, with the same audience and a place that covers what the patch
+//!   touches, needs that document and nothing older: the document makes its place with all
+//!   parents, and what was there before is gone. So what is made nothing and removed in one
+//!   update keeps nothing beside it. A document that is fetched does not count: its source may
+//!   never answer.
 //!
 //! So patches stay until a document replaces everything that they touch. The work of one
 //! append is bounded; what it leaves undone costs space, never truth.
@@ -42,7 +47,8 @@ pub struct Footprint {
     pub place: u32,
     /// The place that it changes, or one above it: see [`key`].
     pub touches: String,
-    /// What a patch needs to be there; none for a document.
+    /// What a patch needs to be there; none for a document. If an earlier document of its update
+    /// covers all that it touches, it is that document's place.
     pub needs: Option<String>,
     /// Who gets it: the topics that it is published to, parents included, as a JSON list in
     /// order; a hash of that if it is long.
@@ -130,8 +136,23 @@ impl Footprint {
 /// The footprints of a record's entries.
 #[must_use]
 pub fn footprints(record: &Record) -> Vec<Footprint> {
+    // Where the inline documents so far are, and who gets them.
+    let mut documents: BTreeSet<(String, String)> = BTreeSet::new();
     let entries = record.places.iter().zip(&record.update.entries);
-    entries.map(|(&place, entry)| Footprint::of(place, entry)).collect()
+    let footprint = |(&place, entry): (&u32, &Entry)| {
+        let mut footprint = Footprint::of(place, entry);
+        let Footprint { touches, audience, .. } = &footprint;
+        if footprint.needs.is_some() {
+            let places = above(touches).into_iter().chain([touches.as_str()]).rev();
+            let own = places.map(|place| (audience.clone(), place.to_owned()));
+            let own = own.into_iter().find(|document| documents.contains(document));
+            footprint.needs = own.map(|(_, place)| place).or(footprint.needs);
+        } else if entry.inline().is_some() {
+            documents.insert((audience.clone(), touches.clone()));
+        }
+        footprint
+    };
+    entries.map(footprint).collect()
 }
 
 /// The entries before a record that it makes unnecessary.

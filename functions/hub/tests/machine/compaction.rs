@@ -69,3 +69,27 @@ fn a_patch_in_between_keeps_what_it_may_need() {
     // One elsewhere is in nobody's way.
     assert_eq!(left(&[&[first()], &[("t", "/x", add("/c"))], &[first()]]), ["2.0", "3.0"]);
 }
+
+#[test]
+fn a_patch_of_what_its_own_update_put_there_keeps_nothing_older() {
+    let there = |name: &'static str| ("t", name, json!({}));
+    let remove = || json!([{"op": "remove", "path": ""}]);
+    let (a, b) = (|| there("/d/a"), || there("/d/b"));
+    let gone_a = [a(), ("t", "/d/a", remove())];
+    let gone_b = [b(), ("t", "/d/b", remove())];
+    assert_eq!(left(&[&[a()], &[b()], &gone_a, &gone_b]), ["3.0", "3.1", "4.0", "4.1"]);
+    // Both in one update.
+    let both = [gone_a.clone(), gone_b.clone()].concat();
+    assert_eq!(left(&[&[a()], &[b()], &both]), ["3.0", "3.1", "3.2", "3.3"]);
+    // It keeps what made the parent of something that no document of its update covers,
+    let beside = [a(), ("t", "/d/c", remove())];
+    assert_eq!(left(&[&[b()], &beside, &[b()]]), ["1.0", "2.0", "2.1", "3.0"]);
+    // or only one that others get, too,
+    let others = [("u", "/d/a", json!({})), ("t", "/d/a", remove())];
+    assert_eq!(left(&[&[b()], &others, &[b()]]), ["1.0", "2.0", "2.1", "3.0"]);
+    // or one that comes after it, or that a source may never give.
+    let after = [("t", "/d/a", remove()), a()];
+    assert_eq!(left(&[&[b()], &after, &[b()]]), ["1.0", "2.0", "2.1", "3.0"]);
+    let fetched = [("t", "/d/a", json!("PUT")), ("t", "/d/a", remove())];
+    assert_eq!(left(&[&[b()], &fetched, &[b()]]), ["1.0", "2.0", "2.1", "3.0"]);
+}

@@ -152,6 +152,23 @@ fn a_fact_that_was_forgotten_is_gone_everywhere() {
 }
 
 #[test]
+fn no_value_of_a_forgotten_fact_stays_in_the_log_whatever_was_forgotten_before() {
+    let mut rig = rig();
+    for (id, slug) in [("a", "any"), ("b", "any"), ("c", "email"), ("d", "any"), ("e", "any")] {
+        rig.one(keep(id, "", slug, &format!("value-{id}@example.com"))).unwrap();
+    }
+    for id in ["a", "c", "b", "d"] {
+        rig.one(forget(id)).unwrap();
+    }
+    let texts = rig.log.records.iter().map(|stored| json!(stored.record.update).to_string());
+    let with_value: Vec<String> = texts.filter(|text| text.contains("value-")).collect();
+    assert_eq!(with_value.len(), 1, "{with_value:?}");
+    assert!(with_value[0].contains("value-e@"));
+    let followed = rig.followed();
+    assert_eq!(followed.as_object().unwrap().keys().collect::<Vec<_>>(), ["e"]);
+}
+
+#[test]
 fn a_value_is_once_in_a_scope_and_as_often_as_one_likes_in_none() {
     let mut rig = rig();
     rig.one(keep("a", "c1", "email", "ada@example.com")).unwrap();
