@@ -13,6 +13,19 @@ pub const REPLAY_BATCH_BYTES: usize = 256 << 10;
 pub const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
 /// Bytes of a fact's value.
 pub const MAX_FACT_BYTES: usize = 32 << 10;
+/// Facts of a scope.
+pub const MAX_FACTS: u64 = 200_000;
+/// Facts of a domain.
+pub const MAX_DOMAIN_FACTS: u64 = 100_000;
+/// The part of the log's retention that a scope's facts may have in bytes: a quarter. Retention
+/// says facts again that it gives up, so they must leave room for everything else.
+pub const FACTS_PART: u64 = 4;
+/// The part that those of a domain may have: an eighth.
+pub const DOMAIN_FACTS_PART: u64 = 8;
+/// Scopes of a domain, by the application's ids, which group its facts.
+pub const MAX_DOMAIN_SCOPES: u64 = 100_000;
+/// Own types of facts of a domain.
+pub const MAX_FACT_TYPES: usize = 1_000;
 /// Bytes of a scope's custom id.
 pub const MAX_CUSTOM_ID_BYTES: usize = 256;
 /// Bytes of the name of a type of facts, or of a role.

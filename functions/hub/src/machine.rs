@@ -58,6 +58,8 @@ use protocol::socket::{Delivery, HubFrame, SocketError, close};
 use protocol::{Claims, DEFAULT_SCOPE, Entry, Millis, Problem, Seq, limits};
 use serde::{Deserialize, Serialize};
 
+pub use plane::PlaneLimits;
+
 use crate::log::{Log, LogError, Record, Retention};
 use crate::polls::Polls;
 use crate::refusal::Refusal;
@@ -115,6 +117,8 @@ pub struct Settings {
     /// Parts of a commit of policy in one update. Compaction looks at no more than
     /// [`crate::compaction::MAX_DOCUMENTS`] of one.
     pub commit_parts: usize,
+    /// What is kept of facts and grants.
+    pub plane: PlaneLimits,
 }
 
 impl Default for Settings {
@@ -124,6 +128,7 @@ impl Default for Settings {
             replay_batch: limits::REPLAY_BATCH_BYTES,
             push_window: limits::MAX_PUSH_WINDOW_BYTES,
             commit_parts: crate::compaction::MAX_DOCUMENTS,
+            plane: PlaneLimits::default(),
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | Which proxies are deployed? | `proxies.rs` |
 //! | Where in the log is a thing, and what if retention gives that up? | `said.rs` |
 //! | Who asked for what? | `audits.rs` |
+//! | How much is there, and how much may there be? | `totals.rs` |
 
 mod audits;
 mod facts;
@@ -27,6 +28,7 @@ mod proxies;
 mod reseal;
 mod said;
 mod scopes;
+mod totals;
 
 use protocol::internal::{HubAnswer, Wait};
 use protocol::plane::audits::Audit;
@@ -37,8 +39,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use vault::Keys;
 
 use super::publishing::Batch;
-use super::{Machine, RequestId};
+use super::{Machine, RequestId, Settings};
 use crate::log::Log;
+
+pub use totals::PlaneLimits;
 
 /// What the hub has in memory of the planes. All of it can be had anew from what is kept.
 #[derive(Debug, Default)]
@@ -56,6 +60,7 @@ pub(super) struct Plane {
 /// A request that is being carried out.
 struct Step<'s> {
     now: Millis,
+    settings: Settings,
     plane: &'s mut Plane,
     batch: &'s mut Batch,
     log: &'s mut dyn Log,
@@ -89,7 +94,8 @@ impl Machine {
     ) -> Result<Option<HubAnswer>, Problem> {
         let has_room = wait.as_ref().map_or(Ok(()), |_| self.has_room_to_wait(batch));
         let PlaneRequest { bearer, plane, method, path, call } = asked;
-        let mut step = Step { now, plane: &mut self.plane, batch, log };
+        let settings = self.settings;
+        let mut step = Step { now, settings, plane: &mut self.plane, batch, log };
         let done = has_room.map_err(Refusal::from).and_then(|()| step.carry_out(&bearer, call));
         let domain = match bearer {
             Bearer::Master => String::new(),

@@ -5,7 +5,7 @@
 
 use protocol::plane::facts::{Fact, NewFact};
 use protocol::plane::{Question, Refusal};
-use protocol::{Entry, Problem, Update, hex};
+use protocol::{Entry, Problem, Update, hex, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -15,6 +15,7 @@ use vault::keys::OpenError;
 use super::super::policy::{get, put};
 use super::super::{unanswered, unstored};
 use super::said::{self, Again, Said};
+use super::totals::{Thing, Total};
 use super::{Done, Step};
 use crate::log::Log;
 
@@ -36,6 +37,9 @@ pub(super) struct Kept {
     pub(super) kid: String,
     /// By what its value is found in its scope; none where it need not be.
     pub(super) print: Option<String>,
+    /// Bytes that it has in the log.
+    #[serde(default)]
+    pub(super) bytes: u64,
     /// False while it is being kept or forgotten: then the log says whether it is there.
     pub(super) is_settled: bool,
 }
@@ -69,15 +73,20 @@ impl Step<'_> {
         if Said::read(self.log, &update_id(&fact.id))?.is_some() {
             return Err(Refusal::new(409, "there is a fact of this id", "choose another id"));
         }
+        let told = Fact { value: Some(value.clone()), ..fact.clone() }.entry()?;
+        let bytes = told.inline().map_or(0, |told| told.get().len() as u64);
+        let totals = self.room_for(&fact.domain, bytes)?;
         if let Some(custom_id) = &fact.scope_custom_id {
             self.scope(&fact.domain, custom_id, scope_id)?;
         }
-        let told = Fact { value: Some(value.clone()), ..fact.clone() };
+        for (name, total) in totals {
+            total.making(self.log, &name, Thing { id: fact.id.clone(), bytes })?;
+        }
         let print = prints.into_iter().next();
-        let kept = Kept { fact, kid: keys.kid().to_owned(), print, is_settled: false };
-        let said = self.prepare_fact(&keys, &kept, &value).and_then(|()| {
-            self.say(update_id(&kept.fact.id), "a fact was kept", vec![told.entry()?])
-        });
+        let kept = Kept { fact, kid: keys.kid().to_owned(), print, bytes, is_settled: false };
+        let said = self
+            .prepare_fact(&keys, &kept, &value)
+            .and_then(|()| self.say(update_id(&kept.fact.id), "a fact was kept", vec![told]));
         let said = match said {
             Ok(said) => said,
             Err(refusal) => {
@@ -88,6 +97,30 @@ impl Step<'_> {
         // As long as it is not, the log is asked.
         let _ = put(self.log, &kept.name(), &Kept { is_settled: true, ..kept.clone() });
         Done::said(&kept.fact, said)
+    }
+
+    /// Refuses a fact that there is no room for; otherwise the totals that it counts in.
+    fn room_for(&self, domain: &str, bytes: u64) -> Result<[(String, Total); 2], Refusal> {
+        let totals = totals(self.log, domain)?;
+        let retention = self.settings.retention.max_bytes;
+        let limits = self.settings.plane;
+        let own = (format!("facts of {domain}"), limits.domain_facts, limits::DOMAIN_FACTS_PART);
+        let all = ("facts of all domains".to_owned(), limits.facts, limits::FACTS_PART);
+        for ((_, total), (what, most, part)) in totals.iter().zip([own, all]) {
+            if total.count >= most {
+                let why = format!("there are {most} {what}, which is the limit; delete some");
+                return Err(Refusal::new(409, "too many facts", why));
+            }
+            let most = retention / part;
+            if total.bytes.saturating_add(bytes) > most {
+                let why = format!(
+                    "the {what} have at most {most} bytes, 1/{part} of GIRASOL_LOG_MAX_BYTES, and \
+                     this one would be beyond that; delete some"
+                );
+                return Err(Refusal::new(409, "too many bytes in facts", why));
+            }
+        }
+        Ok(totals)
     }
 
     /// Writes down a fact that the log does not know yet.
@@ -130,6 +163,10 @@ impl Step<'_> {
         let kept = self.own_fact(id, question)?;
         // The update that says so is sealed as the others.
         self.keys()?;
+        for (name, total) in totals(self.log, &kept.fact.domain)? {
+            let going = Thing { id: id.to_owned(), bytes: kept.bytes };
+            total.taking(self.log, &name, vec![going])?;
+        }
         put(self.log, &kept.name(), &Kept { is_settled: false, ..kept.clone() })?;
         let gone = said::gone(&update_id(id));
         let said = self.say(gone, "a fact was forgotten", kept.fact.gone())?;
@@ -258,6 +295,15 @@ pub(super) fn find(log: &dyn Log, id: &str) -> Result<Option<Kept>, Problem> {
         Some(kept) if kept.is_there(log)? => Ok(Some(kept)),
         _ => Ok(None),
     }
+}
+
+/// How many facts there are, of a domain and of all.
+fn totals(log: &dyn Log, domain: &str) -> Result<[(String, Total); 2], Problem> {
+    let read = |name: String| {
+        let total = Total::read(log, &name, |log, id| Ok(find(log, id)?.is_some()))?;
+        Ok::<_, Problem>((name, total))
+    };
+    Ok([read(format!("facts/of/{domain}"))?, read("facts".to_owned())?])
 }
 
 fn update_id(id: &str) -> String {

@@ -93,7 +93,8 @@ impl Machine {
     /// Says grants and facts again that retention has given up.
     pub(in super::super) fn renew_plane(&mut self, now: Millis, log: &mut dyn Log) -> Vec<Effect> {
         let mut batch = Batch::default();
-        let mut step = Step { now, plane: &mut self.plane, batch: &mut batch, log };
+        let settings = self.settings;
+        let mut step = Step { now, settings, plane: &mut self.plane, batch: &mut batch, log };
         // What storage does not do now is the turn of the next update that is given up.
         let _ = step.renew().and_then(|()| step.renew_late());
         self.conclude(now, batch, log)

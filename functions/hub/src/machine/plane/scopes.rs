@@ -8,14 +8,13 @@ use vault::types::{self, BUILT_IN, Pattern, built_in};
 use super::super::policy::{get, put};
 use super::super::unanswered;
 use super::facts::scope_key;
+use super::totals::{Thing, Total};
 use super::{Done, Step};
 
 /// The scopes of a domain.
 const SCOPES: &str = "plane/scopes/";
 /// The types of a domain.
 const TYPES: &str = "plane/types/";
-/// Own types of a domain.
-const MAX_TYPES: usize = 1_000;
 
 /// A scope, as it is kept and shown.
 #[derive(Serialize, Deserialize)]
@@ -65,6 +64,19 @@ impl Step<'_> {
         if let Some(scope) = get(self.log, &name)? {
             return Ok(scope);
         }
+        let of_domain = format!("scopes/{domain}");
+        let total = Total::read(self.log, &of_domain, |log, name| {
+            Ok(log.document(name).map_err(unanswered)?.is_some())
+        })?;
+        let limit = self.settings.plane.domain_scopes;
+        if total.count >= limit {
+            return Err(Refusal::new(
+                409,
+                "too many scopes",
+                format!("{domain} has {limit} scopes, which is the limit; use one of those"),
+            ));
+        }
+        total.making(self.log, &of_domain, Thing { id: name.clone(), bytes: 0 })?;
         let scope = Scope { id, custom_id: custom_id.to_owned() };
         put(self.log, &name, &scope)?;
         Ok(scope)
@@ -104,11 +116,14 @@ impl Step<'_> {
             )));
         }
         let count = self.log.count(&type_name(&question.domain, "")).map_err(unanswered)?;
-        if count >= MAX_TYPES {
+        if count >= limits::MAX_FACT_TYPES {
             return Err(Refusal::new(
                 409,
                 "too many types",
-                format!("{} has {count}, which is the limit", question.domain),
+                format!(
+                    "{} has {count} own types of facts, which is the limit; use those",
+                    question.domain
+                ),
             ));
         }
         let own = Own { id, slug, validation };

@@ -1,7 +1,7 @@
 //! Facts, their scopes and their types.
 
 use hub::log::{Log as _, Retention};
-use hub::machine::{Machine, Settings};
+use hub::machine::{Machine, PlaneLimits, Settings};
 use hub::memory_log::Call;
 use protocol::internal::HubRequest;
 use protocol::plane::PlaneCall;
@@ -145,6 +145,7 @@ fn a_fact_that_was_forgotten_is_gone_everywhere() {
     assert_eq!(rig.one(list("c")), Ok(json!([])));
     assert_eq!(rig.followed(), json!({}));
     let names: Vec<String> = rig.log.names("plane/").unwrap();
+    let names: Vec<&String> = names.iter().filter(|name| !name.contains("/totals/")).collect();
     let rest = names.iter().filter(|name| name.contains("fact") || name.contains("print"));
     assert_eq!(rest.count(), 0, "{names:?}");
     assert!(rig.log.names("plane/values/").unwrap().is_empty());
@@ -496,4 +497,87 @@ fn storage_that_does_not_answer_is_no_missing_fact() {
     rig.one(keep("a", "c", "any", "x")).unwrap();
     rig.log.refuses = &[Call::Keep];
     assert_eq!(rig.refused(show("a")).0, 503);
+}
+
+/// A hub with a key and these limits, and a grant for `one`.
+fn rig_with(plane: PlaneLimits, max_bytes: u64) -> Rig {
+    let mut rig = rig();
+    let retention = Retention { max_bytes, max_age: None };
+    rig.machine = Machine::new(Settings { plane, retention, ..Settings::default() });
+    rig.machine.set_facts_keys(keys(OLD));
+    rig
+}
+
+#[test]
+fn facts_beyond_a_limit_are_refused_until_one_is_deleted() {
+    let few = PlaneLimits { domain_facts: 3, ..PlaneLimits::default() };
+    let all = PlaneLimits { facts: 3, ..PlaneLimits::default() };
+    for (limits, words) in [(few, "3 facts of a.example"), (all, "3 facts of all domains")] {
+        let mut rig = rig_with(limits, 1 << 30);
+        for id in ["a", "b", "c"] {
+            rig.one(keep(id, "", "any", id)).unwrap();
+        }
+        let (status, said) = rig.refused(keep("d", "s", "any", "d"));
+        assert_eq!(status, 409);
+        assert!(said.contains(words), "{said}");
+        assert_eq!(rig.refused(PlaneCall::Scope { custom_id: "s".to_owned() }).0, 404);
+        rig.one(forget("b")).unwrap();
+        rig.one(keep("d", "s", "any", "d")).unwrap();
+        assert_eq!(rig.refused(keep("e", "s", "any", "e")).0, 409);
+    }
+}
+
+#[test]
+fn the_bytes_of_facts_are_a_part_of_what_the_log_keeps() {
+    let mut rig = rig_with(PlaneLimits::default(), 40_000);
+    let value = "x".repeat(2_000);
+    rig.one(keep("a", "", "any", &value)).unwrap();
+    rig.one(keep("b", "", "any", &value)).unwrap();
+    let (status, said) = rig.refused(keep("c", "", "any", &value));
+    assert_eq!(status, 409);
+    assert!(said.contains("at most 5000 bytes, 1/8 of GIRASOL_LOG_MAX_BYTES"), "{said}");
+    rig.one(keep("d", "", "any", "small")).unwrap();
+    rig.one(forget("a")).unwrap();
+    rig.one(keep("c", "", "any", &value)).unwrap();
+    assert_eq!(rig.refused(keep("e", "", "any", &value)).0, 409);
+}
+
+#[test]
+fn scopes_beyond_the_limit_are_refused_and_known_ones_still_take_facts() {
+    let mut rig = rig_with(PlaneLimits { domain_scopes: 2, ..PlaneLimits::default() }, 1 << 30);
+    rig.one(keep("a", "s1", "any", "a")).unwrap();
+    let make = |custom_id: &str| PlaneCall::CreateScope {
+        id: format!("id of {custom_id}"),
+        custom_id: custom_id.to_owned(),
+    };
+    rig.one(make("s2")).unwrap();
+    for call in [make("s3"), keep("b", "s3", "any", "b")] {
+        let (status, said) = rig.refused(call);
+        assert_eq!(status, 409);
+        assert!(said.contains("a.example has 2 scopes, which is the limit"), "{said}");
+    }
+    rig.one(make("s1")).unwrap();
+    rig.one(keep("b", "s2", "any", "b")).unwrap();
+}
+
+#[test]
+fn facts_are_counted_right_whatever_storage_refuses_in_the_middle() {
+    for takes in 0..14 {
+        let limits = PlaneLimits { domain_facts: 2, domain_scopes: 2, ..PlaneLimits::default() };
+        let mut rig = rig_with(limits, 1 << 30);
+        rig.one(keep("a", "s1", "any", "a")).unwrap();
+        for call in [keep("b", "s2", "any", "b"), forget("a")] {
+            rig.log.takes = Some(takes);
+            let _ = rig.one(call);
+            rig.log.takes = None;
+        }
+        // Up to the limit, and no further.
+        let mut there = rig.followed().as_object().unwrap().len();
+        while there < 2 {
+            there += 1;
+            rig.one(keep(&format!("new{there}"), "s2", "any", &format!("v{there}"))).unwrap();
+        }
+        assert_eq!(rig.refused(keep("more", "s2", "any", "more")).0, 409, "{takes}");
+        assert_eq!(rig.refused(keep("more", "s3", "any", "more")).0, 409, "{takes}");
+    }
 }
