@@ -55,6 +55,16 @@ pub fn check(pattern: &str, syntax: PathSyntax) -> Result<(), PatternError> {
     Pattern::read(pattern, syntax).map(drop)
 }
 
+/// True for a pattern that needs an engine of expressions, which takes a thousand times the memory
+/// of another one. Of those there may be few.
+#[must_use]
+pub fn needs_engine(pattern: &str, syntax: PathSyntax) -> bool {
+    match syntax {
+        PathSyntax::Safe => false,
+        PathSyntax::Casbin => pattern != EVERYTHING && casbin_parts(pattern).is_none(),
+    }
+}
+
 impl Pattern {
     /// Reads the pattern of a path; a domain's is read in casbin's syntax.
     ///
@@ -151,15 +161,18 @@ fn safe(pattern: &str) -> Result<Parts, String> {
 
 /// Casbin's `keyMatch2`; by parts where that comes to the same.
 fn casbin(pattern: &str) -> Result<Kind, String> {
-    let parts = parts::read(pattern, |character| match character {
-        '.' => Some(Part::Character),
-        other if SPECIAL.contains(&other) => None,
-        other => Some(Part::Text(other.to_string())),
-    });
-    match parts {
+    match casbin_parts(pattern) {
         Some(parts) => Ok(Kind::Parts(parts)),
         None => expression::key_match_2(pattern).map(Kind::Expression),
     }
+}
+
+fn casbin_parts(pattern: &str) -> Option<Parts> {
+    parts::read(pattern, |character| match character {
+        '.' => Some(Part::Character),
+        other if SPECIAL.contains(&other) => None,
+        other => Some(Part::Text(other.to_string())),
+    })
 }
 
 #[cfg(test)]

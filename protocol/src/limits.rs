@@ -36,6 +36,15 @@ pub const MAX_DOMAIN_BYTES: usize = 253;
 pub const MAX_GRANT_PATHS: usize = 128;
 /// Bytes of one of them, or of the pattern of a type of facts.
 pub const MAX_PATTERN_BYTES: usize = 1_024;
+/// Paths of one grant that need an engine of regular expressions: those in casbin's syntax in which
+/// more than `.`, `/*` and `:name` has a meaning. The others cost no engine, and are free.
+pub const MAX_GRANT_EXPRESSIONS: usize = 16;
+/// The same of all grants of a domain.
+pub const MAX_DOMAIN_EXPRESSIONS: u64 = 64;
+/// The same of all grants of a scope. An engine takes a few KiB as a rule and some 200 KiB at most:
+/// 64 compiled, and twice as much while it matches. So a hub, and an agent that has all grants,
+/// hold about 50 MiB of them in the worst case.
+pub const MAX_EXPRESSIONS: u64 = 256;
 /// Roles of one grant.
 pub const MAX_GRANT_ROLES: usize = 32;
 /// Bytes of a path that grants are asked about; a longer one is refused.

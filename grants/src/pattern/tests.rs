@@ -10,7 +10,10 @@ fn refusal(pattern: &str, syntax: PathSyntax) -> String {
 
 fn is_expression(pattern: &str) -> bool {
     let read = Pattern::read(pattern, PathSyntax::Casbin).unwrap();
-    matches!(read.0, Kind::Expression(_))
+    let is_expression = matches!(read.0, Kind::Expression(_));
+    assert_eq!(needs_engine(pattern, PathSyntax::Casbin), is_expression, "{pattern}");
+    assert!(!needs_engine(pattern, PathSyntax::Safe), "{pattern}");
+    is_expression
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! | Who may do what? | this one |
 //! | What may a token do, of all that the hub keeps? | `holders.rs` |
 //! | How is a grant made, and revoked? | `grants.rs` |
+//! | How many of its paths may need an engine? | `expressions.rs` |
 //! | How is a fact kept, and forgotten? | `facts.rs` |
 //! | What if it is sealed with an old key? | `reseal.rs` |
 //! | Which scopes and types of facts are there? | `scopes.rs` |
@@ -21,6 +22,7 @@
 //! | How much is there, and how much may there be? | `totals.rs` |
 
 mod audits;
+mod expressions;
 mod facts;
 mod grants;
 mod holders;

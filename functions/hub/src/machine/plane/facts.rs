@@ -80,7 +80,7 @@ impl Step<'_> {
             self.scope(&fact.domain, custom_id, scope_id)?;
         }
         for (name, total) in totals {
-            total.making(self.log, &name, Thing { id: fact.id.clone(), bytes })?;
+            total.making(self.log, &name, Thing { id: fact.id.clone(), size: bytes })?;
         }
         let print = prints.into_iter().next();
         let kept = Kept { fact, kid: keys.kid().to_owned(), print, bytes, is_settled: false };
@@ -112,7 +112,7 @@ impl Step<'_> {
                 return Err(Refusal::new(409, "too many facts", why));
             }
             let most = retention / part;
-            if total.bytes.saturating_add(bytes) > most {
+            if total.size.saturating_add(bytes) > most {
                 let why = format!(
                     "the {what} have at most {most} bytes, 1/{part} of GIRASOL_LOG_MAX_BYTES, and \
                      this one would be beyond that; delete some"
@@ -164,7 +164,7 @@ impl Step<'_> {
         // The update that says so is sealed as the others.
         self.keys()?;
         for (name, total) in totals(self.log, &kept.fact.domain)? {
-            let going = Thing { id: id.to_owned(), bytes: kept.bytes };
+            let going = Thing { id: id.to_owned(), size: kept.bytes };
             total.taking(self.log, &name, vec![going])?;
         }
         put(self.log, &kept.name(), &Kept { is_settled: false, ..kept.clone() })?;

@@ -97,6 +97,7 @@ impl Step<'_> {
         if Said::read(self.log, &id)?.is_some() {
             return Err(Refusal::new(409, "there is a grant of this id", "choose another id"));
         }
+        self.make_expressions(&grant)?;
         let entry = grant.entry()?;
         let kept = Kept { grant, is_settled: false };
         let seq = self.log.head().next();
@@ -204,6 +205,8 @@ impl Step<'_> {
         let mut going = of(self.log, &grant.domain, &grant.subject)?;
         going.retain(|it| it.id == grant.id || it.added_to.as_ref() == Some(&grant.id));
         let entries = going.iter().map(Grant::gone).collect::<Result<Vec<Entry>, Problem>>()?;
+
+        self.take_expressions(&going)?;
         for grant in &going {
             put(self.log, &name(grant), &Kept { grant: grant.clone(), is_settled: false })?;
         }
@@ -221,9 +224,13 @@ impl Step<'_> {
     /// What is to be said again of a grant that is kept under this name.
     pub(super) fn grant_again(&mut self, at: &str) -> Result<Again, Refusal> {
         let kept: Option<Kept> = get(self.log, at)?;
-        let kept = match kept.filter(|kept| !kept.grant.is_over(self.now)) {
-            Some(kept) if kept.is_there(self.log)? => Kept { is_settled: true, ..kept },
-            _ => {
+        let is_there = kept.as_ref().map_or(Ok(false), |kept| kept.is_there(self.log))?;
+        let kept = match kept.filter(|_| is_there) {
+            Some(kept) if !kept.grant.is_over(self.now) => Kept { is_settled: true, ..kept },
+            over => {
+                if let Some(Kept { grant, .. }) = over {
+                    self.take_expressions(&[grant])?;
+                }
                 self.log.keep(at, None).map_err(unstored)?;
                 self.plane.grants = None;
                 return Ok(Again::Gone);
@@ -294,7 +301,7 @@ fn all(log: &dyn Log, prefix: &str) -> Result<Vec<Grant>, Problem> {
     Ok(grants)
 }
 
-fn find(log: &dyn Log, id: &str) -> Result<Option<Grant>, Problem> {
+pub(super) fn find(log: &dyn Log, id: &str) -> Result<Option<Grant>, Problem> {
     let Some(said) = Said::read(log, &update_id(id))? else { return Ok(None) };
     match get::<Kept>(log, &said.at)? {
         Some(kept) if kept.is_there(log)? => Ok(Some(kept.grant)),

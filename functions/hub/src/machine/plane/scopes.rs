@@ -76,7 +76,7 @@ impl Step<'_> {
                 format!("{domain} has {limit} scopes, which is the limit; use one of those"),
             ));
         }
-        total.making(self.log, &of_domain, Thing { id: name.clone(), bytes: 0 })?;
+        total.making(self.log, &of_domain, Thing { id: name.clone(), size: 0 })?;
         let scope = Scope { id, custom_id: custom_id.to_owned() };
         put(self.log, &name, &scope)?;
         Ok(scope)

@@ -22,6 +22,10 @@ pub struct PlaneLimits {
     pub domain_facts: u64,
     /// Scopes of a domain, which group its facts.
     pub domain_scopes: u64,
+    /// Expressions of all grants.
+    pub expressions: u64,
+    /// Expressions of a domain's grants.
+    pub domain_expressions: u64,
 }
 
 impl Default for PlaneLimits {
@@ -30,15 +34,17 @@ impl Default for PlaneLimits {
             facts: limits::MAX_FACTS,
             domain_facts: limits::MAX_DOMAIN_FACTS,
             domain_scopes: limits::MAX_DOMAIN_SCOPES,
+            expressions: limits::MAX_EXPRESSIONS,
+            domain_expressions: limits::MAX_DOMAIN_EXPRESSIONS,
         }
     }
 }
 
-/// So many things, of so many bytes.
+/// So many things, and what they take: bytes of facts, expressions of grants.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Total {
     pub(super) count: u64,
-    pub(super) bytes: u64,
+    pub(super) size: u64,
     /// Those that were changed last, which are in neither number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changed: Vec<Thing>,
@@ -48,7 +54,7 @@ pub(super) struct Total {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Thing {
     pub(super) id: String,
-    pub(super) bytes: u64,
+    pub(super) size: u64,
 }
 
 impl Total {
@@ -62,7 +68,7 @@ impl Total {
         for thing in std::mem::take(&mut total.changed) {
             if is_there(log, &thing.id)? {
                 total.count += 1;
-                total.bytes += thing.bytes;
+                total.size += thing.size;
             }
         }
         Ok(total)
@@ -84,7 +90,7 @@ impl Total {
         let mut total = self;
         for thing in &going {
             total.count = total.count.saturating_sub(1);
-            total.bytes = total.bytes.saturating_sub(thing.bytes);
+            total.size = total.size.saturating_sub(thing.size);
         }
         total.changed = going;
         put(log, &format!("{TOTALS}{name}"), &total)
