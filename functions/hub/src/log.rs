@@ -145,18 +145,23 @@ pub trait Log {
     /// # Errors
     /// If storage refuses.
     fn last_for(&self, topics: &TopicSet, before: Seq) -> Result<Seq, LogError>;
-    /// The updates for `topics`, or all, after `after`, in order: as many as fit in
-    /// `max_bytes`, but at least one if there is one. Those without any entry left are not
-    /// there.
+    /// The updates for `topics`, or all but those that carry facts, after `after`, in order: as
+    /// many as fit in `max_bytes`, but at least one if there is one. Those without any entry left
+    /// are not there. It ends before a fact that cannot be opened.
     ///
     /// # Errors
-    /// If storage refuses.
+    /// If storage refuses, or the first one cannot be opened.
     fn read(
         &self,
         topics: Option<&TopicSet>,
         after: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Record>, LogError>;
+    /// The update with this number, if anything is left of it.
+    ///
+    /// # Errors
+    /// If storage refuses, or it carries a fact that cannot be opened.
+    fn record(&self, seq: Seq) -> Result<Option<Record>, LogError>;
     /// What was ever published to each of `topics`.
     ///
     /// # Errors

@@ -64,6 +64,8 @@ pub struct MemoryLog {
     pub records: Vec<Stored>,
     /// The calls that fail, for as long as they are named here.
     pub refuses: &'static [Call],
+    /// An update that cannot be opened, as a fact whose key is gone.
+    pub unreadable: Option<Seq>,
     /// So many more times something is appended or kept; none for any number.
     pub takes: Option<usize>,
     floor: Seq,
@@ -98,6 +100,13 @@ impl MemoryLog {
             }
             None => Ok(()),
         }
+    }
+
+    fn check_opens(&self, stored: &Stored) -> Result<(), LogError> {
+        if self.unreadable == Some(stored.record.seq) {
+            return Err(LogError("told not to open this".to_owned()));
+        }
+        Ok(())
     }
 
     fn matching<'l>(
@@ -173,12 +182,21 @@ impl Log for MemoryLog {
         let mut bytes = 0;
         for stored in self.matching(topics).filter(|stored| stored.record.seq > after) {
             bytes += stored.bytes;
-            if bytes > max_bytes && !batch.is_empty() {
+            if !batch.is_empty() && (bytes > max_bytes || self.check_opens(stored).is_err()) {
                 break;
             }
+            self.check_opens(stored)?;
             batch.push(stored.record.clone());
         }
         Ok(batch)
+    }
+
+    fn record(&self, seq: Seq) -> Result<Option<Record>, LogError> {
+        self.check(Call::Read)?;
+        let mut live = self.records.iter().filter(|stored| !stored.record.places.is_empty());
+        let found = live.find(|stored| stored.record.seq == seq);
+        found.map_or(Ok(()), |stored| self.check_opens(stored))?;
+        Ok(found.map(|stored| stored.record.clone()))
     }
 
     fn digests(&self, topics: &TopicSet) -> Result<TopicDigests, LogError> {

@@ -17,11 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::digest::{TopicDigest, TopicDigests, update_hash};
 use protocol::internal::Revocation;
-use protocol::{Claims, Millis, Seq, topic::TopicSet};
+use protocol::{Claims, Millis, Seq, Update, topic::TopicSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use vault::Keys;
-use worker::{SqlStorage, SqlStorageValue};
+use worker::{SqlStorage, SqlStorageValue, console_error};
 
 use crate::compaction::{
     Footprint, Logged, MAX_OTHER_AUDIENCE, MAX_PATCHES, MAX_SAME_AUDIENCE, Position, above,
@@ -32,6 +32,8 @@ use crate::log::{Fingerprint, Log, LogError, Record, Resealed, Retention};
 mod documents;
 mod schema;
 mod sealing;
+
+use sealing::AFTER_FACTS;
 
 /// The most rows whose sizes are looked at for one batch.
 const BATCH_ROWS: usize = 512;
@@ -185,16 +187,16 @@ impl SqlLog {
         Ok(rows.into_iter().next().and_then(|row| row.value).unwrap_or(0))
     }
 
-    /// The first numbers after `after` of updates for any of `topics`, or of all, at most
-    /// [`BATCH_ROWS`].
+    /// The first numbers after `after` of updates for any of `topics`, or of all but facts, at
+    /// most [`BATCH_ROWS`].
     fn candidates(&self, topics: Option<&TopicSet>, after: Seq) -> Result<BTreeSet<u64>, LogError> {
         let Some(topics) = topics else {
             let rows = self.rows::<Candidate>(
                 &format!(
-                    "SELECT seq FROM log WHERE bytes > 0 AND seq > ? ORDER BY seq
-                     LIMIT {BATCH_ROWS}"
+                    "SELECT seq FROM log WHERE bytes > 0 AND seq > ? AND (id < ? OR id >= ?)
+                     ORDER BY seq LIMIT {BATCH_ROWS}"
                 ),
-                vec![integer(after.0)?],
+                vec![integer(after.0)?, Update::FACT_ID.into(), AFTER_FACTS.into()],
             )?;
             return Ok(rows.into_iter().map(|row| row.seq).collect());
         };
@@ -215,14 +217,29 @@ impl SqlLog {
         Ok(first)
     }
 
-    /// The updates with these numbers, in order.
+    /// The updates with these numbers, in order, up to one that cannot be opened.
+    ///
+    /// # Errors
+    /// If storage refuses, or the first one cannot be opened.
     fn records(&self, wanted: &[u64]) -> Result<Vec<Record>, LogError> {
         let rows = self.rows::<Row>(
             "SELECT seq, id, at, body, footprints FROM log
              WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
             vec![json(&wanted)?.into()],
         )?;
-        rows.into_iter().map(|row| self.opened(row)?.record()).collect()
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.opened(row).and_then(Row::record) {
+                Ok(record) => records.push(record),
+                Err(error) if records.is_empty() => {
+                    console_error!("who asked for it waits until it can be read: {error}");
+                    return Err(error);
+                }
+                // Who goes on from what comes before it hears of it then.
+                Err(_) => break,
+            }
+        }
+        Ok(records)
     }
 
     /// The parts of a row that follow from what is left of an update: its body, topics,
@@ -418,15 +435,14 @@ impl Log for SqlLog {
             budget = budget.saturating_sub(size.bytes);
             wanted.push(size.seq);
         }
-        if topics.is_some() {
-            return self.records(&wanted);
-        }
-        // Who reads everything is not kept from the rest by a fact whose key is gone.
-        let read = |seq: u64| self.records(&[seq]);
-        match self.records(&wanted) {
-            Ok(records) => Ok(records),
-            Err(_) => Ok(wanted.into_iter().filter_map(|seq| read(seq).ok()).flatten().collect()),
-        }
+        self.records(&wanted)
+    }
+
+    fn record(&self, seq: Seq) -> Result<Option<Record>, LogError> {
+        let live = "SELECT seq FROM log WHERE seq = ? AND bytes > 0";
+        let found = self.rows::<Candidate>(live, vec![integer(seq.0)?])?;
+        let wanted: Vec<u64> = found.into_iter().map(|row| row.seq).collect();
+        Ok(self.records(&wanted)?.into_iter().next())
     }
 
     fn digests(&self, topics: &TopicSet) -> Result<TopicDigests, LogError> {

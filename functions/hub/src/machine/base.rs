@@ -279,7 +279,6 @@ fn drop_stale(appended: &mut Appended, log: &mut dyn Log) {
 
 /// True if the update with this number is in the log and is a base source.
 fn is_ours(log: &dyn Log, seq: Seq) -> bool {
-    let before = Seq(seq.0.saturating_sub(1));
-    let found = log.read(None, before, 0).ok().and_then(|found| found.into_iter().next());
-    found.is_some_and(|record| record.seq == seq && is_source(&record.id))
+    let found = log.record(seq).ok().flatten();
+    found.is_some_and(|record| is_source(&record.id))
 }

@@ -35,10 +35,11 @@ pub(super) fn take(
     let records = log.read(topics.as_ref(), after, BATCH_BYTES).map_err(unanswered)?;
     let reached = records.last().map(|record| record.seq);
     let next = match reached {
-        Some(reached) if !log.read(topics.as_ref(), reached, 0).map_err(unanswered)?.is_empty() => {
-            Some(reached)
+        // One that cannot be read is for the next part to say.
+        Some(reached) if log.read(topics.as_ref(), reached, 0).is_ok_and(|it| it.is_empty()) => {
+            None
         }
-        _ => None,
+        reached => reached,
     };
     let (mut entries, mut inline_bytes) = (vec![], 0_usize);
     // Base sources are listed by themselves, with what else a client does with them.
@@ -71,9 +72,7 @@ pub(super) fn fetch(
             "this is not the key of this entry; send the headers that came with its address",
         ));
     }
-    let before = Seq(seq.0.saturating_sub(1));
-    let record = log.read(None, before, 0).map_err(unanswered)?.into_iter().next();
-    let record = record.filter(|record| record.seq == seq);
+    let record = log.record(seq).map_err(unanswered)?;
     let found = record.as_ref().and_then(|record| {
         let entries = record.update.entries.iter().zip(&record.places);
         entries.into_iter().find(|(_, at)| **at == place)?.0.inline()

@@ -12,7 +12,7 @@ use super::{Row, SqlLog, integer};
 use crate::log::{LogError, Resealed};
 
 /// What the ids of facts are before, in order: `;` follows `:`.
-const AFTER_FACTS: &str = "fact;";
+pub(super) const AFTER_FACTS: &str = "fact;";
 
 impl SqlLog {
     /// The text of an update as it is stored.

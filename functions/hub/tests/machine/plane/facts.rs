@@ -1,9 +1,9 @@
 //! Facts, their scopes and their types.
 
 use hub::log::{Log as _, Retention};
-use hub::machine::{Machine, PlaneLimits, Settings};
+use hub::machine::{Effect, Machine, PlaneLimits, Settings};
 use hub::memory_log::Call;
-use protocol::internal::HubRequest;
+use protocol::internal::{HubAnswer, HubRequest};
 use protocol::plane::PlaneCall;
 use protocol::plane::facts::NewFact;
 use protocol::plane::grants::Grant;
@@ -580,4 +580,41 @@ fn facts_are_counted_right_whatever_storage_refuses_in_the_middle() {
         assert_eq!(rig.refused(keep("more", "s2", "any", "more")).0, 409, "{takes}");
         assert_eq!(rig.refused(keep("more", "s3", "any", "more")).0, 409, "{takes}");
     }
+}
+
+/// What a page of the log has for these topics, and the number it goes on from.
+fn page(rig: &mut Rig, topics: Option<&[&str]>, after: u64) -> Option<(Vec<u64>, Option<Seq>)> {
+    let topics =
+        topics.map(|topics| TopicSet::of_any(topics.iter().map(ToString::to_string)).unwrap());
+    let claims = crate::rig::session(None).claims;
+    let asked = HubRequest::Read { claims, topics, after: Seq(after), bytes: None };
+    match rig.ask(asked).remove(0) {
+        Effect::Answer(_, Ok(HubAnswer::Log(page))) => {
+            Some((page.updates.iter().map(|it| it.seq.0).collect(), page.next))
+        }
+        Effect::Answer(_, Err(problem)) if problem.status == 503 => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_fact_that_cannot_be_opened_holds_up_who_subscribed_to_it_and_nobody_else() {
+    let mut rig = rig();
+    rig.put("u2", "users");
+    rig.one(keep("a", "", "any", "x")).unwrap();
+    rig.put("u4", "users");
+    rig.log.unreadable = Some(Seq(3));
+    for topics in [None, Some(&["users"][..])] {
+        assert_eq!(page(&mut rig, topics, 0), Some((vec![2, 4], None)), "{topics:?}");
+    }
+    assert_eq!(outline(&rig.hello(1, &["users"], 0), 1).last().unwrap(), "caught up 4");
+    let both = ["users", "facts:."];
+    assert_eq!(page(&mut rig, Some(&both), 0), Some((vec![2], Some(Seq(2)))));
+    assert_eq!(page(&mut rig, Some(&both), 2), None);
+    let before = outline(&rig.hello(2, &both, 0), 2);
+    assert_eq!(before[1..], ["0<2", "bookmark 2"]);
+    let after = outline(&rig.say(2, &json!({"resume": {"cursor": 2}})), 2);
+    assert_eq!(after, ["error internal"]);
+    rig.log.unreadable = None;
+    assert_eq!(page(&mut rig, Some(&both), 2), Some((vec![3, 4], None)));
 }
