@@ -51,6 +51,9 @@ pub const MAX_GRANT_ROLES: usize = 32;
 pub const MAX_ASKED_PATH_BYTES: usize = 8 << 10;
 /// Requests that are remembered for `GET /api/v1/api_audits`.
 pub const MAX_AUDITS: usize = 10_000;
+/// Requests with tokens that nobody was given that are remembered besides: anybody can send them, and
+/// they push out no others.
+pub const MAX_STRANGE_AUDITS: usize = 1_000;
 /// Entries of one update.
 pub const MAX_ENTRIES: usize = 1_000;
 /// Topics of one entry, or of one subscription.

@@ -134,7 +134,7 @@ impl AuditQuery {
             http_method: parameter("http_method"),
             sent_http_status: status.transpose()?,
             limit: number("limit", DEFAULT_LIMIT, MAX_LIMIT)?,
-            offset: number("offset", 0, limits::MAX_AUDITS)?,
+            offset: number("offset", 0, limits::MAX_AUDITS + limits::MAX_STRANGE_AUDITS)?,
             order_by: one_of("order_by", parameter("order_by"))?.unwrap_or_default(),
             order_desc,
         })

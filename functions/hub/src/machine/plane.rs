@@ -99,6 +99,10 @@ impl Machine {
         let settings = self.settings;
         let mut step = Step { now, settings, plane: &mut self.plane, batch, log };
         let done = has_room.map_err(Refusal::from).and_then(|()| step.carry_out(&bearer, call));
+        let is_strange = match &bearer {
+            Bearer::Master => false,
+            Bearer::Grant(question) => !step.plane.holders.knows(question),
+        };
         let domain = match bearer {
             Bearer::Master => String::new(),
             Bearer::Grant(question) => question.domain,
@@ -112,7 +116,9 @@ impl Machine {
             http_method: method,
             sent_http_status,
         };
-        self.plane.recent.remember(log, audit);
+        // What storage did not answer is nobody's fault.
+        let is_strange = is_strange && sent_http_status == 401;
+        self.plane.recent.remember(log, audit, is_strange);
         let plain = |answer| HubAnswer::Plane { answer, receipts: None };
         match done {
             Ok(Done { body, said: Some((seq, update)) }) => {

@@ -1,8 +1,7 @@
 //! What was asked, and how it was answered: the newest, each once.
 //!
-//! They are kept some to a row, so that a request costs one row, and two now and then.
-
-use std::collections::VecDeque;
+//! They are kept some to a row, so that a request costs one row, and two now and then. Anybody can
+//! make up tokens: what comes with those is kept by itself, so that it pushes out nothing else.
 
 use protocol::limits;
 use protocol::plane::audits::{Audit, AuditQuery};
@@ -13,8 +12,10 @@ use super::super::unanswered;
 use super::{Done, Step};
 use crate::log::{Log, LogError};
 
-/// A row of them, by its number.
-const ROW: &str = "plane/audits/";
+/// Where those are kept whose tokens are known, and how many.
+const KNOWN: Ring = Ring { rows: "plane/audits/", most: limits::MAX_AUDITS };
+/// The same of all others.
+const STRANGE: Ring = Ring { rows: "plane/strange-audits/", most: limits::MAX_STRANGE_AUDITS };
 /// So many are in a row.
 const MAX_ROW: usize = 16;
 /// Bytes of a path that are remembered.
@@ -22,37 +23,56 @@ const MAX_PATH_BYTES: usize = 512;
 /// Bytes of a method that are remembered.
 const MAX_METHOD_BYTES: usize = 16;
 
-/// The row that is written to, once it has been looked up.
+/// What is kept in rows, the oldest of which go.
+struct Ring {
+    /// How the names of its rows begin.
+    rows: &'static str,
+    /// Audits of it.
+    most: usize,
+}
+
+/// The rows that are written to.
 #[derive(Debug, Default)]
-pub(super) struct Recent(Option<(u64, Vec<Audit>)>);
+pub(super) struct Recent {
+    known: Last,
+    strange: Last,
+}
+
+/// A row, once it has been looked up: its number, and what is in it.
+#[derive(Debug, Default)]
+struct Last(Option<(u64, Vec<Audit>)>);
 
 impl Recent {
     /// Remembers one. Should storage refuse, the request stands, and is not remembered unless the
     /// next one's row brings it along.
-    pub(super) fn remember(&mut self, log: &mut dyn Log, mut audit: Audit) {
+    pub(super) fn remember(&mut self, log: &mut dyn Log, mut audit: Audit, is_strange: bool) {
         cut(&mut audit.http_path, MAX_PATH_BYTES);
         cut(&mut audit.http_method, MAX_METHOD_BYTES);
         cut(&mut audit.domain, limits::MAX_DOMAIN_BYTES);
-        let Some((number, row)) = self.row(log) else { return };
+        let (ring, last) =
+            if is_strange { (STRANGE, &mut self.strange) } else { (KNOWN, &mut self.known) };
+        let Some((number, row)) = last.row(log, &ring) else { return };
         if row.len() >= MAX_ROW {
             *number += 1;
             row.clear();
-            let rows = (limits::MAX_AUDITS / MAX_ROW) as u64 + 1;
+            let rows = ring.most.div_ceil(MAX_ROW) as u64 + 1;
             if let Some(oldest) = number.checked_sub(rows) {
                 // One that stays is left out of what is shown.
-                let _ = log.keep(&name(oldest), None);
+                let _ = log.keep(&ring.name(oldest), None);
             }
         }
         row.push(audit);
-        let _ = put(log, &name(*number), row);
+        let _ = put(log, &ring.name(*number), row);
     }
+}
 
-    fn row(&mut self, log: &dyn Log) -> Option<&mut (u64, Vec<Audit>)> {
+impl Last {
+    fn row(&mut self, log: &dyn Log, ring: &Ring) -> Option<&mut (u64, Vec<Audit>)> {
         if self.0.is_none() {
-            let last = log.names(ROW).ok()?.into_iter().max();
+            let last = log.names(ring.rows).ok()?.into_iter().max();
             self.0 = Some(match last {
                 Some(name) => {
-                    let number = name.strip_prefix(ROW)?.parse().ok()?;
+                    let number = name.strip_prefix(ring.rows)?.parse().ok()?;
                     (number, get(log, &name).ok()?.unwrap_or_default())
                 }
                 None => (0, vec![]),
@@ -75,25 +95,30 @@ impl Step<'_> {
             }
             query.domain = Some(domain.clone());
         }
-        let mut all: VecDeque<Audit> = VecDeque::new();
-        for row in rows(self.log).map_err(unanswered)? {
-            // One that cannot be read hides no other.
-            all.extend(serde_json::from_str::<Vec<Audit>>(&row).unwrap_or_default());
-        }
-        let older = all.len().saturating_sub(limits::MAX_AUDITS);
-        let found = query.select(all.into_iter().skip(older));
+        let mut all = KNOWN.all(self.log).map_err(unanswered)?;
+        all.extend(STRANGE.all(self.log).map_err(unanswered)?);
+        all.sort_by_key(|audit| audit.created_at);
+        let found = query.select(all.into_iter());
         Done::shown(&found.iter().map(Audit::shown).collect::<Vec<_>>())
     }
 }
 
-/// All rows, the oldest first.
-fn rows(log: &dyn Log) -> Result<impl Iterator<Item = String>, LogError> {
-    Ok(log.documents(ROW)?.into_values())
-}
+impl Ring {
+    /// What is in it, the oldest first.
+    fn all(&self, log: &dyn Log) -> Result<Vec<Audit>, LogError> {
+        let mut all: Vec<Audit> = vec![];
+        for row in log.documents(self.rows)?.into_values() {
+            // One that cannot be read hides no other.
+            all.extend(serde_json::from_str::<Vec<Audit>>(&row).unwrap_or_default());
+        }
+        all.drain(..all.len().saturating_sub(self.most));
+        Ok(all)
+    }
 
-/// Names are in the order of their numbers.
-fn name(number: u64) -> String {
-    format!("{ROW}{number:016}")
+    /// Names are in the order of their numbers.
+    fn name(&self, number: u64) -> String {
+        format!("{}{number:016}", self.rows)
+    }
 }
 
 fn cut(text: &mut String, most: usize) {

@@ -38,6 +38,12 @@ impl Holders {
         Ok(self.model.allows(now, question))
     }
 
+    /// True if who asked has a grant, whether or not it allows what was just asked.
+    pub(super) fn knows(&self, question: &Question) -> bool {
+        let here = self.ends.get(&question.domain);
+        here.is_some_and(|here| here.contains_key(&token(question)))
+    }
+
     /// Until when that stays so, of who was just allowed; none for ever.
     pub(super) fn end(&self, now: Millis, question: &Question) -> Option<Millis> {
         let here = self.ends.get(&question.domain)?;

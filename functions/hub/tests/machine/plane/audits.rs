@@ -72,17 +72,41 @@ fn a_grant_sees_the_audits_of_its_own_domain() {
 #[test]
 fn the_newest_are_kept_also_over_a_sleep() {
     let mut rig = Rig::new();
-    let more = limits::MAX_AUDITS + 100;
-    for at in 0..more {
-        if at % 1_001 == 0 {
-            rig.sleep(&[]);
+    rig.make(grant("one"));
+    for (secret, most) in [("none", limits::MAX_STRANGE_AUDITS), ("one", limits::MAX_AUDITS)] {
+        let more = most + 100;
+        for at in 0..more {
+            if at % 1_001 == 0 {
+                rig.sleep(&[]);
+            }
+            rig.plane(by(secret, "GET", &format!("/{at}"), show("x"))).unwrap_err();
         }
-        rig.plane(by("none", "GET", &format!("/{at}"), show("x"))).unwrap_err();
+        let status = Some(if secret == "one" { 404 } else { 401 });
+        let found = audits(&mut rig, AuditQuery { sent_http_status: status, ..query() });
+        assert_eq!(found.len(), most, "{secret}");
+        assert_eq!(found[0]["http_path"], "/100");
+        assert_eq!(found.last().unwrap()["http_path"], format!("/{}", more - 1));
     }
+}
+
+#[test]
+fn tokens_that_somebody_makes_up_push_out_no_other_audits() {
+    let mut rig = Rig::new();
+    rig.make(Grant { paths: vec!["/a".to_owned()], ..grant("one") });
+    rig.plane(by("one", "GET", "/b", show("x"))).unwrap_err();
+    for at in 0..limits::MAX_AUDITS + 100 {
+        rig.now = protocol::Millis(at as u64);
+        rig.plane(by(&format!("made-up-{at}"), "GET", "/a", show("x"))).unwrap_err();
+    }
+    rig.now = protocol::Millis(limits::MAX_AUDITS as u64 + 100);
+    rig.plane(by("one", "GET", "/a", show("x"))).unwrap_err();
     let found = audits(&mut rig, query());
-    assert_eq!(found.len(), limits::MAX_AUDITS);
-    assert_eq!(found[0]["http_path"], "/100");
-    assert_eq!(found.last().unwrap()["http_path"], format!("/{}", more - 1));
+    let statuses: Vec<u64> =
+        found.iter().map(|it| it["sent_http_status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses.len(), limits::MAX_STRANGE_AUDITS + 3);
+    assert_eq!(statuses[..3], [200, 401, 401]);
+    assert_eq!(found[1]["http_path"], "/b");
+    assert_eq!(statuses.last(), Some(&404), "in the order in which they came");
 }
 
 #[test]
