@@ -81,6 +81,12 @@ impl MemoryLog {
         Self { epoch: epoch.to_owned(), ..Self::default() }
     }
 
+    /// Forgets the ids of all updates of which nothing is left, as storage does after a while.
+    pub fn forget_ids(&mut self) {
+        let head = self.head();
+        self.records.retain(|stored| stored.bytes > 0 || stored.record.seq == head);
+    }
+
     fn check(&self, call: Call) -> Result<(), LogError> {
         if self.refuses.contains(&call) {
             Err(LogError(format!("told to refuse {call:?}")))

@@ -3,8 +3,7 @@
 //!
 //! What is kept by name is what the hub looks things up in; whether a grant or a fact is there is
 //! what the log says, which agents follow. So storage may refuse at any point, and hub and agents
-//! agree: a thing is written down first, marked as unsettled; the update makes it so, or makes it
-//! gone; then the mark is taken away, or what was written. Of what still has the mark the log is
+//! agree: a thing is written down first, marked as being made or going; the update makes it so; then the mark is taken away, or what was written. Of what still has the mark the log is
 //! asked.
 //!
 //! | question | file |

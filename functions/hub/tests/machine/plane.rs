@@ -4,6 +4,7 @@ mod audits;
 mod facts;
 mod grants;
 
+use hub::log::Log as _;
 use hub::machine::Effect;
 use protocol::internal::{HubAnswer, HubRequest, Quorum, Wait};
 use protocol::plane::audits::{AuditQuery, OrderBy, Plane};
@@ -115,6 +116,18 @@ impl Rig {
     /// How somebody who asks for the audits with this token is answered.
     fn may(&mut self, secret: &str) -> bool {
         self.status(by(secret, "GET", "/x", PlaneCall::Audits(query()))) == 200
+    }
+
+    /// Publishes until retention has given up all that is there, and the log forgets its ids.
+    fn pass_on(&mut self) {
+        let head = self.log.head();
+        let data = json!({"long": "x".repeat(3_000)});
+        while self.log.floor() <= head {
+            let id = format!("u{}", self.log.head());
+            let entry = json!({"topics": ["users"], "dst_path": format!("/{id}"), "data": data});
+            self.publish(&json!({"id": id, "entries": [entry]})).0.unwrap();
+        }
+        self.log.forget_ids();
     }
 
     fn make(&mut self, grant: Grant) -> Value {

@@ -14,10 +14,10 @@ use vault::keys::OpenError;
 
 use super::super::policy::{get, put};
 use super::super::{unanswered, unstored};
-use super::said::{self, Again, Said};
+use super::said::{self, Again, Said, State};
 use super::totals::{Thing, Total};
 use super::{Done, Step};
-use crate::log::Log;
+use crate::log::{Log, LogError};
 
 /// What facts are, by domain and scope.
 const FACTS: &str = "plane/facts/";
@@ -40,8 +40,7 @@ pub(super) struct Kept {
     /// Bytes that it has in the log.
     #[serde(default)]
     pub(super) bytes: u64,
-    /// False while it is being kept or forgotten: then the log says whether it is there.
-    pub(super) is_settled: bool,
+    pub(super) state: State,
 }
 
 impl Step<'_> {
@@ -83,19 +82,20 @@ impl Step<'_> {
             total.making(self.log, &name, Thing { id: fact.id.clone(), size: bytes })?;
         }
         let print = prints.into_iter().next();
-        let kept = Kept { fact, kid: keys.kid().to_owned(), print, bytes, is_settled: false };
+        let kept = Kept { fact, kid: keys.kid().to_owned(), print, bytes, state: State::Making };
         let said = self
             .prepare_fact(&keys, &kept, &value)
             .and_then(|()| self.say(update_id(&kept.fact.id), "a fact was kept", vec![told]));
         let said = match said {
             Ok(said) => said,
             Err(refusal) => {
-                kept.forget(self.log);
+                // What stays of it is of a fact that the log does not know, and is shown to nobody.
+                let _ = kept.forget(self.log);
                 return Err(refusal);
             }
         };
         // As long as it is not, the log is asked.
-        let _ = put(self.log, &kept.name(), &Kept { is_settled: true, ..kept.clone() });
+        let _ = put(self.log, &kept.name(), &Kept { state: State::There, ..kept.clone() });
         Done::said(&kept.fact, said)
     }
 
@@ -167,10 +167,14 @@ impl Step<'_> {
             let going = Thing { id: id.to_owned(), size: kept.bytes };
             total.taking(self.log, &name, vec![going])?;
         }
-        put(self.log, &kept.name(), &Kept { is_settled: false, ..kept.clone() })?;
         let gone = said::gone(&update_id(id));
+        let state = State::Going(gone.clone());
+        put(self.log, &kept.name(), &Kept { state, ..kept.clone() })?;
         let said = self.say(gone, "a fact was forgotten", kept.fact.gone())?;
-        kept.forget(self.log);
+        if kept.forget(self.log).is_err() {
+            // It is still listed, perhaps among those that could not be read.
+            self.plane.is_late_known = false;
+        }
         Done::said(&json!({ "id": id }), said)
     }
 
@@ -182,16 +186,17 @@ impl Step<'_> {
 
     /// What is to be said again of a fact that is kept under this name.
     pub(super) fn fact_again(&mut self, at: &str) -> Result<Again, Refusal> {
-        let Ok(keys) = self.keys() else { return Ok(Again::Later) };
         let Some(kept) = get::<Kept>(self.log, at)? else { return Ok(Again::Gone) };
         if !kept.is_there(self.log)? {
-            kept.forget(self.log);
+            kept.forget(self.log)?;
             return Ok(Again::Gone);
         }
-        let Ok(value) = kept.open(&keys, self.log) else { return Ok(Again::Later) };
-        let kept = Kept { is_settled: true, ..kept };
-        // Before it is said again: the log does not know for ever what it said first.
+        // The log does not know for ever what it said first, and it may be long until the fact can
+        // be read.
+        let kept = Kept { state: State::There, ..kept };
         put(self.log, at, &kept)?;
+        let Ok(keys) = self.keys() else { return Ok(Again::Later) };
+        let Ok(value) = kept.open(&keys, self.log) else { return Ok(Again::Later) };
         let entries: Vec<Entry> = vec![Fact { value: Some(value), ..kept.fact }.entry()?];
         Ok(Again::Say("a fact is said again", entries))
     }
@@ -237,18 +242,18 @@ impl Kept {
     }
 
     fn is_there(&self, log: &dyn Log) -> Result<bool, Problem> {
-        Ok(self.is_settled || said::is_there(log, &update_id(&self.fact.id))?)
+        self.state.is_there(log, &update_id(&self.fact.id))
     }
 
-    /// Forgets what is kept of it. What stays is of a fact that the log does not know, or knows to
-    /// be gone: it is shown to nobody, and goes with the next one that is looked at.
-    fn forget(&self, log: &mut dyn Log) {
+    /// Forgets what is kept of it, what it is found by last.
+    fn forget(&self, log: &mut dyn Log) -> Result<(), Problem> {
         self.forget_value(log);
-        // As long as this is there, the rest is found.
-        if matches!(log.document(&self.value_name()), Ok(None)) {
-            let _ = log.keep(&self.name(), None);
-            Said::forget(log, &update_id(&self.fact.id));
+        if log.document(&self.value_name()).map_err(unanswered)?.is_some() {
+            return Err(unstored(LogError("its value is still there".to_owned())));
         }
+        log.keep(&self.name(), None).map_err(unstored)?;
+        Said::forget(log, &update_id(&self.fact.id));
+        Ok(())
     }
 
     /// Forgets the value, and by what it is found.

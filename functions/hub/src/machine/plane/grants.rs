@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::super::policy::{get, put};
 use super::super::{unanswered, unstored};
-use super::said::{self, Again, Said};
+use super::said::{self, Again, Said, State};
 use super::{Done, Step, is_within};
 use crate::compaction;
 use crate::log::Log;
@@ -29,8 +29,7 @@ const MAX_LISTED: usize = 10_000;
 #[derive(Serialize, Deserialize)]
 struct Kept {
     grant: Grant,
-    /// False while it is being made or revoked: then the log says whether it is there.
-    is_settled: bool,
+    state: State,
 }
 
 /// A grant as it is shown: without its subject's hash.
@@ -99,7 +98,7 @@ impl Step<'_> {
         }
         self.make_expressions(&grant)?;
         let entry = grant.entry()?;
-        let kept = Kept { grant, is_settled: false };
+        let kept = Kept { grant, state: State::Making };
         let seq = self.log.head().next();
         let said = self
             .prepare_grant(&id, &at, &kept, seq)
@@ -113,7 +112,7 @@ impl Step<'_> {
                 return Err(refusal);
             }
         };
-        let kept = Kept { is_settled: true, ..kept };
+        let kept = Kept { state: State::There, ..kept };
         // As long as it is not, the log is asked.
         let _ = put(self.log, &at, &kept);
         self.plane.grants = Some(count + 1);
@@ -206,16 +205,19 @@ impl Step<'_> {
         going.retain(|it| it.id == grant.id || it.added_to.as_ref() == Some(&grant.id));
         let entries = going.iter().map(Grant::gone).collect::<Result<Vec<Entry>, Problem>>()?;
 
+        let gone = said::gone(&update_id(id));
         self.take_expressions(&going)?;
         for grant in &going {
-            put(self.log, &name(grant), &Kept { grant: grant.clone(), is_settled: false })?;
+            let state = State::Going(gone.clone());
+            put(self.log, &name(grant), &Kept { grant: grant.clone(), state })?;
         }
-        let said = self.say(said::gone(&update_id(id)), "a grant was revoked", entries)?;
+        let said = self.say(gone, "a grant was revoked", entries)?;
         for grant in &going {
             self.plane.holders.remove(&grant.id);
-            // What stays of it is of a grant that the log knows to be gone.
-            let _ = self.log.keep(&name(grant), None);
-            Said::forget(self.log, &update_id(&grant.id));
+            // What stays of it is of a grant that the log knows to be gone, and is still listed.
+            if self.log.keep(&name(grant), None).is_ok() {
+                Said::forget(self.log, &update_id(&grant.id));
+            }
         }
         self.plane.grants = self.plane.grants.map(|count| count.saturating_sub(going.len()));
         Done::said(&json!({ "id": id, "seq": said.0 }), said)
@@ -226,7 +228,7 @@ impl Step<'_> {
         let kept: Option<Kept> = get(self.log, at)?;
         let is_there = kept.as_ref().map_or(Ok(false), |kept| kept.is_there(self.log))?;
         let kept = match kept.filter(|_| is_there) {
-            Some(kept) if !kept.grant.is_over(self.now) => Kept { is_settled: true, ..kept },
+            Some(kept) if !kept.grant.is_over(self.now) => Kept { state: State::There, ..kept },
             over => {
                 if let Some(Kept { grant, .. }) = over {
                     self.take_expressions(&[grant])?;
@@ -253,12 +255,7 @@ impl Step<'_> {
 
 impl Kept {
     fn is_there(&self, log: &dyn Log) -> Result<bool, Problem> {
-        if self.is_settled {
-            return Ok(true);
-        }
-        let base = self.grant.added_to.as_ref();
-        Ok(said::is_there(log, &update_id(&self.grant.id))?
-            && base.map_or(Ok(true), |base| said::is_there(log, &update_id(base)))?)
+        self.state.is_there(log, &update_id(&self.grant.id))
     }
 }
 

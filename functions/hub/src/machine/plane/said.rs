@@ -36,6 +36,20 @@ pub(super) struct Said {
     pub(super) seq: Seq,
 }
 
+/// How far a thing is that is being made or taken away. It is written down before the log says so:
+/// what storage does not do after that is seen to when the thing is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    /// It is there, also when the log knows its id no more.
+    There,
+    /// It is there once the log knows its id.
+    Making,
+    /// It is there until the log knows this id, of the update that it goes with. Until that is
+    /// forgotten in its turn, retention has come by and taken away what is kept of the thing.
+    Going(String),
+}
+
 /// What is to be said again of a thing.
 pub(super) enum Again {
     /// This, and why.
@@ -59,7 +73,7 @@ impl Said {
         put(log, &format!("{SAID}{id}"), self)
     }
 
-    /// Forgets where the thing is. What stays leads nowhere.
+    /// Forgets where a thing is of which nothing is kept any more. What stays leads nowhere.
     pub(super) fn forget(log: &mut dyn Log, id: &str) {
         if let Ok(Some(said)) = Self::read(log, id) {
             let _ = log.keep(&listed(said.seq), None);
@@ -78,10 +92,16 @@ pub(super) fn gone(id: &str) -> String {
     format!("{id}/gone")
 }
 
-/// True if the log has said that a thing is there, and not that it is gone.
-pub(super) fn is_there(log: &dyn Log, id: &str) -> Result<bool, Problem> {
-    let knows = |id: &str| log.find(id).map(|found| found.is_some()).map_err(unanswered);
-    Ok(knows(id)? && !knows(&gone(id))?)
+impl State {
+    /// True if the thing is there that has this id in the log.
+    pub(super) fn is_there(&self, log: &dyn Log, id: &str) -> Result<bool, Problem> {
+        let knows = |id: &str| log.find(id).map(|found| found.is_some()).map_err(unanswered);
+        match self {
+            Self::There => Ok(true),
+            Self::Making => knows(id),
+            Self::Going(by) => Ok(!knows(by)?),
+        }
+    }
 }
 
 /// Names are in the order of their numbers.

@@ -452,3 +452,47 @@ fn expressions_are_counted_right_whatever_storage_refuses_and_once_a_grant_is_ov
         }
     }
 }
+
+/// Whatever storage does, and however long ago the log said what there is: a revocation that was not
+/// answered with 200 has changed nothing, a denial least of all, and one that was is for ever.
+#[test]
+fn a_revocation_holds_or_has_changed_nothing_long_after_the_log_has_forgotten() {
+    let denial = || Grant {
+        eft: Eft::Deny,
+        paths: vec!["/x".to_owned()],
+        added_to: Some("one".to_owned()),
+        ..grant("no")
+    };
+    let retention = Retention { max_bytes: 20_000, max_age: None };
+    let settings = Settings { retention, ..Settings::default() };
+    for id in ["one", "no"] {
+        for takes in 0..14 {
+            let mut rig = Rig::new();
+            rig.machine = Machine::new(settings);
+            rig.make(grant("one"));
+            rig.make(denial());
+            rig.pass_on();
+            rig.machine = Machine::new(settings);
+            rig.log.takes = Some(takes);
+            let status = rig.status(master(delete(id)));
+            rig.log.takes = None;
+            let left: &[&str] = match (status, id) {
+                (200, "one") => &[],
+                (200, _) => &["one"],
+                _ => &["no", "one"],
+            };
+            for _ in 0..3 {
+                assert_eq!(followed(&rig), left, "{id} {takes}: {status}");
+                let mut listed = names(&mut rig, master(list(None)));
+                listed.sort();
+                assert_eq!(listed, left, "{id} {takes}: {status}");
+                assert_eq!(rig.may("one"), left == ["one"], "{id} {takes}: {status}");
+                rig.pass_on();
+                rig.machine = Machine::new(settings);
+            }
+            let again = rig.status(master(delete(id)));
+            assert_eq!(again, if status == 200 { 404 } else { 200 }, "{id} {takes}");
+            assert!(!followed(&rig).contains(&id.to_owned()), "{id} {takes}");
+        }
+    }
+}
