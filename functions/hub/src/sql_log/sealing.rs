@@ -14,6 +14,9 @@ use crate::log::{LogError, Resealed};
 /// What the ids of facts are before, in order: `;` follows `:`.
 pub(super) const AFTER_FACTS: &str = "fact;";
 
+/// Rows that are in memory at one time.
+const PAGE: usize = 100;
+
 impl SqlLog {
     /// The text of an update as it is stored.
     pub(super) fn sealed(&self, id: &str, body: &str) -> Result<SqlStorageValue, LogError> {
@@ -34,7 +37,7 @@ impl SqlLog {
         Ok(row)
     }
 
-    /// Seals rows with the first key that are sealed with another one, the oldest first.
+    /// Seals rows with the first key that are sealed with another one: at most so many.
     pub(super) fn seal_again(&self, most: usize) -> Result<Resealed, LogError> {
         #[derive(Deserialize)]
         struct Sealed {
@@ -44,33 +47,46 @@ impl SqlLog {
         }
         let keys = self.keys.as_ref().ok_or_else(no_keys)?;
         let first = format!("{}.", keys.kid());
-        let others = "FROM log WHERE id >= ? AND id < ? AND bytes > 0
+        let others = "FROM log WHERE id > ? AND id < ? AND bytes > 0
              AND substr(body, 1, length(?)) <> ?";
-        let values = || -> Vec<SqlStorageValue> {
+        let values = |after: &str| -> Vec<SqlStorageValue> {
             let first = first.as_str();
-            vec![Update::FACT_ID.into(), AFTER_FACTS.into(), first.into(), first.into()]
+            vec![after.into(), AFTER_FACTS.into(), first.into(), first.into()]
         };
-        let most = i32::try_from(most).unwrap_or(i32::MAX);
-        let rows = self.rows::<Sealed>(
-            &format!("SELECT seq, id, body {others} ORDER BY seq LIMIT {most}"),
-            values(),
-        )?;
-        let mut done = 0;
-        for Sealed { seq, id, body } in rows {
-            match keys.open(&context(&id), &body) {
-                Ok(opened) => {
-                    let sealed = keys.seal(&context(&id), &opened);
-                    self.run(
-                        "UPDATE log SET body = ? WHERE seq = ?",
-                        vec![sealed.into(), integer(seq)?],
-                    )?;
-                    done += 1;
+        let (mut done, mut unopened, mut after) = (0, 0_usize, Update::FACT_ID.to_owned());
+        while done < most {
+            let page = format!("SELECT seq, id, body {others} ORDER BY id LIMIT {PAGE}");
+            let rows = self.rows::<Sealed>(&page, values(&after))?;
+            let Some(last) = rows.last() else { break };
+            after.clone_from(&last.id);
+            for Sealed { seq, id, body } in rows {
+                if done >= most {
+                    break;
                 }
-                // It is among those that are left.
-                Err(error) => console_error!("update {seq}: {error}"),
+                match keys.open(&context(&id), &body) {
+                    Ok(opened) => {
+                        let sealed = keys.seal(&context(&id), &opened);
+                        self.run(
+                            "UPDATE log SET body = ? WHERE seq = ?",
+                            vec![sealed.into(), integer(seq)?],
+                        )?;
+                        done += 1;
+                    }
+                    // It is among those that are left, and keeps nothing behind it back.
+                    Err(error) => {
+                        if unopened == 0 {
+                            console_error!("update {seq}: {error}");
+                        }
+                        unopened += 1;
+                    }
+                }
             }
         }
-        let left = self.number(&format!("SELECT COUNT(*) AS value {others}"), values())?;
+        if unopened > 1 {
+            console_error!("so it is with {unopened} updates that carry facts");
+        }
+        let left =
+            self.number(&format!("SELECT COUNT(*) AS value {others}"), values(Update::FACT_ID))?;
         Ok(Resealed { done, left: usize::try_from(left).unwrap_or(usize::MAX) })
     }
 }
