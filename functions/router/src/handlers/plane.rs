@@ -74,7 +74,11 @@ async fn answered(asked: &mut Asked<'_>, target: Target) -> Result<Response, Ref
     };
     let scope = asked.path_scope()?;
     if scope != DEFAULT_SCOPE && !is_scope(asked.caller.env, &scope).await? {
-        return Err(no_such(&scope).into());
+        // Who has no token of a scope is not told which there are.
+        return Err(match bearer {
+            Bearer::Master => no_such(&scope).into(),
+            Bearer::Grant(_) => Refusal::unauthorized(),
+        });
     }
     let (call, token, wait) = match asked.call(target).await {
         Ok(Wanted { call, token, wait }) => (Ok(call), token, wait),
