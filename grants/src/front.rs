@@ -23,6 +23,12 @@ pub enum Admission {
     Ask(Question),
 }
 
+/// The method that a request with this method is asked about: who may not read may not ask what
+/// there is to read.
+fn asked_about(method: &str) -> &str {
+    if method == "HEAD" { "GET" } else { method }
+}
+
 /// Looks at a request: its method, its path as it came (percent-encoded, without query), and the
 /// value of the token's header.
 ///
@@ -31,6 +37,7 @@ pub enum Admission {
 /// model could read in two ways or that is too long.
 pub fn admit(method: &str, path: &str, token: Option<&str>) -> Result<Admission, Refusal> {
     let path = read(path);
+    let method = asked_about(method);
     if method == "GET" && path.as_ref().is_ok_and(|path| path == HEALTH) {
         return Ok(Admission::Health);
     }
@@ -123,6 +130,17 @@ mod tests {
             assert_eq!(admit("GET", "/a//b", Some(token)), Err(Refusal::invalid_key()), "{token}");
         }
         assert_eq!(asked("/a//b"), Err(400));
+    }
+
+    #[test]
+    fn what_may_be_read_may_be_asked_for_with_head_and_nothing_else() {
+        for (method, asked) in [("HEAD", "GET"), ("head", "head"), ("OPTIONS", "OPTIONS")] {
+            let Ok(Admission::Ask(question)) = admit(method, "/a", Some(TOKEN)) else {
+                panic!("refused")
+            };
+            assert_eq!(question.method, asked);
+        }
+        assert_eq!(admit("HEAD", HEALTH, None), Ok(Admission::Health));
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub struct Question {
     pub domain: String,
     /// The path, decoded, without query and without a slash at its end.
     pub path: String,
-    /// The method, as it came.
+    /// The method, as it came, but `GET` for `HEAD`.
     pub method: String,
 }
 

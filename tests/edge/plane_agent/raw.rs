@@ -90,7 +90,7 @@ async fn methods_and_paths_are_taken_as_they_are_written() {
         ("get", "/api/v1/a", &get, 401),
         ("XGET", "/api/v1/a", &get, 401),
         ("GETX", "/api/v1/a", &get, 401),
-        ("HEAD", "/api/v1/a", &get, 401),
+        ("HEAD", "/api/v1/a", &get, 404),
         ("OPTIONS", "/api/v1/a", &get, 401),
         ("BREW", "/api/v1/a", &get, 401),
         // It may pass, and workerd knows no such method.
