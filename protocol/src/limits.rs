@@ -32,6 +32,9 @@ pub const MAX_CUSTOM_ID_BYTES: usize = 256;
 pub const MAX_SLUG_BYTES: usize = 64;
 /// Bytes of a domain, as DNS has it.
 pub const MAX_DOMAIN_BYTES: usize = 253;
+/// Grants that descend from one, made with its token or the tokens of those, and added to them: so
+/// many go in one update, with up to a hundred of its own.
+pub const MAX_MADE_GRANTS: usize = 900;
 /// Paths of one grant.
 pub const MAX_GRANT_PATHS: usize = 128;
 /// Bytes of one of them, or of the pattern of a type of facts.

@@ -182,7 +182,7 @@ pub enum PlaneCall {
         /// Its id.
         id: String,
     },
-    /// Revokes one, and what was added to it.
+    /// Revokes one, and what descends from it.
     DeleteGrant {
         /// Its id.
         id: String,

@@ -11,6 +11,7 @@
 //! | Who may do what? | this one |
 //! | What may a token do, of all that the hub keeps? | `holders.rs` |
 //! | How is a grant made, and revoked? | `grants.rs` |
+//! | What goes with it? | `family.rs` |
 //! | How many of its paths may need an engine? | `expressions.rs` |
 //! | How is a fact kept, and forgotten? | `facts.rs` |
 //! | What if it is sealed with an old key? | `reseal.rs` |
@@ -23,6 +24,7 @@
 mod audits;
 mod expressions;
 mod facts;
+mod family;
 mod grants;
 mod holders;
 mod proxies;

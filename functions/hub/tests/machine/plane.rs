@@ -2,6 +2,7 @@
 
 mod audits;
 mod facts;
+mod family;
 mod grants;
 
 use hub::log::Log as _;

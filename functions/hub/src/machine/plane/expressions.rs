@@ -47,10 +47,19 @@ impl Step<'_> {
     }
 
     /// Counts the expressions of grants that are there and are about to go.
-    pub(super) fn take_expressions(&mut self, going: &[Grant]) -> Result<(), Refusal> {
-        let things = going.iter().map(|it| Thing { id: it.id.clone(), size: expressions(it) });
-        let things: Vec<Thing> = things.filter(|thing| thing.size > 0).collect();
-        let domain = going.first().map(|grant| &grant.domain).filter(|_| !things.is_empty());
+    /// All of them are of one domain.
+    pub(super) fn take_expressions<'g>(
+        &mut self,
+        going: impl Iterator<Item = &'g Grant>,
+    ) -> Result<(), Refusal> {
+        let (mut domain, mut things) = (None, vec![]);
+        for grant in going {
+            let size = expressions(grant);
+            if size > 0 {
+                domain = Some(&grant.domain);
+                things.push(Thing { id: grant.id.clone(), size });
+            }
+        }
         for (name, total) in domain.map_or(Ok(vec![]), |domain| totals(self.log, domain))? {
             total.taking(self.log, &name, things.clone())?;
         }

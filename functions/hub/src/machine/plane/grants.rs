@@ -1,7 +1,7 @@
 //! How grants are made, shown and revoked.
 //!
 //! A grant is kept with all that its subject has in its domain, so that who loads one token's
-//! grants looks at no others. What was added to it goes with it, in one update.
+//! grants looks at no others. What descends from it goes with it, in one update (`family.rs`).
 
 use protocol::plane::grants::{Effect, Grant, PathSyntax, Subject, check_domain};
 use protocol::plane::{Question, Refusal};
@@ -26,10 +26,16 @@ const MAX_ADDED: usize = compaction::MAX_DOCUMENTS - 1;
 const MAX_LISTED: usize = 10_000;
 
 /// A grant as it is kept.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    grant: Grant,
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) grant: Grant,
     state: State,
+    /// The grant whose token made it, and with which it goes; none for the master token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) made_by: Option<String>,
+    /// The grants that it is listed under, as what descends from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) roots: Vec<String>,
 }
 
 /// A grant as it is shown: without its subject's hash.
@@ -48,6 +54,8 @@ struct Shown<'g> {
     #[serde(skip_serializing_if = "Option::is_none")]
     grant_id: Option<&'g str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    made_by: Option<&'g str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     created_at: String,
 }
@@ -58,8 +66,9 @@ impl Step<'_> {
         mut grant: Grant,
         question: Option<&Question>,
     ) -> Result<Done, Refusal> {
+        let mut roots = vec![];
         if let Some(to) = &grant.added_to {
-            let base = find(self.log, to)?.filter(|base| is_within(question, &base.domain));
+            let base = find(self.log, to)?.filter(|base| is_within(question, &base.grant.domain));
             let base = base.ok_or_else(|| {
                 Refusal::new(
                     404,
@@ -67,7 +76,7 @@ impl Step<'_> {
                     "grant_id: there is no such grant; GET /api/v1/grants lists them",
                 )
             })?;
-            self.add_to(base, &mut grant)?;
+            roots = self.add_to(base, &mut grant)?;
         }
         check_domain(&grant.domain).map_err(|why| Refusal::validation(format!("domain: {why}")))?;
         for path in &grant.paths {
@@ -84,6 +93,9 @@ impl Step<'_> {
         if let Some(question) = question {
             end_by(&mut grant, self.plane.holders.end(self.now, question));
         }
+        let maker = self.maker(question)?;
+        roots.extend(maker.iter().flat_map(Kept::roots_below));
+        roots.dedup();
         let count = self.count_grants()?;
         if count >= MAX_GRANTS {
             return Err(Refusal::new(
@@ -98,7 +110,8 @@ impl Step<'_> {
         }
         self.make_expressions(&grant)?;
         let entry = grant.entry()?;
-        let kept = Kept { grant, state: State::Making };
+        let made_by = maker.map(|maker| maker.grant.id);
+        let kept = Kept { grant, state: State::Making, made_by, roots };
         let seq = self.log.head().next();
         let said = self
             .prepare_grant(&id, &at, &kept, seq)
@@ -109,6 +122,7 @@ impl Step<'_> {
                 // What stays of it is of no grant that the log knows.
                 let _ = self.log.keep(&at, None);
                 Said::forget(self.log, &id);
+                kept.unlist(self.log);
                 return Err(refusal);
             }
         };
@@ -117,17 +131,20 @@ impl Step<'_> {
         let _ = put(self.log, &at, &kept);
         self.plane.grants = Some(count + 1);
         self.plane.holders.take(&kept.grant);
-        Done::said(&Shown::of(&kept.grant), said)
+        Done::said(&Shown::of(&kept), said)
     }
 
-    /// Gives a grant what it has of the one that it is added to.
-    fn add_to(&self, mut base: Grant, grant: &mut Grant) -> Result<(), Refusal> {
-        if let Some(to) = &base.added_to {
+    /// Gives a grant what it has of the one that it is added to; where it is listed.
+    fn add_to(&self, mut base: Kept, grant: &mut Grant) -> Result<Vec<String>, Refusal> {
+        if let Some(to) = &base.grant.added_to {
             // All of them are of one token, and go with the first.
             base = find(self.log, to)?.ok_or_else(Refusal::not_found)?;
         }
+        // Those of one that the master token made are found by their subject.
+        let roots = base.roots.clone();
+        let base = base.grant;
         let of_it = of(self.log, &base.domain, &base.subject)?;
-        let added = of_it.iter().filter(|it| it.added_to.as_ref() == Some(&base.id)).count();
+        let added = of_it.iter().filter(|it| it.grant.added_to.as_ref() == Some(&base.id)).count();
         if added >= MAX_ADDED {
             return Err(Refusal::new(
                 409,
@@ -141,7 +158,7 @@ impl Step<'_> {
         grant.domain = base.domain;
         end_by(grant, base.expires_at);
         grant.added_to = Some(base.id);
-        Ok(())
+        Ok(roots)
     }
 
     /// Writes down a grant that the log does not know yet, which is to have this number there.
@@ -152,6 +169,8 @@ impl Step<'_> {
         kept: &Kept,
         seq: protocol::Seq,
     ) -> Result<(), Refusal> {
+        // First, so that nothing is there that would be left when what it descends from goes.
+        self.list_below(kept)?;
         put(self.log, at, kept)?;
         Ok(Said { at: at.to_owned(), seq }.keep(self.log, id)?)
     }
@@ -181,7 +200,10 @@ impl Step<'_> {
             ));
         }
         let mut grants = all(self.log, &prefix)?;
-        grants.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        grants.sort_by(|one, other| {
+            let (one, other) = (&one.grant, &other.grant);
+            (one.created_at, &one.id).cmp(&(other.created_at, &other.id))
+        });
         Done::shown(&grants.iter().map(Shown::of).collect::<Vec<_>>())
     }
 
@@ -190,7 +212,7 @@ impl Step<'_> {
         id: &str,
         question: Option<&Question>,
     ) -> Result<Done, Refusal> {
-        let grant = find(self.log, id)?.filter(|grant| is_within(question, &grant.domain));
+        let grant = find(self.log, id)?.filter(|it| is_within(question, &it.grant.domain));
         Done::shown(&Shown::of(&grant.ok_or_else(Refusal::not_found)?))
     }
 
@@ -199,24 +221,23 @@ impl Step<'_> {
         id: &str,
         question: Option<&Question>,
     ) -> Result<Done, Refusal> {
-        let grant = find(self.log, id)?.filter(|grant| is_within(question, &grant.domain));
-        let grant = grant.ok_or_else(Refusal::not_found)?;
-        let mut going = of(self.log, &grant.domain, &grant.subject)?;
-        going.retain(|it| it.id == grant.id || it.added_to.as_ref() == Some(&grant.id));
-        let entries = going.iter().map(Grant::gone).collect::<Result<Vec<Entry>, Problem>>()?;
-
+        let kept = find(self.log, id)?.filter(|it| is_within(question, &it.grant.domain));
+        let going = self.going_with(kept.ok_or_else(Refusal::not_found)?)?;
+        let entries = going.iter().map(|it| it.grant.gone());
+        let entries = entries.collect::<Result<Vec<Entry>, Problem>>()?;
         let gone = said::gone(&update_id(id));
-        self.take_expressions(&going)?;
-        for grant in &going {
+        self.take_expressions(going.iter().map(|kept| &kept.grant))?;
+        for kept in &going {
             let state = State::Going(gone.clone());
-            put(self.log, &name(grant), &Kept { grant: grant.clone(), state })?;
+            put(self.log, &name(&kept.grant), &Kept { state, ..kept.clone() })?;
         }
         let said = self.say(gone, "a grant was revoked", entries)?;
-        for grant in &going {
-            self.plane.holders.remove(&grant.id);
+        for kept in &going {
+            self.plane.holders.remove(&kept.grant.id);
             // What stays of it is of a grant that the log knows to be gone, and is still listed.
-            if self.log.keep(&name(grant), None).is_ok() {
-                Said::forget(self.log, &update_id(&grant.id));
+            if self.log.keep(&name(&kept.grant), None).is_ok() {
+                Said::forget(self.log, &update_id(&kept.grant.id));
+                kept.unlist(self.log);
             }
         }
         self.plane.grants = self.plane.grants.map(|count| count.saturating_sub(going.len()));
@@ -230,10 +251,11 @@ impl Step<'_> {
         let kept = match kept.filter(|_| is_there) {
             Some(kept) if !kept.grant.is_over(self.now) => Kept { state: State::There, ..kept },
             over => {
-                if let Some(Kept { grant, .. }) = over {
-                    self.take_expressions(&[grant])?;
-                }
+                self.take_expressions(over.iter().map(|kept| &kept.grant))?;
                 self.log.keep(at, None).map_err(unstored)?;
+                if let Some(over) = over {
+                    over.unlist(self.log);
+                }
                 self.plane.grants = None;
                 return Ok(Again::Gone);
             }
@@ -260,7 +282,8 @@ impl Kept {
 }
 
 impl<'g> Shown<'g> {
-    fn of(grant: &'g Grant) -> Self {
+    fn of(kept: &'g Kept) -> Self {
+        let Kept { grant, made_by, .. } = kept;
         let role = match &grant.subject {
             Subject::Role(role) => Some(role.as_str()),
             Subject::Token(_) => None,
@@ -275,6 +298,7 @@ impl<'g> Shown<'g> {
             roles: &grant.roles,
             role,
             grant_id: grant.added_to.as_deref(),
+            made_by: made_by.as_deref(),
             expires_at: grant.expires_at.map(Millis::rfc3339),
             created_at: grant.created_at.rfc3339(),
         }
@@ -282,26 +306,26 @@ impl<'g> Shown<'g> {
 }
 
 /// The grants of a subject in a domain.
-pub(super) fn of(log: &dyn Log, domain: &str, subject: &Subject) -> Result<Vec<Grant>, Problem> {
+pub(super) fn of(log: &dyn Log, domain: &str, subject: &Subject) -> Result<Vec<Kept>, Problem> {
     all(log, &place(domain, subject))
 }
 
-fn all(log: &dyn Log, prefix: &str) -> Result<Vec<Grant>, Problem> {
+fn all(log: &dyn Log, prefix: &str) -> Result<Vec<Kept>, Problem> {
     let mut grants = vec![];
     for (name, text) in log.documents(prefix).map_err(unanswered)? {
         let kept: Kept = serde_json::from_str(&text)
             .map_err(|error| Problem::internal(format!("{name} cannot be read: {error}")))?;
         if kept.is_there(log)? {
-            grants.push(kept.grant);
+            grants.push(kept);
         }
     }
     Ok(grants)
 }
 
-pub(super) fn find(log: &dyn Log, id: &str) -> Result<Option<Grant>, Problem> {
+pub(super) fn find(log: &dyn Log, id: &str) -> Result<Option<Kept>, Problem> {
     let Some(said) = Said::read(log, &update_id(id))? else { return Ok(None) };
     match get::<Kept>(log, &said.at)? {
-        Some(kept) if kept.is_there(log)? => Ok(Some(kept.grant)),
+        Some(kept) if kept.is_there(log)? => Ok(Some(kept)),
         _ => Ok(None),
     }
 }

@@ -9,7 +9,7 @@ use protocol::Millis;
 use protocol::plane::grants::{Grant, Subject, check_domain};
 use protocol::plane::{Question, Refusal};
 
-use super::grants;
+use super::grants::{self, Kept};
 use crate::log::Log;
 
 /// Links from a token to the last role that counts, as the model has them.
@@ -109,11 +109,11 @@ impl Holders {
         if grants.is_empty() && matches!(subject, Subject::Token(_)) {
             return Ok(false);
         }
-        for grant in &grants {
+        for Kept { grant, .. } in &grants {
             // A pattern that is none denies.
             let _ = self.model.put(grant);
         }
-        let ends = grants.iter().filter_map(|grant| grant.expires_at).collect();
+        let ends = grants.iter().filter_map(|kept| kept.grant.expires_at).collect();
         self.ends.entry(domain.to_owned()).or_default().insert(subject.clone(), ends);
         self.held += 1;
         Ok(true)

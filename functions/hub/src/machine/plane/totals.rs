@@ -22,6 +22,8 @@ pub struct PlaneLimits {
     pub domain_facts: u64,
     /// Scopes of a domain, which group its facts.
     pub domain_scopes: u64,
+    /// Grants that descend from one.
+    pub made_grants: usize,
     /// Expressions of all grants.
     pub expressions: u64,
     /// Expressions of a domain's grants.
@@ -34,6 +36,7 @@ impl Default for PlaneLimits {
             facts: limits::MAX_FACTS,
             domain_facts: limits::MAX_DOMAIN_FACTS,
             domain_scopes: limits::MAX_DOMAIN_SCOPES,
+            made_grants: limits::MAX_MADE_GRANTS,
             expressions: limits::MAX_EXPRESSIONS,
             domain_expressions: limits::MAX_DOMAIN_EXPRESSIONS,
         }

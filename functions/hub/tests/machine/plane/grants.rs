@@ -14,7 +14,7 @@ use super::{DOMAIN, all, answered_when_applied, by, create, delete, grant, maste
 use crate::rig::{Rig, outline};
 
 /// The grants that an agent has which follows the log from its beginning, by id.
-fn followed(rig: &Rig) -> Vec<String> {
+pub(super) fn followed(rig: &Rig) -> Vec<String> {
     let mut there = std::collections::BTreeSet::new();
     let topics = TopicSet::of_any(["grants:.".to_owned()]).unwrap();
     for record in rig.log.read(Some(&topics), Seq::ZERO, usize::MAX).unwrap() {
@@ -32,13 +32,13 @@ fn followed(rig: &Rig) -> Vec<String> {
     there.into_iter().collect()
 }
 
-fn names(rig: &mut Rig, request: PlaneRequest) -> Vec<String> {
+pub(super) fn names(rig: &mut Rig, request: PlaneRequest) -> Vec<String> {
     let listed = rig.plane(request).unwrap();
     let listed = listed.as_array().unwrap().iter();
     listed.map(|grant| grant["id"].as_str().unwrap().to_owned()).collect()
 }
 
-fn list(domain: Option<&str>) -> PlaneCall {
+pub(super) fn list(domain: Option<&str>) -> PlaneCall {
     PlaneCall::Grants { domain: domain.map(str::to_owned) }
 }
 
