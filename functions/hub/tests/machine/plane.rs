@@ -4,6 +4,8 @@ mod audits;
 mod facts;
 mod family;
 mod grants;
+mod limits;
+mod refusals;
 
 use hub::log::Log as _;
 use hub::machine::Effect;

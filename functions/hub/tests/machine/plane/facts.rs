@@ -1,9 +1,9 @@
 //! Facts, their scopes and their types.
 
 use hub::log::{Log as _, Retention};
-use hub::machine::{Effect, Machine, PlaneLimits, Settings};
+use hub::machine::{Machine, PlaneLimits, Settings};
 use hub::memory_log::Call;
-use protocol::internal::{HubAnswer, HubRequest};
+use protocol::internal::HubRequest;
 use protocol::plane::PlaneCall;
 use protocol::plane::facts::NewFact;
 use protocol::plane::grants::Grant;
@@ -15,22 +15,31 @@ use vault::Keys;
 use super::{DOMAIN, all, answered_when_applied, by, grant, master};
 use crate::rig::{Rig, frames, outline};
 
-const OLD: &str = "old:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-const NEW: &str = "new:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+pub(super) const OLD: &str = "old:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub(super) const NEW: &str = "new:ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 
-fn keys(setting: &str) -> Option<Keys> {
+pub(super) fn keys(setting: &str) -> Option<Keys> {
     Some(Keys::parse(setting).unwrap())
 }
 
 /// A hub with a key, and a grant for `one`.
-fn rig() -> Rig {
+pub(super) fn rig() -> Rig {
     let mut rig = Rig::new();
     rig.machine.set_facts_keys(keys(OLD));
     rig.make(grant("one"));
     rig
 }
 
-fn keep(id: &str, scope: &str, slug: &str, value: &str) -> PlaneCall {
+/// A hub with a key and these limits, and a grant for `one`.
+pub(super) fn rig_with(plane: PlaneLimits, max_bytes: u64) -> Rig {
+    let mut rig = rig();
+    let retention = Retention { max_bytes, max_age: None };
+    rig.machine = Machine::new(Settings { plane, retention, ..Settings::default() });
+    rig.machine.set_facts_keys(keys(OLD));
+    rig
+}
+
+pub(super) fn keep(id: &str, scope: &str, slug: &str, value: &str) -> PlaneCall {
     let fact = NewFact {
         scope_custom_id: scope.to_owned(),
         fact_type_slug: slug.to_owned(),
@@ -43,11 +52,11 @@ fn show(id: &str) -> PlaneCall {
     PlaneCall::Fact { id: id.to_owned() }
 }
 
-fn forget(id: &str) -> PlaneCall {
+pub(super) fn forget(id: &str) -> PlaneCall {
     PlaneCall::DeleteFact { id: id.to_owned() }
 }
 
-fn list(scope: &str) -> PlaneCall {
+pub(super) fn list(scope: &str) -> PlaneCall {
     PlaneCall::Facts { scope_custom_id: scope.to_owned() }
 }
 
@@ -60,17 +69,17 @@ fn new_type(slug: &str, validation: Option<&str>) -> PlaneCall {
 }
 
 impl Rig {
-    fn one(&mut self, call: PlaneCall) -> Result<Value, protocol::plane::Refusal> {
+    pub(super) fn one(&mut self, call: PlaneCall) -> Result<Value, protocol::plane::Refusal> {
         self.plane(by("one", "POST", "/api/v1/facts", call))
     }
 
-    fn refused(&mut self, call: PlaneCall) -> (u16, String) {
+    pub(super) fn refused(&mut self, call: PlaneCall) -> (u16, String) {
         let refusal = self.one(call).unwrap_err();
         (refusal.status, format!("{}: {}", refusal.message, refusal.detail.unwrap_or_default()))
     }
 
     /// What an agent has of facts that follows the log from its beginning.
-    fn followed(&self) -> Value {
+    pub(super) fn followed(&self) -> Value {
         let mut data = json!({});
         let topics = TopicSet::of_any(["facts:.".to_owned()]).unwrap();
         for record in self.log.read(Some(&topics), Seq::ZERO, usize::MAX).unwrap() {
@@ -497,158 +506,4 @@ fn storage_that_does_not_answer_is_no_missing_fact() {
     rig.one(keep("a", "c", "any", "x")).unwrap();
     rig.log.refuses = &[Call::Keep];
     assert_eq!(rig.refused(show("a")).0, 503);
-}
-
-/// A hub with a key and these limits, and a grant for `one`.
-fn rig_with(plane: PlaneLimits, max_bytes: u64) -> Rig {
-    let mut rig = rig();
-    let retention = Retention { max_bytes, max_age: None };
-    rig.machine = Machine::new(Settings { plane, retention, ..Settings::default() });
-    rig.machine.set_facts_keys(keys(OLD));
-    rig
-}
-
-#[test]
-fn facts_beyond_a_limit_are_refused_until_one_is_deleted() {
-    let few = PlaneLimits { domain_facts: 3, ..PlaneLimits::default() };
-    let all = PlaneLimits { facts: 3, ..PlaneLimits::default() };
-    for (limits, words) in [(few, "3 facts of a.example"), (all, "3 facts of all domains")] {
-        let mut rig = rig_with(limits, 1 << 30);
-        for id in ["a", "b", "c"] {
-            rig.one(keep(id, "", "any", id)).unwrap();
-        }
-        let (status, said) = rig.refused(keep("d", "s", "any", "d"));
-        assert_eq!(status, 409);
-        assert!(said.contains(words), "{said}");
-        assert_eq!(rig.refused(PlaneCall::Scope { custom_id: "s".to_owned() }).0, 404);
-        rig.one(forget("b")).unwrap();
-        rig.one(keep("d", "s", "any", "d")).unwrap();
-        assert_eq!(rig.refused(keep("e", "s", "any", "e")).0, 409);
-    }
-}
-
-#[test]
-fn the_bytes_of_facts_are_a_part_of_what_the_log_keeps() {
-    let mut rig = rig_with(PlaneLimits::default(), 40_000);
-    let value = "x".repeat(2_000);
-    rig.one(keep("a", "", "any", &value)).unwrap();
-    rig.one(keep("b", "", "any", &value)).unwrap();
-    let (status, said) = rig.refused(keep("c", "", "any", &value));
-    assert_eq!(status, 409);
-    assert!(said.contains("at most 5000 bytes, 1/8 of GIRASOL_LOG_MAX_BYTES"), "{said}");
-    rig.one(keep("d", "", "any", "small")).unwrap();
-    rig.one(forget("a")).unwrap();
-    rig.one(keep("c", "", "any", &value)).unwrap();
-    assert_eq!(rig.refused(keep("e", "", "any", &value)).0, 409);
-}
-
-#[test]
-fn scopes_beyond_the_limit_are_refused_and_known_ones_still_take_facts() {
-    let mut rig = rig_with(PlaneLimits { domain_scopes: 2, ..PlaneLimits::default() }, 1 << 30);
-    rig.one(keep("a", "s1", "any", "a")).unwrap();
-    let make = |custom_id: &str| PlaneCall::CreateScope {
-        id: format!("id of {custom_id}"),
-        custom_id: custom_id.to_owned(),
-    };
-    rig.one(make("s2")).unwrap();
-    for call in [make("s3"), keep("b", "s3", "any", "b")] {
-        let (status, said) = rig.refused(call);
-        assert_eq!(status, 409);
-        assert!(said.contains("a.example has 2 scopes, which is the limit"), "{said}");
-    }
-    rig.one(make("s1")).unwrap();
-    rig.one(keep("b", "s2", "any", "b")).unwrap();
-}
-
-#[test]
-fn facts_are_counted_right_whatever_storage_refuses_in_the_middle() {
-    for takes in 0..14 {
-        let limits = PlaneLimits { domain_facts: 2, domain_scopes: 2, ..PlaneLimits::default() };
-        let mut rig = rig_with(limits, 1 << 30);
-        rig.one(keep("a", "s1", "any", "a")).unwrap();
-        for call in [keep("b", "s2", "any", "b"), forget("a")] {
-            rig.log.takes = Some(takes);
-            let _ = rig.one(call);
-            rig.log.takes = None;
-        }
-        // Up to the limit, and no further.
-        let mut there = rig.followed().as_object().unwrap().len();
-        while there < 2 {
-            there += 1;
-            rig.one(keep(&format!("new{there}"), "s2", "any", &format!("v{there}"))).unwrap();
-        }
-        assert_eq!(rig.refused(keep("more", "s2", "any", "more")).0, 409, "{takes}");
-        assert_eq!(rig.refused(keep("more", "s3", "any", "more")).0, 409, "{takes}");
-    }
-}
-
-/// What a page of the log has for these topics, and the number it goes on from.
-fn page(rig: &mut Rig, topics: Option<&[&str]>, after: u64) -> Option<(Vec<u64>, Option<Seq>)> {
-    let topics =
-        topics.map(|topics| TopicSet::of_any(topics.iter().map(ToString::to_string)).unwrap());
-    let claims = crate::rig::session(None).claims;
-    let asked = HubRequest::Read { claims, topics, after: Seq(after), bytes: None };
-    match rig.ask(asked).remove(0) {
-        Effect::Answer(_, Ok(HubAnswer::Log(page))) => {
-            Some((page.updates.iter().map(|it| it.seq.0).collect(), page.next))
-        }
-        Effect::Answer(_, Err(problem)) if problem.status == 503 => None,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_fact_that_cannot_be_opened_holds_up_who_subscribed_to_it_and_nobody_else() {
-    let mut rig = rig();
-    rig.put("u2", "users");
-    rig.one(keep("a", "", "any", "x")).unwrap();
-    rig.put("u4", "users");
-    rig.log.unreadable = Some(Seq(3));
-    for topics in [None, Some(&["users"][..])] {
-        assert_eq!(page(&mut rig, topics, 0), Some((vec![2, 4], None)), "{topics:?}");
-    }
-    assert_eq!(outline(&rig.hello(1, &["users"], 0), 1).last().unwrap(), "caught up 4");
-    let both = ["users", "facts:."];
-    assert_eq!(page(&mut rig, Some(&both), 0), Some((vec![2], Some(Seq(2)))));
-    assert_eq!(page(&mut rig, Some(&both), 2), None);
-    let before = outline(&rig.hello(2, &both, 0), 2);
-    assert_eq!(before[1..], ["0<2", "bookmark 2"]);
-    let after = outline(&rig.say(2, &json!({"resume": {"cursor": 2}})), 2);
-    assert_eq!(after, ["error internal"]);
-    rig.log.unreadable = None;
-    assert_eq!(page(&mut rig, Some(&both), 2), Some((vec![3, 4], None)));
-}
-
-/// The same of a fact, which retention may have to leave out for want of its key.
-#[test]
-fn a_deletion_holds_or_has_changed_nothing_long_after_the_log_has_forgotten() {
-    for (takes, has_key) in (0..14).flat_map(|takes| [(takes, true), (takes, false)]) {
-        let mut rig = rig_with(PlaneLimits::default(), 20_000);
-        let pass_on = |rig: &mut Rig, has_key| {
-            rig.machine.set_facts_keys(keys(if has_key { OLD } else { NEW }));
-            rig.pass_on();
-            rig.machine = rig_with(PlaneLimits::default(), 20_000).machine;
-        };
-        rig.one(keep("b", "c", "any", "y")).unwrap();
-        pass_on(&mut rig, true);
-        // It is not known to be there yet, as far as that was written down.
-        rig.log.takes = Some(8);
-        assert!(rig.one(keep("a", "c", "any", "x")).is_ok());
-        rig.log.takes = None;
-        pass_on(&mut rig, has_key);
-        rig.log.takes = Some(takes);
-        let status = rig.status(by("one", "DELETE", "/", forget("a")));
-        rig.log.takes = None;
-        let left = if status == 200 { 1 } else { 2 };
-        for _ in 0..2 {
-            pass_on(&mut rig, has_key);
-            let listed = rig.one(list("c")).unwrap();
-            assert_eq!(listed.as_array().unwrap().len(), left, "{takes} {has_key}: {status}");
-        }
-        pass_on(&mut rig, true);
-        rig.put("last", "users");
-        assert_eq!(rig.followed().as_object().unwrap().len(), left, "{takes} {has_key}: {status}");
-        let again = rig.status(by("one", "DELETE", "/", forget("a")));
-        assert_eq!(again, if status == 200 { 404 } else { 200 }, "{takes} {has_key}");
-    }
 }

@@ -1,7 +1,7 @@
 //! Grants: who has them, what they do, and that they end.
 
 use hub::log::{Log as _, Retention};
-use hub::machine::{Effect, Machine, PlaneLimits, Settings};
+use hub::machine::{Effect, Machine, Settings};
 use hub::memory_log::Call;
 use protocol::internal::HubRequest;
 use protocol::plane::grants::{self, Effect as Eft, Grant, PathSyntax, Subject};
@@ -385,114 +385,4 @@ fn a_scope_that_was_deleted_has_no_grants() {
     assert!(!rig.may("one"));
     let asked = PlaneCall::Audits(query());
     assert_eq!(rig.plane(master(asked)).unwrap().as_array().unwrap().len(), 1);
-}
-
-/// A grant with so many paths that need an engine, and some that need none.
-fn with_expressions(id: &str, count: usize) -> Grant {
-    let expressions = (0..count).map(|at| format!("/{id}/(a|b){at}"));
-    let paths = expressions.chain(["/a.json".to_owned(), "/b/*".to_owned()]).collect();
-    Grant { paths, path_syntax: PathSyntax::Casbin, ..grant(id) }
-}
-
-#[test]
-fn expressions_of_a_grant_of_a_domain_and_of_all_have_a_limit() {
-    let few = PlaneLimits { domain_expressions: 20, ..PlaneLimits::default() };
-    let all = PlaneLimits { expressions: 20, ..PlaneLimits::default() };
-    for (plane, words) in [(few, "20 of those of a.example"), (all, "20 of those of all domains")] {
-        let mut rig = Rig::new();
-        rig.machine = Machine::new(Settings { plane, ..Settings::default() });
-        let mut make = |grant: Grant| {
-            let refused = rig.plane(master(create(grant))).err();
-            refused.map(|it| (it.status, it.detail.unwrap_or_default()))
-        };
-        let (status, why) = make(with_expressions("much", 17)).unwrap();
-        assert_eq!(status, 400);
-        assert!(why.contains("17 of them need an engine") && why.contains("at most 16"), "{why}");
-        assert_eq!(make(with_expressions("one", 16)), None);
-        let (status, why) = make(with_expressions("two", 5)).unwrap();
-        assert_eq!(status, 409);
-        assert!(why.contains(words), "{why}");
-        assert_eq!(make(with_expressions("none", 0)), None, "what needs no engine is free");
-        assert_eq!(make(with_expressions("three", 4)), None);
-        rig.plane(master(delete("three"))).unwrap();
-        rig.make(Grant { expires_at: Some(Millis(10)), ..with_expressions("two", 3) });
-        assert_eq!(rig.status(master(create(with_expressions("four", 2)))), 409);
-        rig.plane(master(delete("one"))).unwrap();
-        rig.make(with_expressions("four", 16));
-    }
-}
-
-#[test]
-fn expressions_are_counted_right_whatever_storage_refuses_and_once_a_grant_is_over() {
-    let plane = PlaneLimits { domain_expressions: 4, ..PlaneLimits::default() };
-    let retention = Retention { max_bytes: 20_000, max_age: None };
-    for takes in 0..14 {
-        let mut rig = Rig::new();
-        rig.machine = Machine::new(Settings { plane, retention, ..Settings::default() });
-        rig.make(with_expressions("one", 2));
-        let over = Grant { expires_at: Some(Millis(10)), ..with_expressions("two", 2) };
-        for call in [create(over), delete("one")] {
-            rig.log.takes = Some(takes);
-            let _ = rig.plane(master(call));
-            rig.log.takes = None;
-        }
-        let mut there = followed(&rig).len();
-        while there < 2 {
-            there += 1;
-            rig.make(with_expressions(&format!("new{there}"), 2));
-        }
-        assert_eq!(rig.status(master(create(with_expressions("more", 1)))), 409, "{takes}");
-        if followed(&rig).contains(&"two".to_owned()) {
-            rig.now = Millis(11);
-            for at in 0..200 {
-                rig.put(&format!("u{at}"), "users");
-            }
-            assert!(!followed(&rig).contains(&"two".to_owned()));
-            rig.make(with_expressions("more", 2));
-        }
-    }
-}
-
-/// Whatever storage does, and however long ago the log said what there is: a revocation that was not
-/// answered with 200 has changed nothing, a denial least of all, and one that was is for ever.
-#[test]
-fn a_revocation_holds_or_has_changed_nothing_long_after_the_log_has_forgotten() {
-    let denial = || Grant {
-        eft: Eft::Deny,
-        paths: vec!["/x".to_owned()],
-        added_to: Some("one".to_owned()),
-        ..grant("no")
-    };
-    let retention = Retention { max_bytes: 20_000, max_age: None };
-    let settings = Settings { retention, ..Settings::default() };
-    for id in ["one", "no"] {
-        for takes in 0..14 {
-            let mut rig = Rig::new();
-            rig.machine = Machine::new(settings);
-            rig.make(grant("one"));
-            rig.make(denial());
-            rig.pass_on();
-            rig.machine = Machine::new(settings);
-            rig.log.takes = Some(takes);
-            let status = rig.status(master(delete(id)));
-            rig.log.takes = None;
-            let left: &[&str] = match (status, id) {
-                (200, "one") => &[],
-                (200, _) => &["one"],
-                _ => &["no", "one"],
-            };
-            for _ in 0..3 {
-                assert_eq!(followed(&rig), left, "{id} {takes}: {status}");
-                let mut listed = names(&mut rig, master(list(None)));
-                listed.sort();
-                assert_eq!(listed, left, "{id} {takes}: {status}");
-                assert_eq!(rig.may("one"), left == ["one"], "{id} {takes}: {status}");
-                rig.pass_on();
-                rig.machine = Machine::new(settings);
-            }
-            let again = rig.status(master(delete(id)));
-            assert_eq!(again, if status == 200 { 404 } else { 200 }, "{id} {takes}");
-            assert!(!followed(&rig).contains(&id.to_owned()), "{id} {takes}");
-        }
-    }
 }
