@@ -14,7 +14,7 @@
 //! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
-//! | What may the bearer of a grant do here? | `plane` |
+//! | What may the bearer of a grant do here? | [`plane`] |
 //! | What stands in front of an application? | `proxy` |
 //! | How do changes of a database become updates? | [`watch`] |
 //! | Which settings are there, from where? | [`settings`] |
@@ -33,7 +33,7 @@ pub mod local_api;
 pub mod logging;
 pub mod net;
 pub mod opal;
-pub(crate) mod plane;
+pub mod plane;
 pub mod policy;
 pub(crate) mod proxy;
 pub mod runtime;

@@ -36,6 +36,10 @@ pub enum Bug {
     OwnPatchIgnored,
     /// Hub: of updates that come together only the last is delivered, as if it were alone.
     BatchForgotten,
+    /// Hub: a grant that is to be revoked is forgotten before the log says so.
+    RevokedHalfway,
+    /// Hub: what is written down of a grant counts before the log says so.
+    UnsettledCounts,
     /// Agent: the mark that is kept is what was received, not what took effect.
     MarkAhead,
     /// Agent: what the store has is not known after a restart.
@@ -78,6 +82,12 @@ pub enum Bug {
     BetweenIgnored,
     /// Agent: an entry is not fetched for a newer document though that one fails.
     FailureCovers,
+    /// Agent: grants outlive the log that they came in.
+    GrantsOutliveLog,
+    /// Agent: grants count before the log was replayed once.
+    BookTooEarly,
+    /// Agent: a grant is written while another write is in doubt.
+    DoubtOvertaken,
     /// Shell: answers and deliveries leave before the commit.
     AnswerBeforeCommit,
     /// Shell: the engine is written before the store.
@@ -90,7 +100,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 45] = [
         Self::PrevIsZero,
         Self::PatchCompacts,
         Self::BarrierIgnored,
@@ -106,6 +116,8 @@ impl Bug {
         Self::NumberLeftOut,
         Self::OwnPatchIgnored,
         Self::BatchForgotten,
+        Self::RevokedHalfway,
+        Self::UnsettledCounts,
         Self::MarkAhead,
         Self::TagsForgotten,
         Self::NewerForgotten,
@@ -127,6 +139,9 @@ impl Bug {
         Self::SharedWithOne,
         Self::BetweenIgnored,
         Self::FailureCovers,
+        Self::GrantsOutliveLog,
+        Self::BookTooEarly,
+        Self::DoubtOvertaken,
         Self::AnswerBeforeCommit,
         Self::EngineFirst,
         Self::RestoreIncomplete,

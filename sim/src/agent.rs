@@ -19,8 +19,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::engine::{Engine, Outcome};
+use crate::guard::Guard;
 use crate::history::History;
 use crate::network::{Up, What};
+use crate::profile::AgentChoices;
 use crate::store::{self, Store};
 use crate::workload;
 use crate::world::{Event, World};
@@ -37,6 +39,8 @@ pub(crate) enum Happening {
     Disconnected(SocketId),
     /// The disk takes the records of a job, or does not.
     Record(JobId, Vec<Record>, Mark),
+    /// The book takes a grant that the store has, of the log of this generation.
+    Noted(JobId, u64, Record),
     Save(Mark),
     Tick,
 }
@@ -76,9 +80,12 @@ pub(crate) struct Agent {
     topics: Vec<String>,
     /// Its engine is a process of its own.
     pub(crate) beside: bool,
+    /// It goes by the grants that it has whenever it heard of the hub.
+    is_patient: bool,
     seed: u64,
     pub(crate) life: u64,
     core: Option<Core>,
+    pub(crate) guard: Option<Guard>,
     pub(crate) connection: Option<SocketId>,
     pub(crate) store: Store,
     pub(crate) engine: Engine,
@@ -95,16 +102,19 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn new(at: usize, topics: Vec<String>, beside: bool, seed: u64) -> Self {
+    pub(crate) fn new(at: usize, choices: AgentChoices, seed: u64) -> Self {
+        let AgentChoices { topics, beside, is_patient } = choices;
         let mut engine = Engine::default();
         engine.empty();
         Self {
             at,
             topics,
             beside,
+            is_patient,
             seed,
             life: 0,
             core: None,
+            guard: None,
             connection: None,
             store: Store::default(),
             engine,
@@ -135,6 +145,7 @@ impl Agent {
         status.connection.state == ConnectionState::Live
             && status.pending_total == 0
             && self.writing.is_none()
+            && self.guard.as_ref().is_some_and(Guard::is_settled)
             && self.is_ours()
             && core.progress().at.is_some_and(|at| at >= last)
     }
@@ -142,6 +153,19 @@ impl Agent {
     /// True if nothing has happened to the engine behind the agent's back.
     fn is_ours(&self) -> bool {
         self.engine.run == Some(self.run) && !self.engine.altered
+    }
+
+    pub(crate) fn core(&self) -> Option<&Core> {
+        self.core.as_ref()
+    }
+
+    pub(crate) fn topics(&self) -> &[String] {
+        &self.topics
+    }
+
+    /// True if it does not have what it had of the log before that began anew.
+    pub(crate) fn has_begun_again(&self) -> bool {
+        self.began_again
     }
 
     /// How it is, for a person.
@@ -171,6 +195,7 @@ impl World {
                 };
                 self.note(|_| format!("agent {at}: starts from {kept:?}"));
                 let agent = &mut self.agents[at];
+                agent.guard = Some(Guard::new(&agent.store, agent.is_patient));
                 agent.core = Some(Core::new(agent.config(), kept));
                 self.agent_steps(at, Input::Start);
             }
@@ -182,6 +207,9 @@ impl World {
                 }
             }
             Happening::Record(job, records, mark) => self.record(at, job, records, mark),
+            Happening::Noted(job, generation, record) => {
+                self.grant_noted(at, job, generation, &record);
+            }
             Happening::Save(mark) => {
                 if now >= agent.store.fails_until {
                     agent.store.save(mark);
@@ -223,11 +251,15 @@ impl World {
         let Some(core) = &mut self.agents[at].core else { return };
         let effects = core.step(now, input);
         let tick = core.next_tick();
+        let (owes, progress) = (core.owes_grants(), core.progress());
         self.require(tick.is_none_or(|tick| tick > now), || {
             format!("agent {at} wants a tick at {tick:?} that is due")
         });
         for effect in effects {
             self.carry_out(at, effect);
+        }
+        if let Some(guard) = &mut self.agents[at].guard {
+            guard.settle(owes, progress);
         }
         if let Some(Millis(tick)) = tick {
             let agent = &mut self.agents[at];
@@ -240,13 +272,16 @@ impl World {
     }
 
     /// Something comes back to the agent, if it still lives.
-    fn reply(&mut self, at: usize, life: u64, delay: u64, input: Input) {
+    pub(crate) fn reply(&mut self, at: usize, life: u64, delay: u64, input: Input) {
         self.schedule.after(delay, Event::Agent(at, life, Happening::Input(Box::new(input))));
     }
 
     fn carry_out(&mut self, at: usize, effect: Effect) {
         self.note(|_| format!("agent {at}: → {effect:?}"));
         let life = self.agents[at].life;
+        if let Some(guard) = &mut self.agents[at].guard {
+            guard.hear(&effect);
+        }
         match effect {
             Effect::Connect => {
                 let socket = self.connect(at, life);
@@ -338,6 +373,13 @@ impl World {
         if now < agent.store.fails_until {
             let full = WriteError::NotRecorded("no space left".to_owned());
             return self.agent_steps(at, Input::Written(job, Err(full)));
+        }
+        if let [record] = &records[..]
+            && record.path.is_grant()
+        {
+            let record = record.clone();
+            agent.store.append(&records, mark.clone());
+            return self.note_grant(at, job, record, &mark);
         }
         agent.writing = records.last().map(|record| record.tag);
         if !planted(Bug::EngineFirst) {
@@ -435,6 +477,7 @@ impl World {
         let agent = &mut self.agents[at];
         agent.life += 1;
         agent.core = None;
+        agent.guard = None;
         agent.connection = None;
         agent.tick_at = None;
         agent.writing = None;
@@ -480,6 +523,7 @@ impl World {
             && receipt.applied
         {
             self.check_engine(at, Some(receipt.seq));
+            self.check_book(at, Some(receipt.seq));
         }
     }
 
@@ -589,6 +633,13 @@ impl World {
                 if replayed != expected {
                     different.push(format!(
                         "a replay for {topics:?} gives {replayed} and not {expected}"
+                    ));
+                }
+                let replayed = History::permissions_of(log, &topics);
+                let expected = self.history.permissions(&topics, |_| true);
+                if replayed != expected {
+                    different.push(format!(
+                        "a replay for {topics:?} gives {replayed:?} and not {expected:?}"
                     ));
                 }
             }

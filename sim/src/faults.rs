@@ -38,6 +38,11 @@ impl World {
                 let delay = self.some(2_000);
                 self.schedule.after(delay, Event::Hub(Happening::StorageWorks));
             }
+            Fault::HubStorageFull => {
+                self.hub.log.takes = Some(self.rng.usize(..12));
+                let delay = self.some(2_000);
+                self.schedule.after(delay, Event::Hub(Happening::StorageWorks));
+            }
             Fault::ClockJump => {
                 let jump = self.rng.u64(..600_000);
                 let clock = self.hub.clock;

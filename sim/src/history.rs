@@ -8,6 +8,7 @@ use hub::memory_log::MemoryLog;
 use protocol::{DataPath, Entry, SaveMethod, Seq, Update};
 use serde_json::{Value, json};
 
+use crate::permissions::Permissions;
 use crate::{document, workload};
 
 /// One entry that was accepted.
@@ -111,6 +112,27 @@ impl History {
         root
     }
 
+    /// The grants that a subscriber has who has these entries.
+    pub(crate) fn permissions(&self, topics: &[String], has: impl Fn(Tag) -> bool) -> Permissions {
+        let mut permissions = Permissions::default();
+        for entry in self.entries_for(topics).filter(|entry| has(entry.tag)) {
+            entry.grant(&mut permissions);
+        }
+        permissions
+    }
+
+    /// The grants that a log makes for a subscriber who replays it from nothing.
+    pub(crate) fn permissions_of(log: &MemoryLog, topics: &[String]) -> Permissions {
+        let mut permissions = Permissions::default();
+        for entry in log.records.iter().flat_map(|stored| &stored.record.update.entries) {
+            let entry = accepted(Tag::default(), entry);
+            if entry.is_for(topics) {
+                entry.grant(&mut permissions);
+            }
+        }
+        permissions
+    }
+
     /// What a log makes for a subscriber who replays it from nothing.
     pub(crate) fn replayed(log: &MemoryLog, topics: &[String]) -> Value {
         let mut root = json!({});
@@ -132,10 +154,27 @@ impl Accepted {
         self.topics.iter().any(|published| topics.iter().any(|ours| is_below(published, ours)))
     }
 
+    /// Grants are beside the data.
     fn apply(&self, root: &mut Value, fetched: Option<&Value>) {
-        if let Some(data) = fetched.or(self.data.as_ref()) {
+        if let Some(data) = fetched.or(self.data.as_ref())
+            && grant_id(&self.path).is_none()
+        {
             document::write(root, self.path.segments(), self.save_method, data);
         }
+    }
+
+    fn grant(&self, permissions: &mut Permissions) {
+        if let (Some(id), Some(said)) = (grant_id(&self.path), &self.data) {
+            permissions.take(id, said);
+        }
+    }
+}
+
+/// The id of the grant whose place this is.
+pub(crate) fn grant_id(path: &DataPath) -> Option<&str> {
+    match path.segments() {
+        [first, second, id] if first == "girasol" && second == "grants" => Some(id),
+        _ => None,
     }
 }
 

@@ -10,7 +10,9 @@ use protocol::internal::{HubRequest, Session};
 use protocol::planted::{Bug, planted};
 use protocol::{Claims, Millis, Seq, Update};
 
+use crate::history::History;
 use crate::network::{Up, What};
+use crate::permissions::Permissions;
 use crate::publisher::Ask;
 use crate::world::{Event, World};
 
@@ -86,6 +88,16 @@ impl HubNode {
         self.log.floor() > Seq::ZERO
     }
 
+    pub(crate) fn storage_works(&mut self) {
+        self.log.refuses = &[];
+        self.log.takes = None;
+    }
+
+    /// The grants of its log.
+    pub(crate) fn permissions(&self) -> Permissions {
+        History::permissions_of(&self.log, &["grants:.".to_owned()])
+    }
+
     /// True if nothing is on its way to the disk or out.
     pub(crate) fn is_idle(&self) -> bool {
         self.up && self.held.is_empty() && self.commit.is_none()
@@ -113,9 +125,12 @@ impl World {
         }
     }
 
-    pub(crate) fn hub_request(&mut self, ask: Ask, asked: HubRequest) {
+    pub(crate) fn hub_request(&mut self, mut ask: Ask, asked: HubRequest) {
         if !self.hub.up {
             return;
+        }
+        if let Ask::Grants(about) = &mut ask {
+            self.grants_asked(about);
         }
         let request = RequestId(self.fresh());
         self.hub.open.insert(request);
@@ -124,7 +139,10 @@ impl World {
             self.hub.arrived.push((request, asked));
             self.commit_together();
         } else {
-            if matches!(asked, HubRequest::Revoke(_) | HubRequest::SetPolicy { .. }) {
+            if matches!(
+                asked,
+                HubRequest::Revoke(_) | HubRequest::SetPolicy { .. } | HubRequest::Plane { .. }
+            ) {
                 self.hub.written += 1;
             }
             self.step(Input::Requests(vec![(request, asked)]));
@@ -187,7 +205,7 @@ impl World {
                     self.check_expiry();
                 }
             }
-            Happening::StorageWorks => self.hub.log.refuses = &[],
+            Happening::StorageWorks => self.hub.storage_works(),
         }
     }
 
@@ -213,9 +231,10 @@ impl World {
         self.hub.committed = written;
         self.hub.durable = log;
         let publishers = &self.publishers;
-        let policies = &self.policies;
+        let (policies, granters) = (&self.policies, &self.granters);
         let published = |id: &str| {
-            publishers.iter().find_map(|it| it.published(id)).or_else(|| policies.update(id))
+            let published = publishers.iter().find_map(|it| it.published(id));
+            published.or_else(|| policies.update(id)).or_else(|| granters.update(id))
         };
         let kept = self.history.committed(&self.hub.durable, published);
         if let Err(violation) = kept {
@@ -228,11 +247,20 @@ impl World {
         let now = self.wall();
         let pushes = matches!(input, Input::Requests(..));
         let head = self.hub.log.head();
+        let there = self.hub.permissions();
         let effects = self.hub.machine.step(now, input, &mut self.hub.log);
+        let mut made = Ok(());
         for stored in self.hub.log.records.iter().filter(|it| it.record.seq > head) {
             if stored.record.id.starts_with(Update::POLICY_ID) {
                 self.policies.made(&stored.record.id, &stored.record.update);
             }
+            if stored.record.id.starts_with(Update::GRANT_ID) {
+                let there = Some(&there).filter(|_| !self.hub.has_forgotten());
+                made = made.and(self.granters.made(&stored.record, there));
+            }
+        }
+        if let Err(violation) = made {
+            self.violated(violation);
         }
         for effect in effects {
             match &effect {

@@ -20,6 +20,8 @@
 //! | receipts are true, and nobody who waits is answered early | `World::check_receipt`, `World::check_wait` |
 //! | an ended or revoked token does nothing | `hub_node.rs`, `publisher.rs` |
 //! | what is on the way to a subscriber is bounded | `World::check_sockets` |
+//! | an agent's book of grants allows what the log says up to where the agent is, always | `guard.rs` |
+//! | the hub allows what its log says, and makes and revokes what was asked for | `granter.rs` |
 //! | when the faults end all comes to rest, equal to a replay from nothing | `World::check_end` |
 //!
 //! To add a fault, add a row to `profile.rs` and an arm to `faults.rs`; to see that a promise
@@ -34,9 +36,12 @@ mod agent;
 mod document;
 mod engine;
 mod faults;
+mod granter;
+mod guard;
 mod history;
 mod hub_node;
 mod network;
+mod permissions;
 mod policies;
 mod profile;
 mod publisher;

@@ -6,6 +6,7 @@ use fastrand::Rng;
 use hub::log::Retention;
 use hub::machine::Settings;
 
+use crate::permissions::DOMAINS;
 use crate::workload::TOPICS;
 
 /// Something that goes wrong.
@@ -23,6 +24,8 @@ pub(crate) enum Fault {
     Hibernate,
     /// The hub's storage refuses some calls.
     HubStorage,
+    /// The hub's storage takes a few changes more, and refuses in the middle of what is done.
+    HubStorageFull,
     /// The hub's wall clock jumps.
     ClockJump,
     /// An agent's process is killed.
@@ -43,13 +46,14 @@ pub(crate) enum Fault {
     Revoke,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 16] = [
     Fault::CutSocket,
     Fault::HalfOpen,
     Fault::LosePush,
     Fault::KillHub,
     Fault::Hibernate,
     Fault::HubStorage,
+    Fault::HubStorageFull,
     Fault::ClockJump,
     Fault::KillAgent,
     Fault::Freeze,
@@ -61,6 +65,17 @@ const FAULTS: [Fault; 15] = [
     Fault::Revoke,
 ];
 
+/// What one agent is like.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentChoices {
+    /// What it subscribes to.
+    pub(crate) topics: Vec<String>,
+    /// Its engine is a process beside it.
+    pub(crate) beside: bool,
+    /// It goes by the grants that it has, whenever it heard of the hub.
+    pub(crate) is_patient: bool,
+}
+
 /// One run's choices.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
@@ -68,10 +83,12 @@ pub(crate) struct Profile {
     pub(crate) faults: Vec<Fault>,
     /// Milliseconds between two of them, on average.
     pub(crate) fault_every: u64,
-    /// What each agent subscribes to, and whether its engine is a process beside it.
-    pub(crate) agents: Vec<(Vec<String>, bool)>,
+    /// The agents.
+    pub(crate) agents: Vec<AgentChoices>,
     /// How many updates each publisher has.
     pub(crate) publishers: Vec<u32>,
+    /// How much each who makes and revokes grants does; nobody does in some runs.
+    pub(crate) granters: Vec<u32>,
     /// How many revisions of its policy the hub is given.
     pub(crate) revisions: u32,
     /// Milliseconds between two updates of a publisher, at most.
@@ -94,7 +111,11 @@ impl Profile {
     /// The choices of a seed.
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let faults = FAULTS.into_iter().filter(|_| rng.u8(..3) == 0).collect();
-        let agents = (0..rng.usize(1..=3)).map(|_| (topics(rng), rng.bool())).collect();
+        let granters: Vec<u32> = match rng.bool() {
+            true => (0..rng.usize(1..=2)).map(|_| rng.u32(2..=10)).collect(),
+            false => vec![],
+        };
+        let agents = (0..rng.usize(1..=3)).map(|_| agent(rng, !granters.is_empty())).collect();
         let publishers = (0..rng.usize(1..=3)).map(|_| rng.u32(3..=12)).collect();
         let mut settings = Settings::default();
         if rng.bool() {
@@ -114,6 +135,7 @@ impl Profile {
             fault_every: rng.u64(100..=3_000),
             agents,
             publishers,
+            granters,
             revisions: if rng.bool() { rng.u32(1..=6) } else { 0 },
             pause: rng.u64(1..=1_500),
             latency: rng.u64(1..=60),
@@ -124,6 +146,19 @@ impl Profile {
             settings,
         }
     }
+}
+
+fn agent(rng: &mut Rng, has_grants: bool) -> AgentChoices {
+    let mut topics = topics(rng);
+    if has_grants {
+        match rng.u8(..6) {
+            0 => {}
+            1 => topics.push(format!("grants:{}", DOMAINS[0])),
+            2 => topics.push(format!("grants:{}", DOMAINS[1])),
+            _ => topics.push("grants:.".to_owned()),
+        }
+    }
+    AgentChoices { topics, beside: rng.bool(), is_patient: rng.bool() }
 }
 
 fn topics(rng: &mut Rng) -> Vec<String> {

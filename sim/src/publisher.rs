@@ -7,6 +7,7 @@ use protocol::internal::{HubAnswer, HubRequest, Quorum, Receipts, Revocation, Wa
 use protocol::{Problem, Seq, Update};
 use serde_json::Value;
 
+use crate::granter::About;
 use crate::profile::Fault;
 use crate::workload;
 use crate::world::{Event, World};
@@ -36,6 +37,7 @@ pub(crate) enum Ask {
     Revoke(String),
     /// The attempt.
     Policy(u64),
+    Grants(About),
 }
 
 /// One publisher.
@@ -171,6 +173,7 @@ impl World {
                 });
             }
             (Ask::Policy(attempt), answer) => self.policy_answered(attempt, answer),
+            (Ask::Grants(about), answer) => self.grants_answered(about, answer),
             (Ask::Conflict, Err(problem)) if matches!(problem.status, 401 | 409 | 503) => {}
             (Ask::Conflict, answer) => self.violated(format!("another body: {answer:?}")),
             (Ask::Revoke(jti), Ok(_)) => {
@@ -261,7 +264,7 @@ impl World {
     }
 
     /// Who waits is answered when all have spoken, or when the time is up.
-    fn check_wait(&mut self, sent: u64, wait: Option<Wait>, receipts: Option<Receipts>) {
+    pub(crate) fn check_wait(&mut self, sent: u64, wait: Option<Wait>, receipts: Option<Receipts>) {
         let (Some(wait), Some(receipts)) = (wait, receipts) else { return };
         let count = receipts.receipts.len();
         if receipts.complete {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use edge_agent::json::Json;
 use edge_agent::policy::PolicySet;
 use edge_agent::store::{Mark, Record, Tag, Written};
+use protocol::DataPath;
 use protocol::commit::Part;
 use serde_json::{Value, json};
 
@@ -70,6 +72,15 @@ impl Store {
         Some(PolicySet::default().changed(revision?, modules))
     }
 
+    /// What was said last at each grant's place.
+    pub(crate) fn grants(&self) -> Vec<(DataPath, Json)> {
+        let records = self.records.iter().map(|kept| &kept.record);
+        let grants = records.filter(|record| record.path.is_grant());
+        let last: BTreeMap<String, &Record> =
+            grants.map(|record| (record.path.to_string(), record)).collect();
+        last.into_values().map(|record| (record.path.clone(), record.data.clone())).collect()
+    }
+
     pub(crate) fn begin_again(&mut self, mark: Mark) {
         self.mark = mark;
         self.records.retain(|kept| !kept.record.path.is_apart());
@@ -101,7 +112,7 @@ impl Store {
         let mut at = 0;
         self.records.retain(|Kept { record, .. }| {
             at += 1;
-            let done = at > take || apply(&mut root, record);
+            let done = at > take || record.path.is_grant() || apply(&mut root, record);
             if !done {
                 refused.push((record.tag, "it cannot be applied".to_owned()));
             }

@@ -8,6 +8,7 @@ use protocol::Problem;
 use protocol::internal::{HubAnswer, HubRequest};
 
 use crate::agent::{self, Agent};
+use crate::granter::{self, Granters};
 use crate::history::History;
 use crate::hub_node::{self, HubNode};
 use crate::network::{Connection, Down, Up};
@@ -28,6 +29,7 @@ const LOOK_EVERY: u64 = 97;
 #[derive(Debug)]
 pub(crate) enum Event {
     Publisher(usize, publisher::Turn),
+    Granter(usize, granter::Turn),
     Policies(policies::Turn),
     Request(Ask, Box<HubRequest>),
     Answer(Ask, Box<Result<HubAnswer, Problem>>),
@@ -51,6 +53,7 @@ pub(crate) struct World {
     pub(crate) hub: HubNode,
     pub(crate) agents: Vec<Agent>,
     pub(crate) publishers: Vec<Publisher>,
+    pub(crate) granters: Granters,
     pub(crate) policies: Policies,
     pub(crate) connections: BTreeMap<SocketId, Connection>,
     pub(crate) history: History,
@@ -98,10 +101,11 @@ impl World {
             .agents
             .iter()
             .enumerate()
-            .map(|(at, (topics, beside))| Agent::new(at, topics.clone(), *beside, seed));
+            .map(|(at, choices)| Agent::new(at, choices.clone(), seed));
         Self {
             agents: agents.collect(),
             publishers: profile.publishers.iter().map(|count| Publisher::new(*count)).collect(),
+            granters: Granters::new(&profile.granters),
             policies: Policies::new(profile.revisions),
             hub: HubNode::new(profile.settings),
             rng,
@@ -128,6 +132,10 @@ impl World {
             let delay = self.rng.u64(..2_000);
             self.schedule.after(delay, Event::Publisher(at, publisher::Turn::Next));
         }
+        for at in 0..self.granters.count() {
+            let delay = self.rng.u64(..2_000);
+            self.schedule.after(delay, Event::Granter(at, granter::Turn::Next));
+        }
         let delay = self.rng.u64(..2_000);
         self.schedule.after(delay, Event::Policies(policies::Turn::Next));
         self.schedule.after(0, Event::Look);
@@ -152,6 +160,7 @@ impl World {
                 self.schedule.postpone(moment, until, event);
             }
             Event::Publisher(at, turn) => self.publisher_turn(at, turn),
+            Event::Granter(at, turn) => self.granter_turn(at, turn),
             Event::Policies(turn) => self.policies_turn(turn),
             Event::Request(ask, asked) => self.hub_request(ask, *asked),
             Event::Answer(ask, answer) => self.answered(ask, *answer),
@@ -206,6 +215,7 @@ impl World {
         let now = self.schedule.now();
         for at in 0..self.agents.len() {
             self.check_engine(at, None);
+            self.check_book(at, None);
             self.check_waiting(at);
         }
         self.check_sockets();
@@ -228,7 +238,7 @@ impl World {
         self.settling = true;
         let now = self.schedule.now();
         self.sources.fail_until = 0;
-        self.hub.log.refuses = &[];
+        self.hub.storage_works();
         self.connections.values_mut().for_each(|it| it.loses_a_push = false);
         for agent in &mut self.agents {
             agent.store.fails_until = 0;
@@ -242,8 +252,9 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        let published =
-            self.publishers.iter().all(Publisher::has_ended) && self.policies.has_ended();
+        let published = self.publishers.iter().all(Publisher::has_ended)
+            && self.granters.has_ended()
+            && self.policies.has_ended();
         published && self.hub.is_idle() && self.agents.iter().all(|it| it.is_settled(&self.history))
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use grants::Model;
 use protocol::plane::grants::read;
 use protocol::plane::{Question, Refusal};
+use protocol::planted::{Bug, planted};
 use protocol::{DataPath, Millis};
 use serde::Serialize;
 
@@ -22,7 +23,7 @@ use crate::store::Mark;
 
 /// The book of grants.
 #[derive(Debug)]
-pub(crate) struct Book {
+pub struct Book {
     /// For how long it goes by them without the hub; none for ever.
     patience: Option<Duration>,
     kept: RwLock<Kept>,
@@ -68,21 +69,19 @@ pub(crate) struct BookStatus {
 impl Book {
     /// A book with what the agent has kept, and the mark that it was kept with. `patience` is for
     /// how long it holds without the hub; none for ever.
-    pub(crate) fn new(
-        patience: Option<Duration>,
-        mark: &Mark,
-        kept: Vec<(DataPath, Json)>,
-    ) -> Self {
+    #[must_use]
+    pub fn new(patience: Option<Duration>, mark: &Mark, kept: Vec<(DataPath, Json)>) -> Self {
         let mut book = Kept { generation: mark.generation, ..Kept::default() };
         for (place, data) in kept {
             book.take(&place, data.get());
         }
-        let contact = Contact { is_whole: mark.complete, ..Contact::default() };
+        let is_whole = mark.complete || planted(Bug::BookTooEarly);
+        let contact = Contact { is_whole, ..Contact::default() };
         Self { patience, kept: RwLock::new(book), contact: Mutex::new(contact) }
     }
 
     /// Takes what an entry at a grant's place says, of the log of this generation.
-    pub(crate) fn take(&self, generation: u64, place: &DataPath, data: &Json) {
+    pub fn take(&self, generation: u64, place: &DataPath, data: &Json) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         if generation >= kept.generation {
             kept.take(place, data.get());
@@ -90,15 +89,19 @@ impl Book {
     }
 
     /// The log begins anew: what was in the last one is not known to be in this one.
-    pub(crate) fn begin_again(&self, generation: u64) {
+    pub fn begin_again(&self, generation: u64) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        *kept = Kept { generation, ..Kept::default() };
+        if planted(Bug::GrantsOutliveLog) {
+            kept.generation = generation;
+        } else {
+            *kept = Kept { generation, ..Kept::default() };
+        }
         drop(kept);
         *self.contact() = Contact::default();
     }
 
     /// All that the hub had has taken effect.
-    pub(crate) fn live(&self) {
+    pub fn live(&self) {
         let last = Some(Instant::now());
         *self.contact() = Contact { is_whole: true, is_live: true, is_owed: false, last };
     }
@@ -113,7 +116,7 @@ impl Book {
     }
 
     /// Whether a grant or a revocation has come that is not in the book yet.
-    pub(crate) fn owes(&self, is_owed: bool) {
+    pub fn owes(&self, is_owed: bool) {
         self.contact().is_owed = is_owed;
     }
 
@@ -124,7 +127,7 @@ impl Book {
     }
 
     /// The socket is gone.
-    pub(crate) fn lost(&self) {
+    pub fn lost(&self) {
         self.contact().is_live = false;
     }
 
@@ -132,7 +135,7 @@ impl Book {
     ///
     /// # Errors
     /// 401.
-    pub(crate) fn check(&self, now: Millis, question: &Question) -> Result<(), Refusal> {
+    pub fn check(&self, now: Millis, question: &Question) -> Result<(), Refusal> {
         if let Some(reason) = self.refusing() {
             return Err(Refusal::new(401, "Unauthorized", reason));
         }

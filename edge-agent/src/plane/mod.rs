@@ -21,6 +21,7 @@ mod forward;
 mod serve;
 
 pub(crate) use audits::Audits;
-pub(crate) use book::{Book, BookStatus};
+pub use book::Book;
+pub(crate) use book::BookStatus;
 pub(crate) use forward::Functions;
 pub(crate) use serve::{DataPlane, router};

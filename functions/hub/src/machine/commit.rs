@@ -3,10 +3,10 @@
 //!
 //! Storage may refuse any of the updates that a commit is. Then the log has parts without a
 //! marker, which mean nothing to an agent, and would be taken together with the next marker. So
-//! what is about to be said is noted first, and a commit that follows an unfinished one takes
-//! back what that may have said and says everything again. A hub whose policy is from before
-//! policy was in the log has no note, and says everything, too; and so does one whose retention
-//! gave up a part.
+//! they make nothing unnecessary that the last marker needs; what is about to be said is noted
+//! first, and a commit that follows an unfinished one takes back what that may have said and says
+//! everything again. A hub whose policy is from before policy was in the log has no note, and says
+//! everything, too; and so does one whose retention gave up a part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,14 +119,15 @@ impl Commit {
         let unfinished: BTreeMap<_, _> = before.unfinished.iter().cloned().chain(places).collect();
         let unfinished = unfinished.into_iter().collect();
         put(log, LOGGED, &Logged { unfinished, ..before.clone() })?;
-        let since = if is_all { log.head().next() } else { before.since };
+        let first = log.head().next();
+        let since = if is_all { first } else { before.since };
         let mut marker = Seq::ZERO;
         for entries in pack(parts, most)? {
             // No other update ever has this id, also when a revision comes back.
             let id = format!("{}{hash}/{}", Update::POLICY_ID, log.head().next());
             let reason = Some(format!("policy {hash}"));
             let update = Update { id: Some(id), reason, entries, callback: None };
-            marker = batch.append(now, update, log)?;
+            marker = batch.append(now, update, log).inspect_err(|_| batch.unfinished(first))?;
         }
         Ok(Logged { since, marker, unfinished: vec![] })
     }

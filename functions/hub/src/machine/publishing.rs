@@ -23,6 +23,9 @@ use crate::refusal::Refusal;
 pub(super) struct Batch {
     /// What was appended, each with the bytes of its body.
     appended: Vec<(Record, usize)>,
+    /// Parts of a commit that storage has not taken as a whole: what they are to replace is needed
+    /// until then.
+    unfinished: BTreeSet<Seq>,
     /// A client of the OPAL dialect that published: it is not told of what it said.
     publisher: Option<SocketId>,
     /// Who waits for agents, for which update, and with which answer.
@@ -67,12 +70,14 @@ impl Machine {
 
     /// The same, whatever that makes retention give up.
     pub(super) fn conclude(&mut self, now: Millis, batch: Batch, log: &mut dyn Log) -> Vec<Effect> {
-        let Batch { appended, publisher, waiting } = batch;
+        let Batch { appended, unfinished, publisher, waiting } = batch;
         if appended.is_empty() && waiting.is_empty() {
             return vec![];
         }
         let mut effects = self.deliver(now, publisher, &appended, log);
-        compact(now, &appended, self.settings.retention, log);
+        let whole = appended.iter().map(|(record, _)| record);
+        let whole = whole.filter(|record| !unfinished.contains(&record.seq));
+        compact(now, whole, self.settings.retention, log);
         effects.extend(self.told(log, |of| watching::is_about(of, &appended)));
         for (request, wait, answer, (seq, update)) in waiting {
             let subscribers: Vec<(SocketId, String)> = self
@@ -195,6 +200,12 @@ impl Batch {
         Self { publisher: Some(publisher), ..Self::default() }
     }
 
+    /// Storage refused the rest of a commit whose first part has this number.
+    pub(super) fn unfinished(&mut self, first: Seq) {
+        let parts = self.appended.iter().map(|(record, _)| record.seq);
+        self.unfinished.extend(parts.filter(|seq| *seq >= first));
+    }
+
     /// The answer to a request that appended an update, unless that waits for agents.
     pub(super) fn answer(
         &mut self,
@@ -249,8 +260,13 @@ impl Batch {
 
 /// Drops what records make unnecessary, and what is beyond retention. What storage does not do
 /// now is only space, and the next update's turn.
-fn compact(now: Millis, appended: &[(Record, usize)], retention: Retention, log: &mut dyn Log) {
-    let dropped = appended.iter().filter_map(|(it, _)| compaction::superseded(log, it).ok());
+fn compact<'r>(
+    now: Millis,
+    appended: impl Iterator<Item = &'r Record>,
+    retention: Retention,
+    log: &mut dyn Log,
+) {
+    let dropped = appended.filter_map(|record| compaction::superseded(log, record).ok());
     let dropped: BTreeSet<Position> = dropped.flatten().collect();
     if !dropped.is_empty() {
         let _ = log.drop_entries(&dropped);

@@ -220,6 +220,27 @@ fn storage_that_refuses_half_way_leaves_nothing_that_the_next_commit_does_not_pu
 }
 
 #[test]
+fn a_commit_that_storage_refuses_half_way_takes_nothing_from_the_one_before() {
+    let mut half = 0;
+    for takes in 0..24 {
+        let mut rig = Rig::new();
+        rig.machine = Machine::new(Settings { commit_parts: 1, ..Settings::default() });
+        push(&mut rig, Some("a"), A).0.unwrap();
+        let before = rig.log.records.len();
+        rig.log.takes = Some(takes);
+        let (answer, _) = push(&mut rig, Some("b"), B);
+        rig.log.takes = None;
+        // Whoever comes now finds one of the two, as a whole.
+        let reached = seen(&rig, "policy:.");
+        assert!([expected("a", A), expected("b", B)].contains(&reached), "{takes}: {reached:?}");
+        half += usize::from(answer.is_err() && rig.log.records.len() > before);
+        push(&mut rig, Some("c"), C).0.unwrap();
+        assert_eq!(seen(&rig, "policy:."), expected("c", C), "{takes}");
+    }
+    assert!(half > 0);
+}
+
+#[test]
 fn what_an_unfinished_commit_may_have_said_is_noted_once_however_often_storage_refuses() {
     let mut noted = false;
     for takes in 0..24 {
