@@ -41,12 +41,14 @@ const girasol :Workerd.Worker = (
   durableObjectNamespaces = [
     (className = "Hub", uniqueKey = "girasol-hub", enableSql = true),
     (className = "Repository", uniqueKey = "girasol-repository", enableSql = true),
+    (className = "Decider", uniqueKey = "girasol-decider", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "disk"),
 
   bindings = [
     (name = "HUB", durableObjectNamespace = "Hub"),
     (name = "REPOSITORY", durableObjectNamespace = "Repository"),
+    (name = "DECIDER", durableObjectNamespace = "Decider"),
 
     # Secrets. OPAL's names are read where ours are not set.
     (name = "GIRASOL_AUTH_MASTER_TOKEN", fromEnvironment = "GIRASOL_AUTH_MASTER_TOKEN"),
@@ -118,6 +120,10 @@ const girasol :Workerd.Worker = (
     (name = "GIRASOL_POLICY_RUN_TESTS", fromEnvironment = "GIRASOL_POLICY_RUN_TESTS"),
     (name = "GIRASOL_REGO_V0", fromEnvironment = "GIRASOL_REGO_V0"),
     # How much of the log is kept.
+    (name = "GIRASOL_DECIDE_MAX_AGE_MS", fromEnvironment = "GIRASOL_DECIDE_MAX_AGE_MS"),
+    (name = "GIRASOL_DECIDE_TOPICS", fromEnvironment = "GIRASOL_DECIDE_TOPICS"),
+    (name = "GIRASOL_DECIDE_MAX_BYTES", fromEnvironment = "GIRASOL_DECIDE_MAX_BYTES"),
+    (name = "GIRASOL_DECIDE_LOCATIONS", fromEnvironment = "GIRASOL_DECIDE_LOCATIONS"),
     (name = "GIRASOL_LOG_MAX_BYTES", fromEnvironment = "GIRASOL_LOG_MAX_BYTES"),
     (name = "GIRASOL_LOG_MAX_AGE_SECONDS", fromEnvironment = "GIRASOL_LOG_MAX_AGE_SECONDS"),
   ],

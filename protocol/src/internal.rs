@@ -38,6 +38,13 @@ pub fn hub_name(scope: &str) -> String {
     format!("scope:{scope}")
 }
 
+/// The name of the Durable Object that decides for a scope at a location.
+#[must_use]
+pub fn decider_name(scope: &str, location: Option<&str>) -> String {
+    // No location has a colon.
+    format!("{}:{scope}", location.unwrap_or_default())
+}
+
 /// What a hub can be asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,6 +1,7 @@
-//! What Rego files are to everybody who compiles them: the edge agent's embedded engine, and the
-//! functions, which let no policy in that does not compile. What compiles here compiles there,
-//! since both are this crate.
+//! What Rego files and the data that they decide on are to everybody who has them: the edge
+//! agent's embedded engine, and the functions, which let no policy in that does not compile. What
+//! compiles here compiles there, and what is decided here is decided there, since both are this
+//! crate.
 //!
 //! It has no I/O. What may go wrong in a file is a [`Mistake`] with file, row, column and reason.
 //!
@@ -13,6 +14,8 @@
 //! | Which rules are there, and what does a name stand for? | `rules.rs`, `reference.rs` |
 //! | What is written in a rule? | `walk.rs` |
 //! | Which functions does an OPA have? | `builtins.rs` |
+//! | How is a decision made? | `decide.rs` |
+//! | Where in the data is a path, how is it read, what does a JSON Patch do? | `document/` |
 //! | What is in the `data.json` files? | `data.rs` |
 //! | Do the tests pass? | `testing.rs` |
 //! | How long may an evaluation take? | `clock.rs` |
@@ -20,6 +23,8 @@
 mod builtins;
 mod clock;
 mod data;
+mod decide;
+pub mod document;
 pub mod gate;
 mod mistake;
 mod names;
@@ -31,6 +36,7 @@ mod testing;
 mod walk;
 
 pub use builtins::Builtins;
+pub use decide::{Decider, DecisionError, Location};
 pub use mistake::{Mistake, Refused, one_line};
 pub use policies::Policies;
 pub use reference::query;

@@ -24,6 +24,7 @@
 //! | policies that the commands push, and a repository that they track | `policy_commands.rs` |
 //! | grants at the agent: what is allowed, what is not, and without the hub | `plane_agent.rs`, `plane_agent/` |
 //! | what changes in a database, in decisions | `watch.rs` |
+//! | decisions of the Worker itself, without an agent | `decide.rs` |
 //! | the agent's commands, and mistakes at the command line | `commands.rs` |
 
 #![allow(
@@ -42,6 +43,7 @@ mod bundles;
 mod canary;
 mod commands;
 mod control_plane;
+mod decide;
 mod fact_topics;
 mod facts;
 mod following;

@@ -10,10 +10,8 @@
 //! Deciding can take seconds, so it has threads of its own: the ones that everything else
 //! of the agent runs on are never blocked by a policy.
 //!
-//! | question | file |
-//! |---|---|
-//! | Which document does a path name, which switches has a query? | `request.rs` |
-//! | What does an answer look like? | `answer.rs` |
+//! What a request asks and what its answer looks like is in the crate `decision`; here are the
+//! sockets and the threads.
 
 use std::sync::Arc;
 
@@ -21,25 +19,19 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, Method, Uri, header::CONTENT_TYPE},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::Response,
     routing::any,
 };
+use decision::{MAX_BODY_BYTES, Reply, Request, Style};
 use protocol::Seq;
-use regorus::Value;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::engine::{RegorusEngine, regorus::DECIDERS};
 use crate::local_api;
-use crate::runtime::waiting::Waiting;
+use crate::runtime::waiting::{Behind, Waiting};
 
-mod answer;
-mod request;
-
-use answer::{Answer, Style};
-
-/// Bytes of a request's body.
-const MAX_BODY_BYTES: usize = 16 << 20;
 /// Which update a decision must have seen.
 pub(crate) const AT_LEAST: &str = "x-girasol-at-least";
 /// For how many seconds to wait for it.
@@ -48,15 +40,19 @@ pub(crate) const TIMEOUT: &str = "x-girasol-timeout";
 /// The routes; whoever binds the listener serves them.
 pub(crate) fn router(engine: Arc<RegorusEngine>, waiting: Waiting) -> Router {
     Router::new()
+        .route("/", any(data))
         .route("/health", any(health))
         .route("/v1/data", any(data))
         .route("/v1/data/", any(data))
         .route("/v1/data/{*path}", any(data))
+        .route("/v0/data", any(data))
+        .route("/v0/data/", any(data))
+        .route("/v0/data/{*path}", any(data))
         .route("/v1/policies", any(not_here))
         .route("/v1/policies/{*id}", any(not_here))
         .route("/v1/query", any(not_here))
         .route("/v1/compile", any(not_here))
-        .fallback(|| async { answer::not_found() })
+        .fallback(|| async { response(Reply::not_found()) })
         .with_state(Deciders::new(engine, waiting))
 }
 
@@ -74,10 +70,10 @@ impl Deciders {
     }
 
     /// Waits until the engine is as far as the request wants it.
-    async fn far_enough(&self, headers: &HeaderMap) -> Result<(), Response> {
+    async fn far_enough(&self, headers: &HeaderMap) -> Result<(), Reply> {
         let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let refused = |name: &str, reason: &str| {
-            answer::invalid_parameter(&format!("header {name}: {reason}"))
+            Reply::invalid_parameter(&format!("header {name}: {reason}"))
         };
         let wanted = header(AT_LEAST)
             .map_or(Ok(Seq::ZERO), local_api::at_least)
@@ -86,18 +82,15 @@ impl Deciders {
             local_api::timeout(header(TIMEOUT)).map_err(|reason| refused(TIMEOUT, &reason))?;
         match self.waiting.at_least(wanted, timeout).await {
             Ok(_) => Ok(()),
-            Err(behind) => Err(answer::behind(&behind)),
+            Err(behind) => Err(not_yet(&behind)),
         }
     }
 
     /// Runs `work` on a thread that may be blocked.
-    async fn run(
-        &self,
-        work: impl FnOnce(&RegorusEngine) -> Response + Send + 'static,
-    ) -> Response {
+    async fn run(&self, work: impl FnOnce(&RegorusEngine) -> Reply + Send + 'static) -> Reply {
         // Fails only for a semaphore that was closed, which nobody does.
         let Ok(place) = Arc::clone(&self.free).acquire_owned().await else {
-            return answer::gave_up();
+            return gave_up();
         };
         let engine = Arc::clone(&self.engine);
         let work = move || {
@@ -106,23 +99,27 @@ impl Deciders {
             work(&engine)
         };
         // It fails if it panicked, which the panic hook has reported, or if the agent ends.
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| answer::gave_up())
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| gave_up())
     }
 }
 
 async fn health(method: Method) -> Response {
-    match method {
-        Method::GET | Method::HEAD => Answer::default().response(Style::Compact),
-        _ => answer::method_not_allowed(),
-    }
+    response(match method {
+        Method::GET | Method::HEAD => Reply::healthy(),
+        _ => Reply::method_not_allowed(),
+    })
 }
 
 /// What OPA has and the agent does not.
 async fn not_here(method: Method) -> Response {
-    match method {
-        Method::PUT | Method::PATCH | Method::DELETE => answer::written_through_girasol(),
-        _ => answer::not_implemented(),
-    }
+    response(match method {
+        Method::PUT | Method::PATCH | Method::DELETE => Reply::written_through_girasol(),
+        _ => {
+            let message = "the agent's embedded engine does not serve this; ask /v1/data, or run \
+                           the agent with --engine opa";
+            Reply::refusal(501, "invalid_operation", message)
+        }
+    })
 }
 
 async fn data(
@@ -132,51 +129,58 @@ async fn data(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if let Some(redirect) = answer::redirect(&uri) {
-        return redirect;
-    }
     if let Err(refused) = deciders.far_enough(&headers).await {
-        return refused;
+        return response(refused);
     }
-    let query = request::Query::parse(&uri);
-    let style = if query.pretty { Style::Pretty } else { Style::Compact };
-    let posted = match method {
-        Method::GET => None,
-        // Reading YAML takes time that grows with the square of its nesting.
-        Method::POST if is_yaml(&headers) => {
-            return answer::invalid_parameter("YAML is not taken; send JSON");
-        }
-        Method::POST => match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
-            Ok(body) => Some(body),
-            Err(_) => return answer::invalid_parameter("request body too large"),
-        },
-        Method::PUT | Method::PATCH | Method::DELETE => return answer::written_through_girasol(),
-        _ => return answer::method_not_allowed(),
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
+        return response(Reply::invalid_parameter("request body too large"));
     };
     let work = move |engine: &RegorusEngine| {
-        let input = match &posted {
-            None => query.input.as_deref().map(request::parameter).transpose(),
-            Some(body) => request::body(body),
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let request = Request {
+            method: method.as_str(),
+            path: uri.path(),
+            query: uri.query().unwrap_or_default(),
+            content_type: kind,
+            body: &body,
         };
-        match input {
-            Ok(input) => decide(engine, &uri, input, posted.is_some()).response(style),
-            Err(message) => answer::invalid_parameter(&message),
-        }
+        decision::answer(request, |path, input| engine.decide(path, input))
     };
-    deciders.run(work).await
+    response(deciders.run(work).await)
 }
 
-fn decide(engine: &RegorusEngine, uri: &Uri, input: Option<Value>, warn: bool) -> Answer {
-    let warning = warn && input.is_none();
-    match request::path(uri).and_then(|path| engine.decide(&path, input)) {
-        Ok(result) => Answer::decided(result, warning),
-        Err(error) => Answer::failed(error),
+/// 500: deciding ended without a decision.
+fn gave_up() -> Reply {
+    let message = "the engine failed on this request; the agent's log says more";
+    Reply::refusal(500, "internal_error", message)
+}
+
+/// 503: the engine is not as far as the request wants it.
+fn not_yet(behind: &Behind) -> Reply {
+    #[derive(Serialize)]
+    struct Unavailable {
+        code: &'static str,
+        message: String,
+        at: Option<Seq>,
+        lag: u64,
     }
+    let (message, at, lag) = (behind.to_string(), behind.progress.at, behind.lag);
+    Reply::json(503, &Unavailable { code: "not_yet", message, at, lag }, Style::Pretty)
 }
 
-fn is_yaml(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.contains("yaml"))
+fn response(reply: Reply) -> Response {
+    let Reply { status, content_type, location, body } = reply;
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    let headers = response.headers_mut();
+    if let Some(kind) = content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    // What was a URI's path and query is a header's value.
+    if let Some(to) = location.and_then(|to| HeaderValue::try_from(to).ok()) {
+        headers.insert(header::LOCATION, to);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ async fn ask(base: &str, method: &str, path: &str, body: Option<&str>) -> String
     }
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
-    let kind = response.headers().get(CONTENT_TYPE).map(|kind| kind.to_str().unwrap().to_owned());
+    let kind =
+        response.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap().to_owned());
     format!("{status} {} {}", kind.unwrap_or_default(), response.text().await.unwrap())
 }
 
@@ -132,7 +133,7 @@ async fn yaml_is_refused_in_words() {
     let base = start().await;
     let http = crate::http::client(std::time::Duration::from_secs(5)).unwrap();
     let request = http.post(format!("{base}/v1/data/a/allow")).body("input: 1");
-    let answer = request.header(CONTENT_TYPE, "application/x-yaml").send().await.unwrap();
+    let answer = request.header(header::CONTENT_TYPE, "application/x-yaml").send().await.unwrap();
     assert_eq!(answer.status(), 400);
     assert!(answer.text().await.unwrap().contains("send JSON"));
 }
@@ -243,9 +244,9 @@ async fn policies_that_take_long_block_nothing_else() {
         tokio::spawn(async move {
             let work = move |_: &RegorusEngine| {
                 released.lock().unwrap().recv_timeout(wait).unwrap();
-                answer::not_found()
+                Reply::not_found()
             };
-            deciders.run(work).await.status()
+            deciders.run(work).await.status
         })
     });
     let slow: Vec<_> = slow.collect();
@@ -270,9 +271,8 @@ async fn a_panic_while_deciding_is_an_answer_and_takes_no_place() {
     let places = deciders.free.available_permits();
     for _ in 0..=places {
         let response = deciders.run(|_| panic!("the test's")).await;
-        assert_eq!(response.status(), 500);
-        let body = axum::body::to_bytes(response.into_body(), 1 << 10).await.unwrap();
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(response.status, 500);
+        let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
         assert_eq!(body["code"], "internal_error");
     }
     assert_eq!(deciders.free.available_permits(), places);

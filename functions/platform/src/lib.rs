@@ -12,7 +12,7 @@
 use std::fmt::Display;
 
 use protocol::Problem;
-use protocol::internal::{CALL_PATH, SCOPE_HEADER, hub_name};
+use protocol::internal::{CALL_PATH, SCOPE_HEADER, decider_name, hub_name};
 use protocol::repository::repository_name;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,13 +23,16 @@ use worker::{Env, Method, Request, RequestInit, Response, console_error};
 /// A Durable Object is asked by its stub; the host of the address means nothing.
 const ORIGIN: &str = "http://object";
 
-/// The classes of Durable Objects. Each scope has one of each.
+/// The classes of Durable Objects. Each scope has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
     /// The topic hub.
     Hub,
     /// What follows the repository of the scope's policy.
     Repository,
+    /// What decides for the scope, one at each of these locations; wherever it is asked from first
+    /// without any.
+    Decider(Option<&'static str>),
 }
 
 impl Object {
@@ -38,6 +41,7 @@ impl Object {
         match self {
             Self::Hub => "HUB",
             Self::Repository => "REPOSITORY",
+            Self::Decider(_) => "DECIDER",
         }
     }
 
@@ -45,6 +49,7 @@ impl Object {
         match self {
             Self::Hub => hub_name(scope),
             Self::Repository => repository_name(scope),
+            Self::Decider(location) => decider_name(scope, location),
         }
     }
 }
@@ -90,10 +95,16 @@ pub async fn fetch(
     scope: &str,
     mut request: Request,
 ) -> Result<Response, Lost> {
-    let stub = env
-        .durable_object(object.binding())
-        .and_then(|namespace| namespace.get_by_name(&object.name(scope)))
-        .map_err(|error| lost(object, error))?;
+    let stub = env.durable_object(object.binding()).and_then(|namespace| {
+        let name = object.name(scope);
+        match object {
+            Object::Decider(Some(location)) => {
+                namespace.id_from_name(&name)?.get_stub_with_location_hint(location)
+            }
+            _ => namespace.get_by_name(&name),
+        }
+    });
+    let stub = stub.map_err(|error| lost(object, error))?;
     let named = request.headers_mut().and_then(|headers| headers.set(SCOPE_HEADER, scope));
     named.map_err(|error| lost(object, error))?;
     stub.fetch_with_request(request).await.map_err(|error| lost(object, error))

@@ -14,6 +14,7 @@
 //! | Which pages may a browser ask us from? | `cors` |
 
 // Exports the Durable Objects' classes.
+pub use decide::Decider;
 pub use hub::Hub;
 pub use repository::Repository;
 

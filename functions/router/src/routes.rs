@@ -79,6 +79,10 @@ pub enum Action {
     ScopePolicy,
     /// Answers a scope's client that connects.
     ScopeData,
+    /// Decides.
+    Decide,
+    /// Says that decisions are made.
+    DecisionHealth,
     /// Serves a plane.
     Plane(PlaneAction),
 }
@@ -145,8 +149,8 @@ const fn plane(method: &'static str, path: &'static str, action: PlaneAction) ->
     route(method, path, Action::Plane(action))
 }
 
-/// The table. A segment in braces stands for any one segment; of two rows that a path fits the
-/// first counts.
+/// The table. A segment in braces stands for any one segment, one with a star for all that follow; of
+/// two rows that a path fits the first counts.
 pub const ROUTES: &[Route] = &[
     route("GET", "/", Action::Health),
     route("GET", "/healthcheck", Action::Health),
@@ -238,6 +242,20 @@ pub const ROUTES: &[Route] = &[
     plane("GET", "/scopes/{id}/api/v1/proxies/{name}", PlaneAction::Deployment),
     plane("GET", "/scopes/{id}/api/v1/proxies", PlaneAction::Deployments),
     plane("POST", "/scopes/{id}/js/v1/facts", PlaneAction::CreatePublicFact),
+    route("POST", "/", Action::Decide),
+    route("GET", "/health", Action::DecisionHealth),
+    route("GET", "/v1/data", Action::Decide),
+    route("POST", "/v1/data", Action::Decide),
+    route("GET", "/v1/data/{*path}", Action::Decide),
+    route("POST", "/v1/data/{*path}", Action::Decide),
+    route("POST", "/v0/data", Action::Decide),
+    route("POST", "/v0/data/{*path}", Action::Decide),
+    route("GET", "/scopes/{id}/v1/data", Action::Decide),
+    route("POST", "/scopes/{id}/v1/data", Action::Decide),
+    route("GET", "/scopes/{id}/v1/data/{*path}", Action::Decide),
+    route("POST", "/scopes/{id}/v1/data/{*path}", Action::Decide),
+    route("POST", "/scopes/{id}/v0/data", Action::Decide),
+    route("POST", "/scopes/{id}/v0/data/{*path}", Action::Decide),
 ];
 
 /// What a method and a path lead to.
@@ -273,6 +291,7 @@ fn variables(pattern: &str, path: &str) -> Option<Vec<String>> {
     loop {
         match (patterns.next(), segments.next()) {
             (None, None) => return Some(named),
+            (Some(pattern), Some(_)) if pattern.starts_with("{*") => return Some(named),
             (Some(pattern), Some(segment)) if pattern.starts_with('{') => {
                 named.push(publish::query::decode(segment)?);
             }

@@ -8,17 +8,15 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | Where in the document is a path, and what stands in a write's way? | `document.rs` |
-//! | How is text read? | `read.rs` |
-//! | What does a JSON Patch do? | `patch.rs` |
 //! | How does the engine come to hold what the agent kept, or a commit? | `restore.rs` |
-//! | Do the policies compile, and which rules do they have? | crate `rego` |
-//! | How is a decision made? | `decide.rs` |
+//! | Where in the document is a path, how is text read, what does a JSON Patch do? | crate `rego`, `document/` |
+//! | Do the policies compile, and which rules do they have? | crate `rego`, `policies.rs` |
+//! | How is a decision made? | crate `rego`, `decide.rs` |
 
 use std::{
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -31,25 +29,23 @@ use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
 use crate::json::Json;
 use crate::policy::PolicyModule;
 
-mod decide;
-mod document;
-mod patch;
-mod read;
 mod restore;
 
-pub(crate) use decide::DECIDERS;
-pub use decide::{DecisionError, Location};
-use document::Refused;
-use patch::Patch;
-pub use rego::Language;
-use rego::{Builtins, Policies};
+use rego::document::{self, LEVELS, Patch, Refused};
+use rego::{Builtins, Decider, Policies};
+pub use rego::{DecisionError, Language, Location};
+
+/// Decisions at one time, and deciders kept ready for them: more than cores only make each
+/// other slower.
+pub(crate) static DECIDERS: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)));
 
 /// A value of JSON text.
 ///
 /// # Errors
 /// It has too many levels, a number that is too large, or a string that is not Unicode.
 pub(crate) fn read_value(text: &str) -> Result<Value, String> {
-    read::read(text, read::LEVELS)
+    document::read(text, LEVELS)
 }
 
 /// Documents larger than this are read outside the threads that serve requests.
@@ -72,13 +68,32 @@ struct Inner {
 struct Snapshot {
     policies: Arc<Policies>,
     data: Value,
-    /// Engines prepared for this snapshot that nobody is using.
-    idle: Mutex<Vec<regorus::Engine>>,
+    /// Deciders on this snapshot that nobody is using.
+    idle: Mutex<Vec<Decider>>,
 }
 
 impl Snapshot {
     fn new(policies: Arc<Policies>, data: Value) -> Arc<Self> {
         Arc::new(Self { policies, data, idle: Mutex::default() })
+    }
+
+    fn decide(
+        &self,
+        path: &[String],
+        input: Option<Value>,
+    ) -> Result<Option<Value>, DecisionError> {
+        let idle = lock(&self.idle).pop();
+        let mut decider = match idle {
+            Some(decider) => decider,
+            None => self.policies.decider(self.data.clone())?,
+        };
+        // After an error a decider is not used again: it may have stopped anywhere.
+        let decided = decider.decide(path, input)?;
+        let mut idle = lock(&self.idle);
+        if idle.len() < *DECIDERS {
+            idle.push(decider);
+        }
+        Ok(decided)
     }
 }
 
@@ -96,7 +111,7 @@ impl Inner {
     }
 
     fn put(&self, path: &[String], text: &str) -> Result<(), Refused> {
-        let mut value = read::read(text, read::LEVELS)?;
+        let mut value = document::read(text, LEVELS)?;
         if path.is_empty() && matches!(value, Value::Array(_)) {
             // As OPAL's client does.
             let items = mem::replace(&mut value, Value::new_object());

@@ -3,14 +3,10 @@
 use std::sync::Arc;
 
 use protocol::DataPath;
+use rego::document::{self, Refused};
 use regorus::Value;
 
-use super::{
-    Inner, OwnedDocument, PolicyModule, Snapshot, document,
-    document::Refused,
-    drop_elsewhere, lock, patch,
-    read::{self, SPLIT_BYTES, Seen},
-};
+use super::{Inner, OwnedDocument, PolicyModule, Snapshot, drop_elsewhere, lock};
 
 impl Inner {
     /// Replaces policies and documents at one moment, or refuses and changes nothing.
@@ -22,7 +18,7 @@ impl Inner {
         let policies = self.compile(modules)?;
         let texts: Vec<&str> =
             documents.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
-        let mut values = read_all(&texts).into_iter();
+        let mut values = document::read_all(&texts).into_iter();
         let _turn = lock(&self.turn);
         let current = self.current();
         let (mut data, mut old) = (current.data.clone(), vec![]);
@@ -46,7 +42,7 @@ impl Inner {
     pub(super) fn restore(&self, owned: &[OwnedDocument]) -> Vec<(DataPath, Refused)> {
         let texts: Vec<&str> =
             owned.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
-        let mut values = read_all(&texts).into_iter();
+        let mut values = document::read_all(&texts).into_iter();
         let _turn = lock(&self.turn);
         let current = self.current();
         let (mut data, mut refused, mut old) = (current.data.clone(), vec![], vec![]);
@@ -76,30 +72,4 @@ impl Inner {
         old.into_iter().for_each(drop_elsewhere);
         refused
     }
-}
-
-/// Reads all texts: a large one on two threads, and the others in two halves.
-fn read_all(texts: &[&str]) -> Vec<Result<Value, Refused>> {
-    let bytes: usize = texts.iter().map(|text| text.len()).sum();
-    let largest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
-    if bytes < SPLIT_BYTES || largest > bytes / 2 {
-        return read_here(texts, bytes);
-    }
-    let mut before = 0;
-    let first = texts.iter().take_while(|text| {
-        before += text.len();
-        before < bytes / 2
-    });
-    let middle = first.count();
-    let (first, second) = texts.split_at(middle);
-    let half = |texts| move || read_here(texts, bytes / 2);
-    let (mut all, other) = read::on_two_threads(bytes, half(second), half(first));
-    all.append(&mut other.unwrap_or_else(half(second)));
-    all
-}
-
-/// Reads texts of so many bytes together on this thread.
-fn read_here(texts: &[&str], bytes: usize) -> Vec<Result<Value, Refused>> {
-    let mut seen = Seen::new(bytes);
-    texts.iter().map(|text| read::read_next(text, &mut seen, patch::MAX_DEPTH)).collect()
 }

@@ -5,6 +5,7 @@
 //! | Tokens, health, the log, who is connected? | this one |
 //! | Where do updates and base sources come in and go out? | `data.rs` |
 //! | Where do policies? | `policy.rs` |
+//! | How is a decision made without an agent? | `decide.rs` |
 //! | How is a policy followed, and who may ask for a look? | `repository.rs` |
 //! | What does an OPA without an agent fetch, and report? | `bundles.rs`, `reports.rs` |
 //! | How are grants made, and facts kept with them? | `plane.rs` |
@@ -13,6 +14,7 @@
 
 mod bundles;
 mod data;
+mod decide;
 mod plane;
 mod policy;
 mod reports;
@@ -128,6 +130,8 @@ pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Re
         Action::RefreshScope => scopes::refresh(asked).await,
         Action::ScopePolicy => scopes::policy(asked).await,
         Action::ScopeData => scopes::data(asked).await,
+        Action::Decide => decide::decide(asked).await,
+        Action::DecisionHealth => decide::health(),
         Action::Plane(action) => plane::serve(asked, Target::Action(action)).await,
     }
 }

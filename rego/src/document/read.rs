@@ -3,13 +3,14 @@
 //!
 //! Most of the time goes into memory: each page of it that is touched for the first time costs
 //! as much as reading a hundred bytes. So nothing is copied that need not be, and a large
-//! document is read on two threads: one takes it apart, and both read the parts.
+//! document is read on two threads: one takes it apart, and both read the parts. That needs the
+//! feature `std`; where functions run there is one thread.
 
 use std::{
     collections::BTreeMap,
     fmt, hint, mem,
     panic::resume_unwind,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, ScopedJoinHandle},
 };
 
@@ -17,17 +18,17 @@ use regorus::{Value, value::Object};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{document::Refused, lock};
+use super::{MAX_DEPTH, Refused};
 
 mod seen;
 
 pub(super) use seen::Seen;
 
 /// Levels of a document that is written. It is what `Value::from_json_str` reads.
-pub(super) const LEVELS: usize = 127;
+pub const LEVELS: usize = 127;
 
 /// Arrays and objects of so many bytes are read on two threads.
-pub(super) const SPLIT_BYTES: usize = 1 << 20;
+pub const SPLIT_BYTES: usize = 1 << 20;
 /// How often the greatest part of what is read on two threads is read like that, too.
 const SPLITS: usize = 4;
 /// Bytes that values take for each byte of their text, about.
@@ -39,7 +40,7 @@ const BATCH_BYTES: usize = 32 << 10;
 ///
 /// # Errors
 /// It has more levels, a number that is too large, or a string that is not Unicode.
-pub(super) fn read(text: &str, levels: usize) -> Result<Value, Refused> {
+pub fn read(text: &str, levels: usize) -> Result<Value, Refused> {
     read_next(text, &mut Seen::new(text.len()), levels)
 }
 
@@ -55,8 +56,36 @@ pub(super) fn read_next(text: &str, seen: &mut Seen, levels: usize) -> Result<Va
     read.map_err(|error| format!("the data cannot be read: {error}"))
 }
 
+/// Reads all texts, which may be as deep as a patched document: a large one on two threads, and
+/// the others in two halves.
+#[must_use]
+pub fn read_all(texts: &[&str]) -> Vec<Result<Value, Refused>> {
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    let largest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+    if !cfg!(feature = "std") || bytes < SPLIT_BYTES || largest > bytes / 2 {
+        return read_here(texts, bytes);
+    }
+    let mut before = 0;
+    let first = texts.iter().take_while(|text| {
+        before += text.len();
+        before < bytes / 2
+    });
+    let middle = first.count();
+    let (first, second) = texts.split_at(middle);
+    let half = |texts| move || read_here(texts, bytes / 2);
+    let (mut all, other) = on_two_threads(bytes, half(second), half(first));
+    all.append(&mut other.unwrap_or_else(half(second)));
+    all
+}
+
+/// Reads texts of so many bytes together on this thread.
+fn read_here(texts: &[&str], bytes: usize) -> Vec<Result<Value, Refused>> {
+    let mut seen = Seen::new(bytes);
+    texts.iter().map(|text| read_next(text, &mut seen, MAX_DEPTH)).collect()
+}
+
 fn can_be_split(text: &str) -> bool {
-    text.len() >= SPLIT_BYTES && text.starts_with(['{', '['])
+    cfg!(feature = "std") && text.len() >= SPLIT_BYTES && text.starts_with(['{', '['])
 }
 
 fn read_whole(text: &str, seen: &mut Seen, levels: usize) -> serde_json::Result<Value> {
@@ -126,7 +155,7 @@ fn read_batches(
 ) -> serde_json::Result<Values> {
     let mut read = Values::new();
     loop {
-        let next = lock(batches).recv();
+        let next = batches.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((first, parts)) = next else { return Ok(read) };
         let values = parts.into_iter().map(|part| read_part(part.get(), &mut seen));
         read.push((first, values.collect::<serde_json::Result<_>>()?));
@@ -205,7 +234,7 @@ impl<'t> Visitor<'t> for &mut Parts<'t> {
 
 /// Does both at the same time, where so many bytes of text are read; none of `there` if no other
 /// thread can be had. A panic of either is one here.
-pub(super) fn on_two_threads<T: Send, U>(
+fn on_two_threads<T: Send, U>(
     text: usize,
     there: impl FnOnce() -> T + Send,
     here: impl FnOnce() -> U,

@@ -1,15 +1,28 @@
-//! The data document as a tree of [`Value`]s, and places in it.
+//! The data document as a tree of [`Value`]s, and places in it. Who decides by it has these, in
+//! the agent and in the functions alike.
 //!
 //! Values share their subtrees: a clone is one reference, and a change copies the objects
 //! from the root down to the changed place if somebody else still holds them.
 
+//!
+//! | question | file |
+//! |---|---|
+//! | How is text read? | `read.rs` |
+//! | What does a JSON Patch do? | `patch.rs` |
+
 use regorus::Value;
 
+mod patch;
+mod read;
+
+pub use patch::{MAX_DEPTH, Patch};
+pub use read::{LEVELS, SPLIT_BYTES, read, read_all};
+
 /// What stands in the way of a write; the words are OPA's.
-pub(super) type Refused = String;
+pub type Refused = String;
 
 /// The value at `path`.
-pub(super) fn get<'v>(root: &'v Value, path: &[String]) -> Option<&'v Value> {
+pub fn get<'v>(root: &'v Value, path: &[String]) -> Option<&'v Value> {
     path.iter().try_fold(root, |at, segment| match at {
         Value::Object(object) => object.get(&Value::from(segment.as_str())),
         Value::Array(array) => array.get(index(segment)?),
@@ -18,7 +31,7 @@ pub(super) fn get<'v>(root: &'v Value, path: &[String]) -> Option<&'v Value> {
 }
 
 /// The value at `path`, to be changed.
-pub(super) fn get_mut<'v>(root: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
+pub fn get_mut<'v>(root: &'v mut Value, path: &[String]) -> Option<&'v mut Value> {
     path.iter().try_fold(root, |at, segment| match at {
         Value::Object(_) => at.as_object_mut().ok()?.get_mut(&Value::from(segment.as_str())),
         Value::Array(_) => at.as_array_mut().ok()?.get_mut(index(segment)?),
@@ -27,12 +40,12 @@ pub(super) fn get_mut<'v>(root: &'v mut Value, path: &[String]) -> Option<&'v mu
 }
 
 /// Replaces the value at `path`, making the objects that lead there, and returns what was
-/// there. A refusal leaves the document as it was.
-pub(super) fn put(
-    root: &mut Value,
-    path: &[String],
-    value: Value,
-) -> Result<Option<Value>, Refused> {
+/// there.
+///
+/// # Errors
+/// Something on the way has no members, or what would be the whole document is no object. The
+/// document is as it was.
+pub fn put(root: &mut Value, path: &[String], value: Value) -> Result<Option<Value>, Refused> {
     let Some((last, parents)) = path.split_last() else {
         if !matches!(value, Value::Object(_)) {
             return Err("the whole data document can only be an object".to_owned());
@@ -72,7 +85,7 @@ fn child<'v>(parent: &'v mut Value, segment: &str) -> Option<&'v mut Value> {
 }
 
 /// Takes a member out of its object, if it is there.
-pub(super) fn remove(root: &mut Value, path: &[String]) {
+pub fn remove(root: &mut Value, path: &[String]) {
     let Some((last, parents)) = path.split_last() else { return };
     if let Some(Ok(parent)) = get_mut(root, parents).map(Value::as_object_mut) {
         parent.remove(&Value::from(last.as_str()));
@@ -86,7 +99,7 @@ fn conflict(path: &[String], depth: usize) -> Refused {
 }
 
 /// An element's number as JSON Pointer writes it: no sign, no leading zero.
-pub(super) fn index(segment: &str) -> Option<usize> {
+pub(crate) fn index(segment: &str) -> Option<usize> {
     let canonical = segment == "0" || !segment.starts_with(['0', '+']);
     segment.parse().ok().filter(|_| canonical)
 }

@@ -21,7 +21,7 @@ const REMEMBERED_BYTES: usize = 32;
 const REMEMBERED_PARTS: usize = 16;
 
 /// What a thread has read lately.
-pub(in super::super) struct Seen {
+pub(in crate::document) struct Seen {
     /// Strings that came twice, with their hashes.
     strings: Slots<(u64, Arc<str>)>,
     /// The hashes of those that came once.
@@ -57,7 +57,7 @@ impl<T> Slots<T> {
 
 impl Seen {
     /// For texts of so many bytes together.
-    pub(in super::super) fn new(bytes: usize) -> Self {
+    pub(in crate::document) fn new(bytes: usize) -> Self {
         let size = (bytes / BYTES_FOR_ONE).clamp(*REMEMBERED.start(), *REMEMBERED.end());
         let size = size.next_power_of_two();
         let (strings, once) = (Slots(size, vec![]), Slots(size, vec![]));

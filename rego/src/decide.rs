@@ -1,11 +1,8 @@
-//! One decision on a snapshot.
+//! Decisions.
 
-use std::sync::LazyLock;
-
-use rego::{one_line, query};
 use regorus::{Engine, Value};
 
-use super::{Snapshot, lock};
+use crate::{Policies, one_line, query};
 
 /// Why there is no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,42 +31,44 @@ pub struct Location {
     pub col: u32,
 }
 
-/// Decisions at one time, and engines kept ready for them: more than cores only make each
-/// other slower.
-pub(crate) static DECIDERS: LazyLock<usize> =
-    LazyLock::new(|| std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)));
+/// Decides by one set of policies on one version of the data. It is not shared, and after an error
+/// it is not used again: it may have stopped anywhere.
+pub struct Decider {
+    engine: Engine,
+}
 
-impl Snapshot {
-    pub(super) fn decide(
-        &self,
+impl Policies {
+    /// Who decides by these policies on `data`.
+    ///
+    /// # Errors
+    /// The data is no object.
+    pub fn decider(&self, data: Value) -> Result<Decider, DecisionError> {
+        let engine = self.engine(data).map_err(|error| DecisionError::evaluation(&error))?;
+        Ok(Decider { engine })
+    }
+}
+
+impl Decider {
+    /// The value of `data.<path>`, rules and data together, with `input` as the document of that
+    /// name. A segment that is a number also names an array's element. None if it is undefined.
+    ///
+    /// # Errors
+    /// The path cannot be asked for, or a rule has no one value.
+    pub fn decide(
+        &mut self,
         path: &[String],
         input: Option<Value>,
     ) -> Result<Option<Value>, DecisionError> {
         check(path)?;
-        let failed = |error: &str| DecisionError::evaluation(&one_line(error));
-        let mut engine = self.take().map_err(|error| failed(&error))?;
-        engine.set_input(input.unwrap_or(Value::Undefined));
-        // After an error an engine is not used again: it may have stopped anywhere.
+        self.engine.set_input(input.unwrap_or(Value::Undefined));
+        let results = self.engine.eval_query(query(path), false);
         let results =
-            engine.eval_query(query(path), false).map_err(|error| failed(&format!("{error:#}")))?;
-        engine.set_input(Value::Undefined);
-        self.give_back(engine);
+            results.map_err(|error| DecisionError::evaluation(&one_line(&format!("{error:#}"))))?;
+        self.engine.set_input(Value::Undefined);
         let value = results.result.into_iter().next().and_then(|result| {
             result.expressions.into_iter().next().map(|expression| expression.value)
         });
         Ok(value.filter(|value| !matches!(value, Value::Undefined)))
-    }
-
-    fn take(&self) -> Result<Engine, String> {
-        let idle = lock(&self.idle).pop();
-        idle.map_or_else(|| self.policies.engine(self.data.clone()), Ok)
-    }
-
-    fn give_back(&self, engine: Engine) {
-        let mut idle = lock(&self.idle);
-        if idle.len() < *DECIDERS {
-            idle.push(engine);
-        }
     }
 }
 

@@ -5,13 +5,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{
-    document::{self, Refused},
+    Refused, get, get_mut, index,
     read::{self, Seen},
 };
 
 /// Levels of a document. JSON is read to 128 levels, below a path of at most 32; walking a
 /// much deeper value would overflow a thread's stack.
-pub(super) const MAX_DEPTH: usize = 160;
+pub const MAX_DEPTH: usize = 160;
 /// Values that one copy may stand for. Copies share memory, but whoever writes them out
 /// writes each: copies of copies would double with every operation.
 const MAX_COPIED: usize = 100_000;
@@ -29,7 +29,7 @@ enum Operation {
 
 /// A whole patch, read and checked as far as that is possible without the document.
 #[derive(Debug)]
-pub(super) struct Patch(Vec<Operation>);
+pub struct Patch(Vec<Operation>);
 
 /// An operation as it is written.
 #[derive(Deserialize)]
@@ -63,7 +63,7 @@ impl Patch {
     ///
     /// # Errors
     /// Names the operation that is wrong, by its place in the list.
-    pub(super) fn parse(text: &str) -> Result<Self, Refused> {
+    pub fn parse(text: &str) -> Result<Self, Refused> {
         let written: Vec<Written<'_>> = serde_json::from_str(text)
             .map_err(|error| format!("not a list of JSON Patch operations: {error}"))?;
         let mut seen = Seen::new(text.len());
@@ -78,10 +78,13 @@ impl Patch {
     }
 
     /// Applies the operations in order to what is at `base`, and returns what was replaced
-    /// or removed. After a refusal `root` is half patched: the caller gives a clone and drops
-    /// it.
-    pub(super) fn apply(self, root: &mut Value, base: &[String]) -> Result<Vec<Value>, Refused> {
-        if document::get(root, base).is_none() {
+    /// or removed.
+    ///
+    /// # Errors
+    /// Names the operation that cannot be done, by its place in the list. `root` is half patched
+    /// then: the caller gives a clone and drops it.
+    pub fn apply(self, root: &mut Value, base: &[String]) -> Result<Vec<Value>, Refused> {
+        if get(root, base).is_none() {
             return Err(format!("there is nothing at {} to patch", pointer(base)));
         }
         let mut replaced = Vec::new();
@@ -131,7 +134,7 @@ impl Operation {
             Self::Replace(path, value) => {
                 let path = place(&path);
                 check(&path, &value, usize::MAX)?;
-                let slot = document::get_mut(root, &path).ok_or_else(|| missing(&path))?;
+                let slot = get_mut(root, &path).ok_or_else(|| missing(&path))?;
                 Ok(Some(std::mem::replace(slot, value)))
             }
             Self::Move { from, to } => {
@@ -144,14 +147,14 @@ impl Operation {
             }
             Self::Copy { from, to } => {
                 let from = place(&from);
-                let copied = document::get(root, &from).ok_or_else(|| missing(&from))?.clone();
+                let copied = get(root, &from).ok_or_else(|| missing(&from))?.clone();
                 let to = place(&to);
                 check(&to, &copied, MAX_COPIED)?;
                 add(root, &to, copied)
             }
             Self::Test(path, expected) => {
                 let path = place(&path);
-                match document::get(root, &path) {
+                match get(root, &path) {
                     Some(found) if *found == expected => Ok(None),
                     Some(_) => Err(format!("{} is not what the test expects", pointer(&path))),
                     None => Err(missing(&path)),
@@ -187,7 +190,7 @@ fn add(root: &mut Value, path: &[String], value: Value) -> Result<Option<Value>,
     let Some((last, parents)) = path.split_last() else {
         return Ok(Some(std::mem::replace(root, value)));
     };
-    let parent = document::get_mut(root, parents).ok_or_else(|| missing(parents))?;
+    let parent = get_mut(root, parents).ok_or_else(|| missing(parents))?;
     match parent {
         Value::Object(_) => {
             let object = parent.as_object_mut().map_err(|_| missing(parents))?;
@@ -195,7 +198,7 @@ fn add(root: &mut Value, path: &[String], value: Value) -> Result<Option<Value>,
         }
         Value::Array(_) => {
             let array = parent.as_array_mut().map_err(|_| missing(parents))?;
-            let at = if last == "-" { Some(array.len()) } else { document::index(last) };
+            let at = if last == "-" { Some(array.len()) } else { index(last) };
             let at = at.filter(|at| *at <= array.len()).ok_or_else(|| missing(path))?;
             let mut elements = std::mem::take(array).into_vec();
             elements.insert(at, value);
@@ -212,7 +215,7 @@ fn remove(root: &mut Value, path: &[String]) -> Result<Value, Refused> {
         return Err("the whole data document cannot be removed".to_owned());
     };
     let gone = || missing(path);
-    let parent = document::get_mut(root, parents).ok_or_else(gone)?;
+    let parent = get_mut(root, parents).ok_or_else(gone)?;
     match parent {
         Value::Object(_) => {
             let object = parent.as_object_mut().map_err(|_| gone())?;
@@ -220,7 +223,7 @@ fn remove(root: &mut Value, path: &[String]) -> Result<Value, Refused> {
         }
         Value::Array(_) => {
             let array = parent.as_array_mut().map_err(|_| gone())?;
-            let at = document::index(last).filter(|at| *at < array.len()).ok_or_else(gone)?;
+            let at = index(last).filter(|at| *at < array.len()).ok_or_else(gone)?;
             let mut elements = std::mem::take(array).into_vec();
             let removed = elements.remove(at);
             array.extend(elements);

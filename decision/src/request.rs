@@ -2,25 +2,26 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use axum::http::Uri;
 use regorus::Value;
 use serde_json::{error::Category, value::RawValue};
 
-use crate::engine::regorus::DecisionError;
+use crate::{DATA, DecisionError, VALUES};
 
 /// The switches of a query string; others have no effect here.
-pub(super) struct Query {
+#[derive(Clone, Debug, Default)]
+pub struct Query {
     /// `input`: JSON text.
-    pub(super) input: Option<String>,
+    pub input: Option<String>,
     /// `pretty`: indent.
-    pub(super) pretty: bool,
+    pub pretty: bool,
 }
 
 impl Query {
-    pub(super) fn parse(uri: &Uri) -> Self {
+    /// Reads what stands behind the `?`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         let mut query = Self { input: None, pretty: false };
-        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-        {
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             match &*name {
                 "input" => query.input = query.input.or(Some(value.into_owned())),
                 // Without a value it is on.
@@ -32,11 +33,16 @@ impl Query {
     }
 }
 
-/// The document that a path names. Segments are decoded one by one, so that an escaped
-/// slash stays in its segment.
-pub(super) fn path(uri: &Uri) -> Result<Vec<String>, DecisionError> {
-    let path = uri.path().strip_prefix("/v1/data").unwrap_or_default();
-    path.split('/')
+/// The document that a path below [`DATA`] or [`VALUES`] names. Segments are decoded one by one, so
+/// that an escaped slash stays in its segment.
+///
+/// # Errors
+/// A segment that is no text.
+pub fn segments(path: &str) -> Result<Vec<String>, DecisionError> {
+    let below = [DATA, VALUES].iter().find_map(|root| path.strip_prefix(root));
+    below
+        .unwrap_or_default()
+        .split('/')
         .filter(|segment| !segment.is_empty())
         .map(|segment| {
             String::from_utf8(decode(segment))
@@ -66,7 +72,10 @@ fn decode(segment: &str) -> Vec<u8> {
 }
 
 /// The input of a `GET`.
-pub(super) fn parameter(text: &str) -> Result<Value, String> {
+///
+/// # Errors
+/// It is no JSON, in OPA's words.
+pub fn parameter(text: &str) -> Result<Value, String> {
     let malformed =
         |reason: String| format!("parameter contains malformed input document: {reason}");
     let value: &RawValue = serde_json::from_str(text).map_err(|error| malformed(reason(&error)))?;
@@ -74,7 +83,10 @@ pub(super) fn parameter(text: &str) -> Result<Value, String> {
 }
 
 /// The input of a `POST`; none if the body has none, or `null`.
-pub(super) fn body(body: &[u8]) -> Result<Option<Value>, String> {
+///
+/// # Errors
+/// The body is no object in JSON, in OPA's words.
+pub fn body(body: &[u8]) -> Result<Option<Value>, String> {
     let malformed = |reason: String| format!("body contains malformed input document: {reason}");
     if body.trim_ascii().is_empty() {
         return Ok(None);
@@ -94,6 +106,21 @@ pub(super) fn body(body: &[u8]) -> Result<Option<Value>, String> {
             Value::from_json_str(input).map(Some).map_err(|error| malformed(error.to_string()))
         }
     }
+}
+
+/// The input of a `POST` to [`VALUES`] or `/`, which is the whole body; none if that is empty.
+///
+/// # Errors
+/// It is no JSON, in OPA's words.
+pub fn bare_body(body: &[u8]) -> Result<Option<Value>, String> {
+    let malformed = |reason: String| format!("body contains malformed input document: {reason}");
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
+    let first = values.next().transpose().map_err(|error| malformed(reason(&error)))?;
+    let first = first.map(|value| Value::from_json_str(value.get())).transpose();
+    first.map_err(|error| malformed(error.to_string()))
 }
 
 /// OPA's words where it has short ones.
