@@ -101,6 +101,14 @@ impl Reply {
             DecisionError::Path(reason) => {
                 (format!("invalid_parameter: invalid path: {reason}"), Vec::new())
             }
+            // OPA has no such limit; of what is given up for another reason it says this.
+            DecisionError::TooLong => {
+                let message = error.to_string();
+                (
+                    "error(s) occurred while evaluating query".to_owned(),
+                    vec![Detail { code: "eval_cancel_error", message, location: None }],
+                )
+            }
             DecisionError::Evaluation { message, location } => {
                 let conflict = message.contains("conflict") || message.contains("multiple outputs");
                 let code = if conflict { "eval_conflict_error" } else { "eval_internal_error" };

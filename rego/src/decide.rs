@@ -1,8 +1,8 @@
 //! Decisions.
 
-use regorus::{Engine, Value};
+use regorus::{Engine, LimitError, QueryResult, Value};
 
-use crate::{Policies, one_line, query};
+use crate::{Policies, nesting, one_line, query};
 
 /// Why there is no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +10,9 @@ pub enum DecisionError {
     /// The path cannot be asked for.
     #[error("invalid path: {0}")]
     Path(String),
+    /// It took longer than a decision may.
+    #[error("the decision took longer than it may")]
+    TooLong,
     /// Evaluating failed, for example because a rule has two values.
     #[error("{message}")]
     Evaluation {
@@ -31,48 +34,101 @@ pub struct Location {
     pub col: u32,
 }
 
-/// Decides by one set of policies on one version of the data. It is not shared, and after an error
-/// it is not used again: it may have stopped anywhere.
-pub struct Decider {
+/// Decides by one set of policies on one version of the data, whatever the policies are. It is not
+/// shared, and after an error it is not used again: it may have stopped anywhere.
+pub struct Interpreter {
     engine: Engine,
 }
 
 impl Policies {
+    /// Decides on `data`: the value of `data.<path>`, rules and data together, with `input` as the
+    /// document of that name. A segment that is a number also names an array's element. None if it
+    /// is undefined.
+    ///
+    /// Who decides often on the same data keeps interpreters, and tries [`Self::run`] before one.
+    ///
+    /// # Errors
+    /// The path cannot be asked for, a rule has no one value, or it takes too long.
+    pub fn decide(
+        &self,
+        path: &[String],
+        data: &Value,
+        input: Option<Value>,
+    ) -> Result<Option<Value>, DecisionError> {
+        let input = input.unwrap_or(Value::Undefined);
+        match self.run(path, data, &input) {
+            Some(decided) => decided,
+            None => self.interpreter(data.clone())?.decide(path, input),
+        }
+    }
+
     /// Who decides by these policies on `data`.
     ///
     /// # Errors
     /// The data is no object.
-    pub fn decider(&self, data: Value) -> Result<Decider, DecisionError> {
+    pub fn interpreter(&self, data: Value) -> Result<Interpreter, DecisionError> {
         let engine = self.engine(data).map_err(|error| DecisionError::evaluation(&error))?;
-        Ok(Decider { engine })
+        Ok(Interpreter { engine })
     }
 }
 
-impl Decider {
-    /// The value of `data.<path>`, rules and data together, with `input` as the document of that
-    /// name. A segment that is a number also names an array's element. None if it is undefined.
+impl Interpreter {
+    /// As [`Policies::decide`]; there is no input if it is [`Value::Undefined`].
     ///
     /// # Errors
-    /// The path cannot be asked for, or a rule has no one value.
+    /// As there.
     pub fn decide(
         &mut self,
         path: &[String],
-        input: Option<Value>,
+        input: Value,
     ) -> Result<Option<Value>, DecisionError> {
         check(path)?;
-        self.engine.set_input(input.unwrap_or(Value::Undefined));
+        self.engine.set_input(input);
         let results = self.engine.eval_query(query(path), false);
-        let results =
-            results.map_err(|error| DecisionError::evaluation(&one_line(&format!("{error:#}"))))?;
+        let results = results.map_err(|error| DecisionError::of(&error))?;
         self.engine.set_input(Value::Undefined);
         let value = results.result.into_iter().next().and_then(|result| {
             result.expressions.into_iter().next().map(|expression| expression.value)
         });
-        Ok(value.filter(|value| !matches!(value, Value::Undefined)))
+        Ok(value.and_then(defined))
     }
 }
 
+impl Interpreter {
+    /// All answers to a query in Rego, each an object of the variables that the query names with
+    /// their values.
+    ///
+    /// # Errors
+    /// The query cannot be read or evaluated, or that takes too long.
+    pub fn query(&mut self, query: &str, input: Value) -> Result<Vec<Value>, DecisionError> {
+        nesting::check("query", query)
+            .map_err(|mistake| DecisionError::evaluation(&mistake.to_string()))?;
+        self.engine.set_input(input);
+        let results = self.engine.eval_query(query.to_owned(), false);
+        let results = results.map_err(|error| DecisionError::of(&error))?;
+        self.engine.set_input(Value::Undefined);
+        let holds = |result: &QueryResult| {
+            let fails = |value: &Value| matches!(value, Value::Bool(false) | Value::Undefined);
+            !result.expressions.iter().any(|expression| fails(&expression.value))
+        };
+        Ok(results.result.into_iter().filter(holds).map(|result| result.bindings).collect())
+    }
+}
+
+/// None of what is undefined.
+pub(crate) fn defined(value: Value) -> Option<Value> {
+    Some(value).filter(|value| !matches!(value, Value::Undefined))
+}
+
 impl DecisionError {
+    /// What regorus says.
+    fn of(error: &anyhow::Error) -> Self {
+        match error.downcast_ref() {
+            Some(LimitError::TimeLimitExceeded { .. }) => Self::TooLong,
+            _ => Self::evaluation(&one_line(&format!("{error:#}"))),
+        }
+    }
+
     /// Reads `file:row:col: message`.
     fn evaluation(text: &str) -> Self {
         let mut parts = text.splitn(4, ':');
@@ -89,7 +145,7 @@ impl DecisionError {
 }
 
 /// OPA's two refusals: it makes a query of the path, too.
-fn check(path: &[String]) -> Result<(), DecisionError> {
+pub(crate) fn check(path: &[String]) -> Result<(), DecisionError> {
     for segment in path {
         if segment.contains('"') {
             return Err(DecisionError::Path(format!("invalid ref term '{segment}'")));

@@ -14,7 +14,7 @@
 //! | Which rules are there, and what does a name stand for? | `rules.rs`, `reference.rs` |
 //! | What is written in a rule? | `walk.rs` |
 //! | Which functions does an OPA have? | `builtins.rs` |
-//! | How is a decision made? | `decide.rs` |
+//! | How is a decision made, and how fast? | `decide.rs`, `program.rs` |
 //! | Where in the data is a path, how is it read, what does a JSON Patch do? | `document/` |
 //! | What is in the `data.json` files? | `data.rs` |
 //! | Do the tests pass? | `testing.rs` |
@@ -30,15 +30,16 @@ mod mistake;
 mod names;
 mod nesting;
 mod policies;
+mod program;
 mod reference;
 mod rules;
 mod testing;
 mod walk;
 
 pub use builtins::Builtins;
-pub use decide::{Decider, DecisionError, Location};
+pub use decide::{DecisionError, Interpreter, Location};
 pub use mistake::{Mistake, Refused, one_line};
-pub use policies::Policies;
+pub use policies::{DECISION_LIMIT, Policies};
 pub use reference::query;
 
 /// What a module is written in that does not say so itself with an import.

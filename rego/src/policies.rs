@@ -15,14 +15,15 @@ use regorus::{
 use crate::builtins::Builtins;
 use crate::mistake::{Mistake, Refused, one_line};
 use crate::names::{self, Checked};
+use crate::program::{self, Doubts, Programs};
 use crate::reference::query;
 use crate::rules::{self, RulePlace};
 use crate::{Language, clock, nesting};
 
-/// A decision that takes longer is given up, so that a policy that never ends costs its
-/// thread for this long and not for ever. An evaluation blocks; whoever asks for one sees to it
-/// that the thread is one that may be blocked.
-const DECISION_LIMIT: Duration = Duration::from_secs(10);
+/// A decision that takes longer is given up, unless [`Policies::within`] says otherwise, so that a
+/// policy that never ends costs its thread for this long and not for ever. An evaluation blocks;
+/// whoever asks for one sees to it that the thread is one that may be blocked.
+pub const DECISION_LIMIT: Duration = Duration::from_secs(5);
 /// Looking for mistakes by evaluating is given up after so long; the rest shows in decisions.
 const SEARCH_LIMIT: Duration = Duration::from_secs(1);
 
@@ -35,13 +36,26 @@ pub struct Policies {
     /// The built-in functions that are called and that the engine lacks, with the number of
     /// their arguments.
     lacking: BTreeMap<String, usize>,
+    /// The rules that were asked for.
+    pub(crate) programs: Programs,
+    /// Why rules are not decided by programs; none if none is.
+    pub(crate) doubts: Option<Doubts>,
+    /// How long a decision may take.
+    pub(crate) limit: Duration,
 }
 
 impl Policies {
     /// No policies.
     #[must_use]
     pub fn none() -> Self {
-        Self { template: engine(Language::V1), rules: Vec::new(), lacking: BTreeMap::new() }
+        Self {
+            template: engine(Language::V1),
+            rules: Vec::new(),
+            lacking: BTreeMap::new(),
+            programs: Programs::default(),
+            doubts: None,
+            limit: DECISION_LIMIT,
+        }
     }
 
     /// Compiles all of `modules`: pairs of a file's path and its text.
@@ -76,7 +90,23 @@ impl Policies {
         }
         Refused::if_any(checked.mistakes)?;
         Refused::if_any(unsafe_values(&template, &checked.doubtful))?;
-        Ok(Self { template, rules, lacking: checked.lacking })
+        let programs = Programs::default();
+        let doubts = program::doubts(modules_of(&mut template), &rules);
+        Ok(Self {
+            template,
+            rules,
+            lacking: checked.lacking,
+            programs,
+            doubts,
+            limit: DECISION_LIMIT,
+        })
+    }
+
+    /// The same policies, but that a decision may take so long.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.template.set_execution_timer_config(clock::limit(limit));
+        Self { limit, programs: Programs::default(), ..self }
     }
 
     /// An engine that decides by these policies on `data`.
@@ -123,6 +153,25 @@ impl Policies {
         let below = self.rules.iter().skip(first);
         let mut below = below.map_while(|rule| Some((rule, rule.path.strip_prefix(path)?)));
         below.find(|(_, rest)| collides(value, rest)).map(|(rule, _)| rule)
+    }
+
+    /// The paths of all rules' values, functions' as well.
+    pub fn rule_paths(&self) -> impl Iterator<Item = &[String]> {
+        self.rules.iter().map(|rule| rule.path.as_slice())
+    }
+
+    /// True if this is the place of a rule's value, that of no function, and no other rule's is
+    /// below it.
+    pub(crate) fn is_rule(&self, path: &[String]) -> bool {
+        let first = self.rules.partition_point(|rule| rule.path.as_slice() < path);
+        let here = self.rules.iter().skip(first);
+        let mut here = here.take_while(|rule| rule.path.starts_with(path)).peekable();
+        here.peek().is_some() && here.all(|rule| rule.path == path && rule.arguments.is_none())
+    }
+
+    /// An engine with the modules and without data.
+    pub(crate) fn template(&self) -> Engine {
+        self.template.clone()
     }
 
     pub(crate) fn lacking(&self) -> &BTreeMap<String, usize> {

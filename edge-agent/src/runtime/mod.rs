@@ -196,7 +196,8 @@ pub async fn run_with(
     let facts = local_api::Facts::new(&settings);
     let engine: Arc<dyn Engine> = match settings.engine {
         EngineKind::Regorus => {
-            let engine = Arc::new(RegorusEngine::speaking(settings.language));
+            let limit = Duration::from_secs(settings.decision_timeout_seconds);
+            let engine = Arc::new(RegorusEngine::within(settings.language, limit));
             let listener = listen("--decision-listen", settings.decision_listen).await?;
             let decisions = listener.local_addr()?;
             serve(listener, decisions::router(Arc::clone(&engine), waiting.clone()));

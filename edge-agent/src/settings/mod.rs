@@ -149,6 +149,8 @@ pub struct Settings {
     pub engine: EngineKind,
     /// What the embedded engine takes policies for.
     pub language: Language,
+    /// Seconds that one decision of the embedded engine may take.
+    pub decision_timeout_seconds: u64,
     /// OPA's address, for [`EngineKind::Opa`].
     pub opa_url: Url,
     /// OPA's bearer token.
@@ -240,6 +242,7 @@ impl Settings {
                 "opa" => EngineKind::Opa,
                 _ => EngineKind::Regorus,
             },
+            decision_timeout_seconds: resolved.seconds("decision_timeout_seconds")?,
             language: if resolved.is_on("rego_v0")? { Language::V0 } else { Language::V1 },
             opa_url: resolved.url("opa_url")?,
             opa_token: resolved.secret("opa_token"),

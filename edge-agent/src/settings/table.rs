@@ -117,6 +117,12 @@ pub const SETTINGS: &[Setting] = &[
     )
     .default("false")
     .opal("OPA_V0_COMPAT"),
+    Setting::new(
+        "decision_timeout_seconds",
+        Kind::Seconds,
+        "how long a decision of --engine regorus may take",
+    )
+    .default("5"),
     Setting::new("opa_url", Kind::Url, "address of OPA, for --engine opa")
         .default("http://localhost:8181")
         .opal("POLICY_STORE_URL"),

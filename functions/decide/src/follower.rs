@@ -7,7 +7,7 @@ use protocol::commit::{Part, is_part};
 use protocol::internal::LogPage;
 use protocol::{DataPath, Entry, SaveMethod, Seq};
 use rego::document::{self, LEVELS, Patch};
-use rego::{Builtins, Decider, Language, Policies};
+use rego::{Builtins, Interpreter, Language, Policies};
 use regorus::Value;
 
 /// Where policies find how old the data is that they decide on.
@@ -30,7 +30,8 @@ pub(crate) struct Follower {
     /// Changes of modules whose commit is not complete yet.
     pending: Vec<(String, Option<String>)>,
     policies: Result<Policies, String>,
-    decider: Option<Decider>,
+    /// One that has decided on what there is now.
+    idle: Option<Interpreter>,
 }
 
 impl Follower {
@@ -48,7 +49,7 @@ impl Follower {
             modules: BTreeMap::new(),
             pending: vec![],
             policies: Ok(Policies::none()),
-            decider: None,
+            idle: None,
         }
     }
 
@@ -70,7 +71,7 @@ impl Follower {
             self.epoch = Some(page.epoch);
             let reached = page.next.unwrap_or(page.head);
             for delivery in page.updates {
-                self.decider = None;
+                self.idle = None;
                 delivery.entries.into_iter().for_each(|entry| self.entry(entry));
             }
             self.at = self.at.max(reached);
@@ -188,14 +189,15 @@ impl Follower {
         path: &[String],
         input: Option<Value>,
     ) -> Result<Option<Value>, DecisionError> {
-        let mut decider = match (self.decider.take(), &self.policies) {
-            (Some(decider), _) => decider,
-            (None, Ok(policies)) => policies.decider(self.data.clone())?,
-            (None, Err(_)) => Policies::none().decider(self.data.clone())?,
+        // Only the interpreter, whose steps are limited: no clock moves here that could end a program.
+        let mut interpreter = match (self.idle.take(), &self.policies) {
+            (Some(interpreter), _) => interpreter,
+            (None, Ok(policies)) => policies.interpreter(self.data.clone())?,
+            (None, Err(_)) => Policies::none().interpreter(self.data.clone())?,
         };
         // After an error it is not used again.
-        let decided = decider.decide(path, input)?;
-        self.decider = Some(decider);
+        let decided = interpreter.decide(path, input.unwrap_or(Value::Undefined))?;
+        self.idle = Some(interpreter);
         Ok(decided)
     }
 }

@@ -28,7 +28,7 @@ enum Operation {
 }
 
 /// A whole patch, read and checked as far as that is possible without the document.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Patch(Vec<Operation>);
 
 /// An operation as it is written.

@@ -1,13 +1,12 @@
 //! The embedded engine: decides in this process, on data that is always whole.
 //!
-//! Data and policies of one moment are a `Snapshot`, which does not change while
-//! anybody decides on it. A write makes the next one and puts it in its place; it waits
-//! for no decision, and no decision waits for it longer than it takes to swap two
-//! pointers. Only when nobody is deciding is data changed where it is, because copying an
-//! object of a hundred thousand members to change one takes milliseconds.
+//! Data and policies of one moment are a snapshot, which does not change while anybody decides on
+//! it. A write puts the next one in its place; no decision waits for it longer than it takes to
+//! swap two pointers.
 //!
 //! | question | file |
 //! |---|---|
+//! | How does a write make the next snapshot without a copy of the data? | `versions.rs` |
 //! | How does the engine come to hold what the agent kept, or a commit? | `restore.rs` |
 //! | Where in the document is a path, how is text read, what does a JSON Patch do? | crate `rego`, `document/` |
 //! | Do the policies compile, and which rules do they have? | crate `rego`, `policies.rs` |
@@ -16,9 +15,10 @@
 use std::{
     mem,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -30,12 +30,14 @@ use crate::json::Json;
 use crate::policy::PolicyModule;
 
 mod restore;
+mod versions;
 
 use rego::document::{self, LEVELS, Patch, Refused};
-use rego::{Builtins, Decider, Policies};
+use rego::{Builtins, DECISION_LIMIT, Policies};
 pub use rego::{DecisionError, Language, Location};
+use versions::{Change, Versions};
 
-/// Decisions at one time, and deciders kept ready for them: more than cores only make each
+/// Decisions at one time, and interpreters kept ready for them: more than cores only make each
 /// other slower.
 pub(crate) static DECIDERS: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)));
@@ -57,123 +59,40 @@ pub struct RegorusEngine {
 }
 
 struct Inner {
-    /// Held by whoever makes the next snapshot.
-    turn: Mutex<()>,
-    current: RwLock<Arc<Snapshot>>,
+    versions: Versions,
     language: Language,
+    /// How long a decision may take.
+    limit: Duration,
     filled: AtomicBool,
 }
 
-/// Policies and data of one moment.
-struct Snapshot {
-    policies: Arc<Policies>,
-    data: Value,
-    /// Deciders on this snapshot that nobody is using.
-    idle: Mutex<Vec<Decider>>,
-}
-
-impl Snapshot {
-    fn new(policies: Arc<Policies>, data: Value) -> Arc<Self> {
-        Arc::new(Self { policies, data, idle: Mutex::default() })
-    }
-
-    fn decide(
-        &self,
-        path: &[String],
-        input: Option<Value>,
-    ) -> Result<Option<Value>, DecisionError> {
-        let idle = lock(&self.idle).pop();
-        let mut decider = match idle {
-            Some(decider) => decider,
-            None => self.policies.decider(self.data.clone())?,
-        };
-        // After an error a decider is not used again: it may have stopped anywhere.
-        let decided = decider.decide(path, input)?;
-        let mut idle = lock(&self.idle);
-        if idle.len() < *DECIDERS {
-            idle.push(decider);
-        }
-        Ok(decided)
-    }
-}
-
 impl Inner {
-    fn current(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// What was current is dropped here, after the lock: that may be megabytes.
-    fn replace(&self, snapshot: Arc<Snapshot>) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let old = mem::replace(&mut *current, snapshot);
-        drop(current);
-        drop(old);
-    }
-
-    fn put(&self, path: &[String], text: &str) -> Result<(), Refused> {
+    fn put(&self, path: Vec<String>, text: &str) -> Result<(), Refused> {
         let mut value = document::read(text, LEVELS)?;
         if path.is_empty() && matches!(value, Value::Array(_)) {
             // As OPAL's client does.
             let items = mem::replace(&mut value, Value::new_object());
             document::put(&mut value, &["items".to_owned()], items)?;
         }
-        let _turn = lock(&self.turn);
-        let old = match self.put_in_place(path, &value) {
-            Some(done) => done?,
-            None => {
-                let current = self.current();
-                current.policies.check_put(path, &value)?;
-                let mut data = current.data.clone();
-                let old = document::put(&mut data, path, value)?;
-                self.replace(Snapshot::new(Arc::clone(&current.policies), data));
-                old
-            }
-        };
-        old.into_iter().for_each(drop_elsewhere);
-        Ok(())
+        self.versions.change(Change::Put(path, value))
     }
 
-    /// Changes the current snapshot itself if nobody else holds it, and returns what was
-    /// at `path`. A put refuses before it changes anything.
-    fn put_in_place(
-        &self,
-        path: &[String],
-        value: &Value,
-    ) -> Option<Result<Option<Value>, Refused>> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = Arc::get_mut(&mut current)?;
-        // These hold the data too.
-        mem::take(&mut snapshot.idle);
-        let allowed = snapshot.policies.check_put(path, value);
-        Some(allowed.and_then(|()| document::put(&mut snapshot.data, path, value.clone())))
-    }
-
-    fn patch(&self, path: &[String], operations: &str) -> Result<(), Refused> {
-        let patch = Patch::parse(operations)?;
-        let _turn = lock(&self.turn);
-        let current = self.current();
-        let mut data = current.data.clone();
-        let old = patch.apply(&mut data, path)?;
-        current.policies.check_data(&data)?;
-        self.replace(Snapshot::new(Arc::clone(&current.policies), data));
-        drop(current);
-        old.into_iter().for_each(drop_elsewhere);
-        Ok(())
+    fn patch(&self, path: Vec<String>, operations: &str) -> Result<(), Refused> {
+        self.versions.change(Change::Patch(path, Patch::parse(operations)?))
     }
 
     fn compile(&self, modules: &[PolicyModule]) -> Result<Policies, Refused> {
         let texts = modules.iter().map(|module| (module.id.as_str(), module.rego.as_str()));
         let compiled = Policies::compile(texts, self.language, Builtins::Embedded);
-        compiled.map_err(|refused| refused.to_string())
+        compiled.map(|it| it.within(self.limit)).map_err(|refused| refused.to_string())
     }
 
     fn set_policies(&self, modules: &[PolicyModule]) -> Result<(), Refused> {
         let policies = self.compile(modules)?;
-        let _turn = lock(&self.turn);
-        let data = self.current().data.clone();
-        policies.check_data(&data)?;
-        self.replace(Snapshot::new(Arc::new(policies), data));
-        Ok(())
+        self.versions.replace_all(|_, data| {
+            policies.check_data(&data)?;
+            Ok((Arc::new(policies), data, ()))
+        })
     }
 }
 
@@ -187,11 +106,16 @@ impl RegorusEngine {
     /// An engine without policies and data, for policies of this language.
     #[must_use]
     pub fn speaking(language: Language) -> Self {
-        let snapshot = Snapshot::new(Arc::new(Policies::none()), Value::new_object());
+        Self::within(language, DECISION_LIMIT)
+    }
+
+    /// The same, but that a decision may take so long.
+    #[must_use]
+    pub fn within(language: Language, limit: Duration) -> Self {
         let inner = Inner {
-            turn: Mutex::default(),
-            current: RwLock::new(snapshot),
+            versions: Versions::new(Policies::none(), Value::new_object()),
             language,
+            limit,
             filled: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -208,7 +132,7 @@ impl RegorusEngine {
         path: &[String],
         input: Option<Value>,
     ) -> Result<Option<Value>, DecisionError> {
-        self.inner.current().decide(path, input)
+        self.inner.versions.current().decide(path, input)
     }
 
     /// Runs `work` on this thread, or on one that may block.
@@ -248,14 +172,14 @@ impl Engine for RegorusEngine {
         let here = text.get().len() <= READ_ELSEWHERE_BYTES;
         let (path, text) = (path.segments().to_vec(), text.clone());
         Box::pin(self.run(here, move |inner| {
-            if is_put { inner.put(&path, text.get()) } else { inner.patch(&path, text.get()) }
+            if is_put { inner.put(path, text.get()) } else { inner.patch(path, text.get()) }
         }))
     }
 
     fn read<'a>(&'a self, path: &'a DataPath) -> BoxFuture<'a, Result<Option<Json>, EngineError>> {
         let path = path.segments().to_vec();
         Box::pin(self.run(true, move |inner| {
-            let current = inner.current();
+            let current = inner.versions.current();
             let found = document::get(&current.data, &path).map(Value::to_json_str);
             found.transpose().map(|text| text.map(Json::known)).map_err(|it| it.to_string())
         }))

@@ -1,12 +1,12 @@
 //! Holding what the agent kept, and what a commit makes of it: all documents in one step.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use protocol::DataPath;
 use rego::document::{self, Refused};
 use regorus::Value;
 
-use super::{Inner, OwnedDocument, PolicyModule, Snapshot, drop_elsewhere, lock};
+use super::{Inner, OwnedDocument, PolicyModule, drop_elsewhere};
 
 impl Inner {
     /// Replaces policies and documents at one moment, or refuses and changes nothing.
@@ -19,20 +19,19 @@ impl Inner {
         let texts: Vec<&str> =
             documents.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
         let mut values = document::read_all(&texts).into_iter();
-        let _turn = lock(&self.turn);
-        let current = self.current();
-        let (mut data, mut old) = (current.data.clone(), vec![]);
-        drop(current);
-        for (path, text) in documents {
-            if text.is_none() {
-                document::remove(&mut data, path.segments());
-                continue;
+        let old = self.versions.replace_all(|_, mut data| {
+            let mut old = vec![];
+            for (path, text) in documents {
+                if text.is_none() {
+                    document::remove(&mut data, path.segments());
+                    continue;
+                }
+                let value = values.next().unwrap_or_else(|| Err("it was not read".to_owned()))?;
+                old.extend(document::put(&mut data, path.segments(), value)?);
             }
-            let value = values.next().unwrap_or_else(|| Err("it was not read".to_owned()))?;
-            old.extend(document::put(&mut data, path.segments(), value)?);
-        }
-        policies.check_data(&data)?;
-        self.replace(Snapshot::new(Arc::new(policies), data));
+            policies.check_data(&data)?;
+            Ok::<_, Refused>((Arc::new(policies), data, old))
+        })?;
         old.into_iter().for_each(drop_elsewhere);
         Ok(())
     }
@@ -43,32 +42,32 @@ impl Inner {
         let texts: Vec<&str> =
             owned.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
         let mut values = document::read_all(&texts).into_iter();
-        let _turn = lock(&self.turn);
-        let current = self.current();
-        let (mut data, mut refused, mut old) = (current.data.clone(), vec![], vec![]);
-        for (path, text) in owned {
-            let done = match text {
-                Some(_) => values.next().unwrap_or_else(|| Err("it was not read".to_owned())),
-                // It makes the parents, which are there if something was removed from them.
-                None => Ok(Value::Null),
-            }
-            .and_then(|value| {
-                let segments = path.segments();
-                if text.is_some() {
-                    current.policies.check_put(segments, &value)?;
+        let made = self.versions.replace_all(|policies, mut data| {
+            let (mut refused, mut old) = (vec![], vec![]);
+            for (path, text) in owned {
+                let done = match text {
+                    Some(_) => values.next().unwrap_or_else(|| Err("it was not read".to_owned())),
+                    // It makes the parents, which are there if something was removed from them.
+                    None => Ok(Value::Null),
                 }
-                old.extend(document::put(&mut data, segments, value)?);
-                if text.is_none() {
-                    document::remove(&mut data, segments);
+                .and_then(|value| {
+                    let segments = path.segments();
+                    if text.is_some() {
+                        policies.check_put(segments, &value)?;
+                    }
+                    old.extend(document::put(&mut data, segments, value)?);
+                    if text.is_none() {
+                        document::remove(&mut data, segments);
+                    }
+                    Ok(())
+                });
+                if let Err(why) = done {
+                    refused.push((path.clone(), why));
                 }
-                Ok(())
-            });
-            if let Err(why) = done {
-                refused.push((path.clone(), why));
             }
-        }
-        self.replace(Snapshot::new(Arc::clone(&current.policies), data));
-        drop(current);
+            Ok::<_, Infallible>((Arc::clone(policies), data, (refused, old)))
+        });
+        let Ok((refused, old)) = made;
         old.into_iter().for_each(drop_elsewhere);
         refused
     }
