@@ -165,7 +165,11 @@ fn topics_of(folder: &str) -> Vec<String> {
     topics
 }
 
-pub(crate) fn put(
+/// A document at a place.
+///
+/// # Errors
+/// 500 if it has no JSON form.
+pub fn put(
     place: DataPath,
     topics: Vec<String>,
     data: &(impl Serialize + ?Sized),

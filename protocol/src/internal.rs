@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::bundle::{Ingredients, Mark, Report, Reported, Shown};
 use crate::digest::TopicDigests;
+use crate::directory::{self, DirectoryAnswer, DirectoryRequest};
 use crate::opal::policy::{Files, Revision};
 use crate::opal::rpc::Statistics;
 use crate::plane::{PlaneAnswer, PlaneRequest, Refusal};
@@ -188,6 +189,14 @@ pub enum HubRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait: Option<Wait>,
     },
+    /// Asks the directory: for users, tenants, roles, instances, relationships.
+    Directory {
+        /// What.
+        asked: Box<DirectoryRequest>,
+        /// Answer only when agents have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait: Option<Wait>,
+    },
     /// Forgets everything, and closes every socket: the scope is gone.
     Clear(Claims),
     /// What was ever revoked, for the hub of a new scope.
@@ -269,6 +278,14 @@ pub enum HubAnswer {
     Plane {
         /// It itself.
         answer: Result<PlaneAnswer, Refusal>,
+        /// What agents said of the update that it made, if that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receipts: Option<Receipts>,
+    },
+    /// What the directory says.
+    Directory {
+        /// It itself.
+        answer: Result<DirectoryAnswer, directory::Refusal>,
         /// What agents said of the update that it made, if that was asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         receipts: Option<Receipts>,

@@ -12,6 +12,7 @@
 //! | Which entries touch the same data? | [`path`] |
 //! | How is policy in the log? | [`commit`] |
 //! | What are grants and facts? | [`plane`] |
+//! | What is asked of a scope's directory of users and roles? | [`directory`] |
 //! | What travels between hub and agent? | [`socket`] |
 //! | How do hub and agent find out that they have seen the same? | [`digest`] |
 //! | What may the bearer of a token do? | [`claims`] |
@@ -28,6 +29,7 @@ pub mod claims;
 pub mod commit;
 pub mod credentials;
 pub mod digest;
+pub mod directory;
 mod hex;
 pub mod internal;
 pub mod json;

@@ -129,3 +129,15 @@ pub const MAX_DECISIONS: usize = 10_000;
 pub const MAX_DECISION_REPORTS: usize = 500;
 /// Bytes of all those together.
 pub const MAX_DECISIONS_BYTES: usize = 8 << 20;
+/// Bytes of the key of a user, a tenant, a role, a type or an instance.
+pub const MAX_KEY_BYTES: usize = 256;
+/// Bytes of a name, a description or an email address of a directory.
+pub const MAX_NAME_BYTES: usize = 1_024;
+/// Users of a directory; tenants; resource instances: so many of each.
+pub const MAX_DIRECTORY_THINGS: usize = 100_000;
+/// Roles of one user, or relationships to one instance.
+pub const MAX_DIRECTORY_LINKS: usize = 2_000;
+/// Operations of one bulk call.
+pub const MAX_BULK_OPERATIONS: usize = 5_000;
+/// Things in a part of a list.
+pub const MAX_PER_PAGE: usize = 100;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::plane::grants;
@@ -11,7 +12,8 @@ use crate::{Problem, commit, limits};
 ///
 /// On the wire it is OPAL's `dst_path`: segments joined by `/`, a leading `/` optional,
 /// `""` and `/` for the root (`spec/opal-protocol.md` §4.1). Segments are taken as they
-/// are: `%2F` is three characters.
+/// are: `%2F` is three characters. A place with a `/` in a segment is a list of its segments,
+/// `["users", "a/b"]`, so that nothing nests that should not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DataPath(Vec<String>);
 
@@ -29,21 +31,33 @@ impl DataPath {
         if text.len() > limits::MAX_PATH_BYTES {
             return refuse(format!("longer than {} bytes", limits::MAX_PATH_BYTES));
         }
-        let segments: Vec<String> = inner.split('/').map(str::to_owned).collect();
+        let segments = inner.split('/').map(str::to_owned).collect();
+        Self::of(segments).map_err(|problem| match text.contains("//") || text.ends_with('/') {
+            true => Problem::invalid(format!(
+                "dst_path: `{text}` has an empty segment; write it without trailing or double slashes"
+            )),
+            false => problem,
+        })
+    }
+
+    /// The place of these segments, which may hold a `/`.
+    ///
+    /// # Errors
+    /// 422 for an empty segment, `.` or `..`, a control character, or over the limits.
+    pub fn of(segments: Vec<String>) -> Result<Self, Problem> {
+        let refuse = |reason: String| Err(Problem::invalid(format!("dst_path: {reason}")));
+        let bytes: usize = segments.iter().map(|segment| segment.len() + 1).sum();
+        if bytes > limits::MAX_PATH_BYTES + 1 {
+            return refuse(format!("longer than {} bytes", limits::MAX_PATH_BYTES));
+        }
         if segments.len() > limits::MAX_PATH_SEGMENTS {
             return refuse(format!("deeper than {} segments", limits::MAX_PATH_SEGMENTS));
         }
         for segment in &segments {
             match segment.as_str() {
-                "" => {
-                    return refuse(format!(
-                        "`{text}` has an empty segment; write it without trailing or double slashes"
-                    ));
-                }
+                "" => return refuse("it has an empty segment".to_owned()),
                 "." | ".." => {
-                    return refuse(format!(
-                        "`{text}` may not hold `.` or `..`; write the full path"
-                    ));
+                    return refuse("it may not hold `.` or `..`; write the full path".to_owned());
                 }
                 other if other.chars().any(char::is_control) => {
                     return refuse("it may not hold control characters".to_owned());
@@ -107,25 +121,50 @@ impl DataPath {
 }
 
 impl fmt::Display for DataPath {
-    /// With a leading slash per segment; the root is `/`.
+    /// With a leading slash per segment, and `%2F` for one that is in a segment; the root is `/`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {
             return f.write_str("/");
         }
-        self.0.iter().try_for_each(|segment| write!(f, "/{segment}"))
+        self.0.iter().try_for_each(|segment| write!(f, "/{}", segment.replace('/', "%2F")))
     }
 }
 
 impl Serialize for DataPath {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.iter().any(|segment| segment.contains('/')) {
+            return self.0.serialize(serializer);
+        }
         serializer.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for DataPath {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(|problem| serde::de::Error::custom(problem.detail))
+        deserializer.deserialize_any(Written)
+    }
+}
+
+/// Reads either form.
+struct Written;
+
+impl<'de> Visitor<'de> for Written {
+    type Value = DataPath;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path, or a list of its segments")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<DataPath, E> {
+        DataPath::parse(text).map_err(|problem| E::custom(problem.detail))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<DataPath, A::Error> {
+        let mut segments = vec![];
+        while let Some(segment) = list.next_element()? {
+            segments.push(segment);
+        }
+        DataPath::of(segments).map_err(|problem| serde::de::Error::custom(problem.detail))
     }
 }
 
@@ -158,6 +197,18 @@ mod tests {
             assert!(DataPath::parse(text).is_err(), "{text:?}");
         }
         assert!(DataPath::parse("/a/..b").is_ok());
+    }
+
+    #[test]
+    fn a_slash_in_a_segment_makes_no_place_below() {
+        let place = path("users").below(["a/b".to_owned()]);
+        let wire = serde_json::to_string(&place).unwrap();
+        assert_eq!((wire.as_str(), &*place.to_string()), (r#"["users","a/b"]"#, "/users/a%2Fb"));
+        assert_eq!(serde_json::from_str::<DataPath>(&wire).unwrap(), place);
+        assert!(!path("users/a").covers(&place) && path("users").covers(&place));
+        for wrong in [r#"["a",""]"#, r#"["a",".."]"#, r#"["a\u0000"]"#, r#"["a",1]"#, "7"] {
+            assert!(serde_json::from_str::<DataPath>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -120,6 +120,8 @@ impl Update {
     pub const GRANT_ID: &'static str = "grant:";
     /// How the ids of updates begin that the hub makes of a fact; they are sealed in storage.
     pub const FACT_ID: &'static str = "fact:";
+    /// How the ids of updates begin that the hub makes of a change of the directory.
+    pub const DIRECTORY_ID: &'static str = "directory:";
 
     /// Reads and checks a request body.
     ///
@@ -158,6 +160,7 @@ impl Update {
                 (Self::SOURCE_ID, "base sources"),
                 (Self::GRANT_ID, "grants"),
                 (Self::FACT_ID, "facts"),
+                (Self::DIRECTORY_ID, "the directory"),
             ] {
                 if id.starts_with(reserved) {
                     return Err(Problem::invalid(format!(

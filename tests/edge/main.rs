@@ -5,6 +5,7 @@
 //! | mint, publish, fan out, fetch, apply, decide | `main_job.rs` |
 //! | who may do what; what a bad token is told | `tokens.rs` |
 //! | grants: what they allow, who makes them, what the audits say | `grants.rs`, `control_plane.rs` |
+//! | the directory: users and roles, who may write them, agents that decide on them | `directory.rs` |
 //! | facts: how they are kept, who gets them and decides on them | `facts.rs`, `fact_topics.rs` |
 //! | what a bad update is told, and that the log is unchanged | `updates.rs` |
 //! | which policy gets in | `policy_gate.rs` |
@@ -44,6 +45,7 @@ mod canary;
 mod commands;
 mod control_plane;
 mod decide;
+mod directory;
 mod fact_topics;
 mod facts;
 mod following;

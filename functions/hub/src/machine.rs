@@ -32,10 +32,12 @@
 //! | How do agents get base sources, and again those that are periodic? | `base.rs` |
 //! | Who is told that a bundle is another one now? | `watching.rs` |
 //! | Who may do what with grants and facts, and what becomes of it? | `plane.rs` |
+//! | Who is a user, and which roles has he? | `directory.rs` |
 //! | What do OPAs without an agent report? | `reports.rs` |
 
 mod base;
 mod commit;
+mod directory;
 mod documents;
 mod notifying;
 mod opal;
@@ -155,6 +157,8 @@ pub struct Machine {
     default_sources: Option<Sources>,
     base: base::Due,
     plane: plane::Plane,
+    /// True once nothing is left of a change of the directory that was interrupted.
+    is_directory_whole: bool,
 }
 
 impl Default for Machine {
@@ -178,6 +182,7 @@ impl Machine {
             default_sources: None,
             base: base::Due::Unknown,
             plane: plane::Plane::default(),
+            is_directory_whole: false,
         }
     }
 
@@ -355,6 +360,9 @@ impl Machine {
             }
             HubRequest::Plane { asked, wait } => {
                 return self.plane(now, (request, *asked, wait), batch, log);
+            }
+            HubRequest::Directory { asked, wait } => {
+                return self.directory(now, (request, *asked, wait), batch, log);
             }
             HubRequest::Admit { most, per_ms } => self.admit(now, most, per_ms)?,
             HubRequest::Keep { claims, name, body } => {

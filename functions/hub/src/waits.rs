@@ -150,7 +150,8 @@ impl Waits {
         let mut answer = waiting.answer;
         if let HubAnswer::Appended { receipts, .. }
         | HubAnswer::PolicySet { receipts, .. }
-        | HubAnswer::Plane { receipts, .. } = &mut answer
+        | HubAnswer::Plane { receipts, .. }
+        | HubAnswer::Directory { receipts, .. } = &mut answer
         {
             *receipts = Some(said);
         }

@@ -81,7 +81,10 @@ pub fn accept(claims: &Claims, body: &[u8]) -> Result<(String, Update), Problem>
 }
 
 /// A random UUID in hex, as OPAL's clients make them.
-fn new_id() -> Result<String, Problem> {
+///
+/// # Errors
+/// 500 if the platform has no random numbers.
+pub fn new_id() -> Result<String, Problem> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Problem::internal(error.to_string()))?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().simple().to_string())

@@ -78,6 +78,14 @@ pub fn decode(segment: &str) -> Option<String> {
     Some(decoded).filter(|decoded| !decoded.is_empty())
 }
 
+/// The segments of a path, each without its percent escapes, so that `%2F` parts nothing; none
+/// if one is no text.
+#[must_use]
+pub fn segments(path: &str) -> Option<Vec<String>> {
+    let decoded = path.split('/').map(|segment| percent_decode_str(segment).decode_utf8());
+    decoded.map(|segment| Some(segment.ok()?.into_owned())).collect()
+}
+
 /// The values of a parameter that may be given several times.
 #[must_use]
 pub fn all(query: &str, name: &str) -> Vec<String> {
@@ -113,6 +121,13 @@ fn milliseconds(text: &str) -> Result<u64, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn segments_are_decoded_once() {
+        let segments = segments("users/a%2Fb%252F%C3%A4/+|").unwrap();
+        assert_eq!(segments, ["users", "a/b%2Fä", "+|"]);
+        assert_eq!(super::segments("users/%ff"), None);
+    }
 
     #[test]
     fn a_publisher_waits_for_all_or_some_for_as_long_as_it_says() {

@@ -8,6 +8,7 @@ use std::fmt::{Debug, Display};
 
 use platform::{Lost, Object, encode};
 use protocol::bundle::{Ingredients, Mark, Report, Reported, Shown};
+use protocol::directory::{self, DirectoryAnswer, DirectoryRequest};
 use protocol::internal::{
     HubAnswer, HubAnswers, HubRequest, LogPage, Peers, Policy, Receipts, Revocation,
     SESSION_HEADER, SOCKET_PATH, Session, Snapshot, Wait,
@@ -378,6 +379,26 @@ pub(crate) async fn plane(
     match call(env, scope, &request, || "it may have been done; look, and ask again").await? {
         HubAnswer::Plane { answer, receipts } => Ok((answer, receipts)),
         other => Err(unexpected("a plane", &other)),
+    }
+}
+
+/// Asks a scope's hub for its directory, and waits for the agents as far as that is wanted. What
+/// the directory refuses is inside.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn directory(
+    env: &Env,
+    scope: &str,
+    asked: DirectoryRequest,
+    wait: Option<Wait>,
+) -> Result<(Result<DirectoryAnswer, directory::Refusal>, Option<Receipts>), Problem> {
+    let request = HubRequest::Directory { asked: Box::new(asked), wait };
+    match call(env, scope, &request, || "it may have been done; PUT and DELETE can be repeated")
+        .await?
+    {
+        HubAnswer::Directory { answer, receipts } => Ok((answer, receipts)),
+        other => Err(unexpected("a directory", &other)),
     }
 }
 

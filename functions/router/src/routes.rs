@@ -85,6 +85,10 @@ pub enum Action {
     DecisionHealth,
     /// Serves a plane.
     Plane(PlaneAction),
+    /// Serves the directory.
+    Directory,
+    /// Says what a scope's ids are.
+    DirectoryIds,
 }
 
 /// What a path of the control or the data plane does.
@@ -149,8 +153,8 @@ const fn plane(method: &'static str, path: &'static str, action: PlaneAction) ->
     route(method, path, Action::Plane(action))
 }
 
-/// The table. A segment in braces stands for any one segment, one with a star for all that follow; of
-/// two rows that a path fits the first counts.
+/// The table. A segment in braces stands for any one segment, and `{*rest}` at the end for all that
+/// follows, which is named as it came; of two rows that a path fits the first counts.
 pub const ROUTES: &[Route] = &[
     route("GET", "/", Action::Health),
     route("GET", "/healthcheck", Action::Health),
@@ -256,6 +260,18 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/scopes/{id}/v1/data/{*path}", Action::Decide),
     route("POST", "/scopes/{id}/v0/data", Action::Decide),
     route("POST", "/scopes/{id}/v0/data/{*path}", Action::Decide),
+    route("GET", "/v2/api-key/scope", Action::DirectoryIds),
+    route("GET", "/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("POST", "/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("PUT", "/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("PATCH", "/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("DELETE", "/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("GET", "/scopes/{id}/v2/api-key/scope", Action::DirectoryIds),
+    route("GET", "/scopes/{id}/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("POST", "/scopes/{id}/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("PUT", "/scopes/{id}/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("PATCH", "/scopes/{id}/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
+    route("DELETE", "/scopes/{id}/v2/facts/{project}/{environment}/{*rest}", Action::Directory),
 ];
 
 /// What a method and a path lead to.
@@ -286,12 +302,23 @@ pub fn find(method: &str, path: &str) -> Found {
 
 /// What stands in the place of a pattern's variables; none if the path does not fit.
 fn variables(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let (pattern, path, rest) = match pattern.strip_suffix("/{*rest}") {
+        Some(pattern) => {
+            let count = pattern.matches('/').count();
+            let (at, _) = path.match_indices('/').nth(count)?;
+            (pattern, path.get(..at)?, path.get(at + 1..))
+        }
+        None => (pattern, path, None),
+    };
     let (mut patterns, mut segments) = (pattern.split('/'), path.split('/'));
     let mut named = vec![];
     loop {
         match (patterns.next(), segments.next()) {
+            (None, None) if rest.is_some() => {
+                named.extend(rest.map(str::to_owned));
+                return Some(named);
+            }
             (None, None) => return Some(named),
-            (Some(pattern), Some(_)) if pattern.starts_with("{*") => return Some(named),
             (Some(pattern), Some(segment)) if pattern.starts_with('{') => {
                 named.push(publish::query::decode(segment)?);
             }
@@ -331,6 +358,24 @@ mod tests {
         assert_eq!(find("POST", "/scopes/refresh"), Found::Action(Action::RefreshScopes, vec![]));
         assert_eq!(find("PATCH", "/scopes/x"), Found::OtherMethods(vec!["GET", "DELETE"]));
         assert_eq!(find("GET", "/scopes/"), Found::Nothing);
+    }
+
+    #[test]
+    fn what_follows_is_named_as_it_came() {
+        let found = |path: &str| match find("PUT", path) {
+            Found::Action(action, named) => (Some(action), named.join(" ")),
+            other => (None, format!("{other:?}")),
+        };
+        for (path, named) in [
+            ("/v2/facts/p/e/users/a%2Fb", "p e users/a%2Fb"),
+            ("/scopes/s%20x/v2/facts/p/e/users", "s x p e users"),
+            ("/v2/facts/p/e/", "p e "),
+        ] {
+            assert_eq!(found(path), (Some(Action::Directory), named.to_owned()), "{path}");
+        }
+        for path in ["/v2/facts/p/e", "/v2/facts//e/users", "/scopes/v2/facts/p/e/users"] {
+            assert_eq!(found(path).0, None, "{path}");
+        }
     }
 
     #[test]

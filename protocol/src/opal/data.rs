@@ -24,7 +24,9 @@ pub struct WireEntry<'e> {
     /// Every name of every topic that the entry is published to, parents included: the client
     /// skips an entry that has none of the strings it subscribed to.
     pub topics: BTreeSet<Cow<'e, str>>,
-    /// Where it goes.
+    /// Where it goes, as text: these clients know no other form, and an OPA takes `%2F` for a
+    /// slash in a segment.
+    #[serde(serialize_with = "as_text")]
     pub dst_path: &'e DataPath,
     /// Replace, or patch.
     pub save_method: SaveMethod,
@@ -66,6 +68,10 @@ impl<'e> WireEntry<'e> {
         self.config = serde_json::value::to_raw_value(&config).ok().map(Cow::Owned);
         self.data = None;
     }
+}
+
+fn as_text<S: serde::Serializer>(path: &&DataPath, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(path)
 }
 
 /// The path at which an OPAL client fetches inline data that does not fit into a frame.

@@ -74,6 +74,7 @@ impl Machine {
         log.clear().map_err(unstored)?;
         self.base = Due::Unknown;
         self.forget_plane();
+        self.is_directory_whole = false;
         let gone = self.sockets.all().into_iter().flat_map(|socket| {
             let refusal = if self.is_opal(socket) {
                 Refusal::opal(CLOSE_RESYNC, format!("scope {} was deleted", self.scope))

@@ -64,6 +64,7 @@ impl Machine {
         if log.floor() > floor {
             effects.extend(self.renew_policy(now, log));
             effects.extend(self.renew_plane(now, log));
+            effects.extend(self.renew_directory(now, log));
         }
         effects
     }

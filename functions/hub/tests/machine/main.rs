@@ -13,6 +13,7 @@ mod base;
 mod batches;
 mod bundles;
 mod compaction;
+mod directory;
 mod limits;
 mod opal;
 mod plane;

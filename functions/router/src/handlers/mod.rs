@@ -9,12 +9,14 @@
 //! | How is a policy followed, and who may ask for a look? | `repository.rs` |
 //! | What does an OPA without an agent fetch, and report? | `bundles.rs`, `reports.rs` |
 //! | How are grants made, and facts kept with them? | `plane.rs` |
+//! | Who is a user, and which roles has he? | `directory.rs` |
 //! | What is a scope, and how is one made? | `scopes.rs` |
 //! | Which hub does a socket get to, and in which dialect? | `socket.rs` |
 
 mod bundles;
 mod data;
 mod decide;
+mod directory;
 mod plane;
 mod policy;
 mod reports;
@@ -132,6 +134,8 @@ pub(crate) async fn serve(mut request: Request, caller: Caller<'_>) -> Result<Re
         Action::ScopeData => scopes::data(asked).await,
         Action::Decide => decide::decide(asked).await,
         Action::DecisionHealth => decide::health(),
+        Action::Directory => directory::serve(asked).await,
+        Action::DirectoryIds => directory::ids(asked).await,
         Action::Plane(action) => plane::serve(asked, Target::Action(action)).await,
     }
 }
