@@ -14,6 +14,7 @@
 //! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
+//! | May this user do this? | `enforcement` |
 //! | What may the bearer of a grant do here? | [`plane`] |
 //! | What stands in front of an application? | `proxy` |
 //! | How do changes of a database become updates? | [`watch`] |
@@ -25,6 +26,7 @@
 pub mod cli;
 pub mod core;
 pub mod decisions;
+pub(crate) mod enforcement;
 pub mod engine;
 pub mod fetch;
 pub mod http;

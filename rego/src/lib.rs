@@ -13,6 +13,7 @@
 //! | Which functions are unknown, which rules depend on themselves? | `names.rs` |
 //! | Which rules are there, and what does a name stand for? | `rules.rs`, `reference.rs` |
 //! | What is written in a rule? | `walk.rs` |
+//! | Which package is a module in? | `package.rs` |
 //! | Which functions does an OPA have? | `builtins.rs` |
 //! | How is a decision made, and how fast? | `decide.rs`, `program.rs` |
 //! | Where in the data is a path, how is it read, what does a JSON Patch do? | `document/` |
@@ -29,6 +30,7 @@ pub mod gate;
 mod mistake;
 mod names;
 mod nesting;
+mod package;
 mod policies;
 mod program;
 mod reference;
@@ -39,6 +41,7 @@ mod walk;
 pub use builtins::Builtins;
 pub use decide::{DecisionError, Interpreter, Location};
 pub use mistake::{Mistake, Refused, one_line};
+pub use package::package_root;
 pub use policies::{DECISION_LIMIT, Policies};
 pub use reference::query;
 

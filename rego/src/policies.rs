@@ -1,6 +1,6 @@
 //! A set of policies, compiled once for every version of the data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use regorus::{
 use crate::builtins::Builtins;
 use crate::mistake::{Mistake, Refused, one_line};
 use crate::names::{self, Checked};
+use crate::package::package_root;
 use crate::program::{self, Doubts, Programs};
 use crate::reference::query;
 use crate::rules::{self, RulePlace};
@@ -33,6 +34,8 @@ pub struct Policies {
     template: Engine,
     /// In the order of their paths.
     rules: Vec<RulePlace>,
+    /// The first names of the packages.
+    roots: BTreeSet<String>,
     /// The built-in functions that are called and that the engine lacks, with the number of
     /// their arguments.
     lacking: BTreeMap<String, usize>,
@@ -51,6 +54,7 @@ impl Policies {
         Self {
             template: engine(Language::V1),
             rules: Vec::new(),
+            roots: BTreeSet::new(),
             lacking: BTreeMap::new(),
             programs: Programs::default(),
             doubts: None,
@@ -70,7 +74,9 @@ impl Policies {
     ) -> Result<Self, Refused> {
         let mut template = engine(language);
         let mut mistakes = Vec::new();
+        let mut roots = BTreeSet::new();
         for (file, text) in modules {
+            roots.extend(package_root(text).map(str::to_owned));
             let parsed = nesting::check(file, text).and_then(|()| {
                 let added = template.add_policy(file.to_owned(), text.to_owned());
                 added.map_err(|error| in_file(file, &format!("{error:#}")))
@@ -95,6 +101,7 @@ impl Policies {
         Ok(Self {
             template,
             rules,
+            roots,
             lacking: checked.lacking,
             programs,
             doubts,
@@ -117,6 +124,12 @@ impl Policies {
         let mut engine = self.template.clone();
         engine.add_data(data).map_err(|error| one_line(&format!("{error:#}")))?;
         Ok(engine)
+    }
+
+    /// True if a module is in the package of this name, or in one below it.
+    #[must_use]
+    pub fn has_package(&self, root: &str) -> bool {
+        self.roots.contains(root)
     }
 
     /// Checks that no data is where a rule puts its value: the data would hide the rule, so

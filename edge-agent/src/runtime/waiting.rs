@@ -84,6 +84,12 @@ pub(crate) mod tests {
         waiting(Some(Seq(u64::MAX))).0
     }
 
+    /// For an engine that has nothing yet; as long as what comes with it is kept.
+    pub(crate) fn not_yet() -> (Waiting, impl Sized) {
+        let (waiting, progress, inputs) = waiting(None);
+        (waiting, (progress, inputs))
+    }
+
     fn waiting(
         at: Option<Seq>,
     ) -> (Waiting, watch::Sender<Progress>, mpsc::UnboundedReceiver<Input>) {

@@ -11,6 +11,7 @@
 //! | Where in the document is a path, how is text read, what does a JSON Patch do? | crate `rego`, `document/` |
 //! | Do the policies compile, and which rules do they have? | crate `rego`, `policies.rs` |
 //! | How is a decision made? | crate `rego`, `decide.rs` |
+//! | How does package `permit` decide? | `permit.rs` |
 
 use std::{
     mem,
@@ -24,11 +25,13 @@ use std::{
 use futures::future::BoxFuture;
 use protocol::DataPath;
 use regorus::Value;
+use tokio::sync::Semaphore;
 
-use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
+use super::{Engine, EngineError, EngineState, OwnedDocument, Undecided, Write};
 use crate::json::Json;
 use crate::policy::PolicyModule;
 
+mod permit;
 mod restore;
 mod versions;
 
@@ -56,6 +59,8 @@ const READ_ELSEWHERE_BYTES: usize = 256 << 10;
 /// The embedded engine.
 pub struct RegorusEngine {
     inner: Arc<Inner>,
+    /// Places for those who ask package `permit`: they block their threads.
+    free: Arc<Semaphore>,
 }
 
 struct Inner {
@@ -118,7 +123,7 @@ impl RegorusEngine {
             limit,
             filled: AtomicBool::new(false),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), free: Arc::new(Semaphore::new(*DECIDERS)) }
     }
 
     /// Decides: the value of `data.<path>`, rules and data together, with `input` as the
@@ -183,6 +188,14 @@ impl Engine for RegorusEngine {
             let found = document::get(&current.data, &path).map(Value::to_json_str);
             found.transpose().map(|text| text.map(Json::known)).map_err(|it| it.to_string())
         }))
+    }
+
+    fn permit<'a>(
+        &'a self,
+        rule: &'a [&'a str],
+        input: &'a Json,
+    ) -> BoxFuture<'a, Result<Option<Json>, Undecided>> {
+        Box::pin(self.ask_permit(rule, input))
     }
 
     fn set_policies<'a>(
