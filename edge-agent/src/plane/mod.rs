@@ -18,5 +18,5 @@ mod serve;
 
 pub(crate) use audits::Audits;
 pub(crate) use book::{Book, BookStatus};
-pub(crate) use forward::Functions;
+pub(crate) use forward::{Functions, base, received, whole};
 pub(crate) use serve::{DataPlane, router};
