@@ -15,6 +15,7 @@
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
 //! | How is a fact written through it, and held until it is enforced? | [`facts`] |
+//! | May this user do this? | `enforcement` |
 //! | What may the bearer of a grant do here? | `plane` |
 //! | What stands in front of an application? | `proxy` |
 //! | How do changes of a database become updates? | [`watch`] |
@@ -26,6 +27,7 @@
 pub mod cli;
 pub mod core;
 pub mod decisions;
+pub(crate) mod enforcement;
 pub mod engine;
 pub mod facts;
 pub mod fetch;

@@ -4,6 +4,7 @@
 //! * `GET /healthz`: 200 `{"status":"ok"}` if nothing is wrong, else 503 with the reasons.
 //! * `GET /ready`: 200 once everything that was missed has taken effect, else 503.
 //! * `GET /status`: everything, as [`Status`].
+//! * `POST /allowed` and its kin: may this user do this? (see [`enforcement`](crate::enforcement))
 //! * `GET /api/v1/api_audits`: what the agent's data plane was asked, with the functions' filters.
 //! * `GET /sync?at_least=SEQ&timeout=S`: 200 `{"at":…,"head":…}` once everything up to SEQ that
 //!   is for this agent has taken effect; 503 with the lag if that takes longer than S seconds.
@@ -31,6 +32,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::status::Status;
+use crate::enforcement::{self, Enforcement};
 use crate::facts::{self, Facts, Waiters};
 use crate::plane::{Audits, Book, BookStatus};
 use crate::runtime::callbacks::Callbacks;
@@ -83,12 +85,13 @@ impl About {
 }
 
 /// The routes.
-pub(crate) fn router(parts: Parts) -> Router {
+pub(crate) fn router(parts: Parts, enforcement: Enforcement) -> Router {
     let key = parts.about.api_key.clone().map(Arc::new);
     let (questions, waiting) = (parts.questions.clone(), parts.waiting.clone());
     let (facts, waiters) = (facts::router(parts.facts.clone(), key.clone()), parts.facts.waiters());
     let (book, audits) = parts.planes.clone().unzip();
     let (open, guarded) = opal::routers(parts);
+    let (enforcing, enforced) = enforcement::routers(enforcement);
     let sync = Router::new().route("/sync", get(sync)).with_state(waiting);
     let guarded = Router::new()
         .route("/status", get(status))
@@ -96,13 +99,11 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(Router::new().route("/api/v1/api_audits", get(api_audits)).with_state(audits))
         .merge(sync)
         .merge(guarded)
+        .merge(enforced)
         .layer(middleware::from_fn_with_state(key, guard));
-    Router::new()
-        .route("/healthz", get(healthz))
-        .with_state(questions)
-        .merge(open)
-        .merge(guarded)
-        .merge(facts)
+    let healthz = Router::new().route("/healthz", get(healthz)).with_state(questions);
+    let all = healthz.merge(open).merge(enforcing).merge(guarded).merge(facts);
+    all.layer(middleware::from_fn(enforcement::echo))
 }
 
 /// Lets through who shows the key; everybody, if there is none.

@@ -9,6 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::enforcement;
+
 /// One Rego module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyModule {
@@ -40,11 +42,14 @@ impl PolicySet {
     }
 }
 
-/// The modules of `set`, and those of `local` whose id it does not have.
+/// The modules of `set`, and those of `local` whose id it does not have; the built-in policy only
+/// if none of them is in its place.
 #[must_use]
 pub fn merge(local: &[PolicyModule], set: &PolicySet) -> Arc<[PolicyModule]> {
     let is_own = |module: &&PolicyModule| set.modules.iter().all(|it| it.id != module.id);
-    local.iter().filter(is_own).chain(&*set.modules).cloned().collect()
+    let mut modules: Vec<_> = local.iter().filter(is_own).chain(&*set.modules).cloned().collect();
+    enforcement::give_way(&mut modules);
+    modules.into()
 }
 
 /// Why the policies could not be read.

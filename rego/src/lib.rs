@@ -12,6 +12,7 @@
 //! | Which functions are unknown, which rules depend on themselves? | `names.rs` |
 //! | Which rules are there, and what does a name stand for? | `rules.rs`, `reference.rs` |
 //! | What is written in a rule? | `walk.rs` |
+//! | Which package is a module in? | `package.rs` |
 //! | Which functions does an OPA have? | `builtins.rs` |
 //! | What is in the `data.json` files? | `data.rs` |
 //! | Do the tests pass? | `testing.rs` |
@@ -24,6 +25,7 @@ pub mod gate;
 mod mistake;
 mod names;
 mod nesting;
+mod package;
 mod policies;
 mod reference;
 mod rules;
@@ -32,6 +34,7 @@ mod walk;
 
 pub use builtins::Builtins;
 pub use mistake::{Mistake, Refused, one_line};
+pub use package::package_root;
 pub use policies::Policies;
 pub use reference::query;
 

@@ -1,6 +1,6 @@
 //! A set of policies, compiled once for every version of the data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use regorus::{
 use crate::builtins::Builtins;
 use crate::mistake::{Mistake, Refused, one_line};
 use crate::names::{self, Checked};
+use crate::package::package_root;
 use crate::reference::query;
 use crate::rules::{self, RulePlace};
 use crate::{Language, clock, nesting};
@@ -32,6 +33,8 @@ pub struct Policies {
     template: Engine,
     /// In the order of their paths.
     rules: Vec<RulePlace>,
+    /// The first names of the packages.
+    roots: BTreeSet<String>,
     /// The built-in functions that are called and that the engine lacks, with the number of
     /// their arguments.
     lacking: BTreeMap<String, usize>,
@@ -41,7 +44,12 @@ impl Policies {
     /// No policies.
     #[must_use]
     pub fn none() -> Self {
-        Self { template: engine(Language::V1), rules: Vec::new(), lacking: BTreeMap::new() }
+        Self {
+            template: engine(Language::V1),
+            rules: Vec::new(),
+            roots: BTreeSet::new(),
+            lacking: BTreeMap::new(),
+        }
     }
 
     /// Compiles all of `modules`: pairs of a file's path and its text.
@@ -56,7 +64,9 @@ impl Policies {
     ) -> Result<Self, Refused> {
         let mut template = engine(language);
         let mut mistakes = Vec::new();
+        let mut roots = BTreeSet::new();
         for (file, text) in modules {
+            roots.extend(package_root(text).map(str::to_owned));
             let parsed = nesting::check(file, text).and_then(|()| {
                 let added = template.add_policy(file.to_owned(), text.to_owned());
                 added.map_err(|error| in_file(file, &format!("{error:#}")))
@@ -76,7 +86,7 @@ impl Policies {
         }
         Refused::if_any(checked.mistakes)?;
         Refused::if_any(unsafe_values(&template, &checked.doubtful))?;
-        Ok(Self { template, rules, lacking: checked.lacking })
+        Ok(Self { template, rules, roots, lacking: checked.lacking })
     }
 
     /// An engine that decides by these policies on `data`.
@@ -87,6 +97,12 @@ impl Policies {
         let mut engine = self.template.clone();
         engine.add_data(data).map_err(|error| one_line(&format!("{error:#}")))?;
         Ok(engine)
+    }
+
+    /// True if a module is in the package of this name, or in one below it.
+    #[must_use]
+    pub fn has_package(&self, root: &str) -> bool {
+        self.roots.contains(root)
     }
 
     /// Checks that no data is where a rule puts its value: the data would hide the rule, so

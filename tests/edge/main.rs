@@ -20,6 +20,7 @@
 //! | who is heard when somebody has pushed | `webhook.rs` |
 //! | a policy from a bundle server, or from S3-compatible storage | `bundle_source.rs` |
 //! | a real OPA beside the agent, also one that restarts | `opa.rs` |
+//! | whether a user may do something, by the enforcement calls | `enforcement.rs` |
 //! | a real OPA without an agent: bundles, status, decisions | `bundles.rs` |
 //! | policies that the commands push, and a repository that they track | `policy_commands.rs` |
 //! | grants at the agent: what is allowed, what is not, and without the hub | `plane_agent.rs`, `plane_agent/` |
@@ -42,6 +43,7 @@ mod bundles;
 mod canary;
 mod commands;
 mod control_plane;
+mod enforcement;
 mod fact_topics;
 mod facts;
 mod following;

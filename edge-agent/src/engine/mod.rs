@@ -61,6 +61,23 @@ pub enum EngineState {
     Altered,
 }
 
+/// Why there is no decision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// The input cannot be read.
+    #[error("{0}")]
+    Input(String),
+    /// The policy failed: for example because a rule has two values.
+    #[error("{0}")]
+    Policy(String),
+    /// The engine could not be asked, or answered something else than a decision.
+    #[error("{0}")]
+    Engine(String),
+    /// The engine has no package of that name.
+    #[error("the engine has no package `permit`")]
+    NoPackage,
+}
+
 /// A policy engine that the agent keeps current.
 pub trait Engine: Send + Sync + 'static {
     /// `regorus` or `opa`.
@@ -72,6 +89,16 @@ pub trait Engine: Send + Sync + 'static {
     /// The document at a place of the data, if there is one. No policy is evaluated that was put
     /// by this agent: its data is read alone.
     fn read<'a>(&'a self, path: &'a DataPath) -> BoxFuture<'a, Result<Option<Json>, EngineError>>;
+
+    /// Decides: the value of `data.permit.<rule>` for an input, none if it is undefined. Asked are
+    /// the policies that this agent put, if they have a package `permit`, and else the built-in
+    /// one ([`crate::enforcement`]). It may take as long as a decision may: whoever cannot wait
+    /// that long stops waiting.
+    fn permit<'a>(
+        &'a self,
+        rule: &'a [&'a str],
+        input: &'a Json,
+    ) -> BoxFuture<'a, Result<Option<Json>, Undecided>>;
 
     /// Replaces the policies that this agent put before. All are in, or the error says
     /// which one is not and why.

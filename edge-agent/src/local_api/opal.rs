@@ -26,6 +26,7 @@ pub(super) fn routers(parts: Parts) -> (Router, Router) {
     let open = Router::new()
         .route("/", get(healthy))
         .route("/healthcheck", get(healthy))
+        .route("/health", get(healthy))
         .route("/healthy", get(healthy))
         .route("/ready", get(ready))
         .with_state(Arc::clone(&parts));

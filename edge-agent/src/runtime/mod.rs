@@ -39,6 +39,7 @@ use tokio::time::Instant;
 
 use crate::core::status::Progress;
 use crate::core::{Config, Core, Input, Kept};
+use crate::enforcement::Enforcement;
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
 use crate::facts::{self, Facts};
 use crate::fetch::exec::ExecFetcher;
@@ -46,11 +47,11 @@ use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means, MeansError};
 use crate::http::{self, HttpError};
 use crate::net::Tls;
 use crate::plane::{self, Audits, Book, DataPlane};
-use crate::policy::{self, PolicyError, PolicyModule};
+use crate::policy::{self, PolicyError};
 use crate::secrets::Secrets;
 use crate::settings::{self, EngineKind, Protocol, Secret, SecretSettings, Settings};
 use crate::store::{Identity, Opened, Store, StoreError};
-use crate::{decisions, local_api, opal};
+use crate::{decisions, enforcement, local_api, opal};
 use callbacks::{Callbacks, Registered};
 pub(crate) use driver::Question;
 use driver::{Channels, Driver, Shell};
@@ -118,10 +119,13 @@ pub async fn run_with(
     own_fetchers: impl FnOnce(&Means) -> Vec<Box<dyn Fetcher>>,
 ) -> Result<(), RunError> {
     let topics = topics(&settings).map_err(|it| RunError::Topics(it.detail))?;
-    let local_policies: Arc<[PolicyModule]> = match &settings.policy_dir {
-        Some(dir) => policy::load_dir(dir)?.into(),
-        None => Arc::default(),
+    let mut local_policies = match &settings.policy_dir {
+        Some(dir) => policy::load_dir(dir)?,
+        None => vec![],
     };
+    if settings.permit_policy && settings.engine == EngineKind::Opa {
+        local_policies.push(enforcement::module());
+    }
     let policy_file = settings.data_dir.as_deref().map(|dir| {
         let dirs = policy_dirs(&settings).join(":");
         PolicyFile::new(dir, format!("{} {} {dirs}", settings.server, settings.scope))
@@ -230,12 +234,13 @@ pub async fn run_with(
         seed: seed(),
     };
     let core = Core::new(config, Kept { mark, written, fresh, policies, last_good });
+    let enforcement = Enforcement::new(Arc::clone(&engine), waiting.clone());
     let switch = Switch::new(Arc::clone(&opal), inputs.clone());
     let shell = Shell {
         engine,
         store: Arc::new(store),
         book,
-        local_policies,
+        local_policies: local_policies.into(),
         policy_file,
         fetchers: Arc::new(fetchers),
         callbacks: Arc::clone(&callbacks),
@@ -245,7 +250,7 @@ pub async fn run_with(
     };
     let (questions, asked) = mpsc::channel(16);
     let parts = local_api::Parts { questions, waiting, callbacks, switch, about, facts, planes };
-    serve(local, local_api::router(parts));
+    serve(local, local_api::router(parts, enforcement));
     let (tokens, renewed) = mpsc::channel(1);
     tokio::spawn(renewal.run(tokens, seed()));
 

@@ -175,6 +175,12 @@ pub(crate) mod tests {
         Waiting::new(progress, inputs, awaited, Instant::now())
     }
 
+    /// For an engine that has nothing yet; as long as what comes with it is kept.
+    pub(crate) fn not_yet() -> (Waiting, impl Sized) {
+        let (waiting, progress, inputs) = waiting(None);
+        (waiting, (progress, inputs))
+    }
+
     fn waiting(
         at: Option<Seq>,
     ) -> (Waiting, watch::Sender<Progress>, mpsc::UnboundedReceiver<Input>) {

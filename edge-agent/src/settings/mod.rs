@@ -165,6 +165,8 @@ pub struct Settings {
     pub opa_url: Url,
     /// OPA's bearer token.
     pub opa_token: Option<Secret>,
+    /// Whether OPA is given the built-in policy.
+    pub permit_policy: bool,
     /// Policies from a folder.
     pub policy_dir: Option<PathBuf>,
     /// Where state is kept.
@@ -264,6 +266,7 @@ impl Settings {
             language: if resolved.is_on("rego_v0")? { Language::V0 } else { Language::V1 },
             opa_url: resolved.url("opa_url")?,
             opa_token: resolved.secret("opa_token"),
+            permit_policy: resolved.is_on("permit_policy")?,
             policy_dir: resolved.path("policy_dir"),
             data_dir: resolved.path("data_dir"),
             listen,

@@ -131,6 +131,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("opa_token", Kind::Text, "bearer token for OPA")
         .secret()
         .opal("POLICY_STORE_AUTH_TOKEN"),
+    Setting::new(
+        "permit_policy",
+        SWITCH,
+        "whether --engine opa is given the built-in policy for /allowed, if there is no package permit",
+    )
+    .default("false"),
     Setting::new("policy_dir", Kind::Path, "folder of .rego files to load"),
     Setting::new(
         "data_dir",

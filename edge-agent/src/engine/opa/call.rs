@@ -19,7 +19,7 @@ use super::{
     metrics,
 };
 use crate::{
-    engine::EngineError,
+    engine::{EngineError, Undecided},
     http::{self, HttpError, display, failure},
     json::Json,
     settings::Secret,
@@ -179,6 +179,31 @@ impl Rest {
         let found = serde_json::from_slice::<Found<Box<RawValue>>>(&body);
         let found =
             found.map_err(|_| EngineError::Rejected("OPA did not answer JSON".to_owned()))?;
+        Ok(found.result.map(Json::from))
+    }
+
+    /// The decision at a place, if it is defined. OPA goes on for as long as somebody waits for it.
+    pub(super) async fn decide<'s>(
+        &self,
+        place: impl Iterator<Item = &'s str>,
+        input: &Json,
+    ) -> Result<Option<Json>, Undecided> {
+        let engine = |error: EngineError| Undecided::Engine(error.to_string());
+        let request = self.http.post(self.address("data", place)).timeout(WRITE_TIMEOUT);
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let response = self.send(request.body(format!(r#"{{"input":{}}}"#, input.get())));
+        // It is no write: it does not count as one.
+        let response = response.await.map_err(engine)?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::BAD_REQUEST => {
+                return Err(Undecided::Input(refusal(response).await.to_string()));
+            }
+            _ => return Err(engine(refusal(response).await)),
+        }
+        let body = response.bytes().await.map_err(|error| engine(self.unavailable(error)))?;
+        let found: Found<Box<RawValue>> = serde_json::from_slice(&body)
+            .map_err(|_| Undecided::Engine("OPA did not answer JSON".to_owned()))?;
         Ok(found.result.map(Json::from))
     }
 

@@ -19,8 +19,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
-use crate::{http::HttpError, json::Json, policy::PolicyModule, settings::Secret};
+use super::{Engine, EngineError, EngineState, OwnedDocument, Undecided, Write};
+use crate::{enforcement, http::HttpError, json::Json, policy::PolicyModule, settings::Secret};
 
 mod call;
 mod commit;
@@ -156,6 +156,21 @@ impl Engine for OpaEngine {
 
     fn read<'a>(&'a self, path: &'a DataPath) -> BoxFuture<'a, Result<Option<Json>, EngineError>> {
         Box::pin(self.rest.read_data(path))
+    }
+
+    fn permit<'a>(
+        &'a self,
+        rule: &'a [&'a str],
+        input: &'a Json,
+    ) -> BoxFuture<'a, Result<Option<Json>, Undecided>> {
+        let modules = Arc::clone(&self.modules.lock().unwrap_or_else(PoisonError::into_inner));
+        Box::pin(async move {
+            // Data may be at that place, too: whoever writes data would write decisions.
+            if !modules.iter().any(|module| enforcement::is_permit(&module.rego)) {
+                return Err(Undecided::NoPackage);
+            }
+            self.rest.decide([enforcement::PACKAGE].iter().chain(rule).copied(), input).await
+        })
     }
 
     fn set_policies<'a>(

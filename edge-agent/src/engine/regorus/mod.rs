@@ -14,11 +14,12 @@
 //! | How does the engine come to hold what the agent kept, or a commit? | `restore.rs` |
 //! | Do the policies compile, and which rules do they have? | crate `rego` |
 //! | How is a decision made? | `decide.rs` |
+//! | How does package `permit` decide? | `permit.rs` |
 
 use std::{
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -26,14 +27,16 @@ use std::{
 use futures::future::BoxFuture;
 use protocol::DataPath;
 use regorus::Value;
+use tokio::sync::Semaphore;
 
-use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
+use super::{Engine, EngineError, EngineState, OwnedDocument, Undecided, Write};
 use crate::json::Json;
 use crate::policy::PolicyModule;
 
 mod decide;
 mod document;
 mod patch;
+mod permit;
 mod read;
 mod restore;
 
@@ -58,6 +61,8 @@ const READ_ELSEWHERE_BYTES: usize = 256 << 10;
 /// The embedded engine.
 pub struct RegorusEngine {
     inner: Arc<Inner>,
+    /// Places for those who ask package `permit`: they block their threads.
+    free: Arc<Semaphore>,
 }
 
 struct Inner {
@@ -74,11 +79,13 @@ struct Snapshot {
     data: Value,
     /// Engines prepared for this snapshot that nobody is using.
     idle: Mutex<Vec<regorus::Engine>>,
+    /// The same data under the built-in policy, once that was asked.
+    built_in: OnceLock<Arc<Snapshot>>,
 }
 
 impl Snapshot {
     fn new(policies: Arc<Policies>, data: Value) -> Arc<Self> {
-        Arc::new(Self { policies, data, idle: Mutex::default() })
+        Arc::new(Self { policies, data, idle: Mutex::default(), built_in: OnceLock::new() })
     }
 }
 
@@ -129,6 +136,7 @@ impl Inner {
         let snapshot = Arc::get_mut(&mut current)?;
         // These hold the data too.
         mem::take(&mut snapshot.idle);
+        snapshot.built_in.take();
         let allowed = snapshot.policies.check_put(path, value);
         Some(allowed.and_then(|()| document::put(&mut snapshot.data, path, value.clone())))
     }
@@ -179,7 +187,7 @@ impl RegorusEngine {
             language,
             filled: AtomicBool::new(false),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), free: Arc::new(Semaphore::new(*DECIDERS)) }
     }
 
     /// Decides: the value of `data.<path>`, rules and data together, with `input` as the
@@ -244,6 +252,14 @@ impl Engine for RegorusEngine {
             let found = document::get(&current.data, &path).map(Value::to_json_str);
             found.transpose().map(|text| text.map(Json::known)).map_err(|it| it.to_string())
         }))
+    }
+
+    fn permit<'a>(
+        &'a self,
+        rule: &'a [&'a str],
+        input: &'a Json,
+    ) -> BoxFuture<'a, Result<Option<Json>, Undecided>> {
+        Box::pin(self.ask_permit(rule, input))
     }
 
     fn set_policies<'a>(
