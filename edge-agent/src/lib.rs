@@ -14,6 +14,7 @@
 //! | What survives a restart? | [`store`] |
 //! | What can be asked of the embedded engine? | [`decisions`] |
 //! | How is the agent? | [`local_api`] |
+//! | How is a fact written through it, and held until it is enforced? | [`facts`] |
 //! | May this user do this? | `enforcement` |
 //! | What may the bearer of a grant do here? | [`plane`] |
 //! | What stands in front of an application? | `proxy` |
@@ -28,6 +29,7 @@ pub mod core;
 pub mod decisions;
 pub(crate) mod enforcement;
 pub mod engine;
+pub mod facts;
 pub mod fetch;
 pub mod http;
 pub mod json;

@@ -8,6 +8,7 @@
 //! * `GET /api/v1/api_audits`: what the agent's data plane was asked, with the functions' filters.
 //! * `GET /sync?at_least=SEQ&timeout=S`: 200 `{"at":…,"head":…}` once everything up to SEQ that
 //!   is for this agent has taken effect; 503 with the lag if that takes longer than S seconds.
+//! * `/facts/**`, `/v2/facts/**`, `GET /v2/api-key/scope`: see [`crate::facts`].
 //!
 //! With an `api_key`, whoever wants to change something or to see more than health shows it as
 //! the bearer's token; without one the API is on loopback.
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::core::status::Status;
 use crate::enforcement::{self, Enforcement};
+use crate::facts::{self, Facts, Waiters};
 use crate::plane::{Audits, Book, BookStatus};
 use crate::runtime::callbacks::Callbacks;
 use crate::runtime::{Question, Switch, waiting::Waiting};
@@ -46,13 +48,15 @@ pub(crate) struct Parts {
     pub(crate) waiting: Waiting,
     pub(crate) callbacks: Arc<Callbacks>,
     pub(crate) switch: Switch,
+    pub(crate) about: About,
+    /// Facts that are written through the agent.
     pub(crate) facts: Facts,
     /// The data plane, if it is served.
     pub(crate) planes: Option<(Arc<Book>, Arc<Audits>)>,
 }
 
 /// What does not change while the agent runs.
-pub(crate) struct Facts {
+pub(crate) struct About {
     api_key: Option<Secret>,
     /// The engine, as OPAL's client describes it: without its credentials.
     engine_type: &'static str,
@@ -64,7 +68,7 @@ pub(crate) struct Facts {
     offline_mode: bool,
 }
 
-impl Facts {
+impl About {
     pub(crate) fn new(settings: &Settings) -> Self {
         let is_opa = settings.engine == EngineKind::Opa;
         let embedded = || format!("http://{}", settings.decision_listen);
@@ -82,22 +86,23 @@ impl Facts {
 
 /// The routes.
 pub(crate) fn router(parts: Parts, enforcement: Enforcement) -> Router {
-    let key = parts.facts.api_key.clone().map(Arc::new);
+    let key = parts.about.api_key.clone().map(Arc::new);
     let (questions, waiting) = (parts.questions.clone(), parts.waiting.clone());
+    let (facts, waiters) = (facts::router(parts.facts.clone(), key.clone()), parts.facts.waiters());
     let (book, audits) = parts.planes.clone().unzip();
     let (open, guarded) = opal::routers(parts);
     let (enforcing, enforced) = enforcement::routers(enforcement);
     let sync = Router::new().route("/sync", get(sync)).with_state(waiting);
     let guarded = Router::new()
         .route("/status", get(status))
-        .with_state((questions.clone(), book))
+        .with_state((questions.clone(), book, waiters))
         .merge(Router::new().route("/api/v1/api_audits", get(api_audits)).with_state(audits))
         .merge(sync)
         .merge(guarded)
         .merge(enforced)
         .layer(middleware::from_fn_with_state(key, guard));
     let healthz = Router::new().route("/healthz", get(healthz)).with_state(questions);
-    let all = healthz.merge(open).merge(enforcing).merge(guarded);
+    let all = healthz.merge(open).merge(enforcing).merge(guarded).merge(facts);
     all.layer(middleware::from_fn(enforcement::echo))
 }
 
@@ -115,7 +120,7 @@ async fn guard(State(key): State<Option<Arc<Secret>>>, request: Request, next: N
 }
 
 /// True if a header shows the key; in a time that does not tell how much of it is right.
-fn shows(authorization: Option<&str>, key: &Secret) -> bool {
+pub(crate) fn shows(authorization: Option<&str>, key: &Secret) -> bool {
     let shown = authorization.and_then(|it| it.trim().split_once(' '));
     shown.is_some_and(|(scheme, token)| {
         let is_right = token.trim().as_bytes().ct_eq(key.expose().as_bytes());
@@ -188,15 +193,18 @@ async fn ask(questions: &mpsc::Sender<Question>) -> Result<Status, Response> {
 struct Shown {
     #[serde(flatten)]
     status: Status,
+    /// Answers to facts that are held until the agent has them.
+    fact_waiters: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_plane: Option<BookStatus>,
 }
 
 async fn status(
-    State((questions, book)): State<(mpsc::Sender<Question>, Option<Arc<Book>>)>,
+    State((questions, book, waiters)): State<(mpsc::Sender<Question>, Option<Arc<Book>>, Waiters)>,
 ) -> Result<Json<Shown>, Response> {
     let status = ask(&questions).await?;
-    Ok(Json(Shown { status, data_plane: book.map(|book| book.status()) }))
+    let data_plane = book.map(|book| book.status());
+    Ok(Json(Shown { status, fact_waiters: waiters.count(), data_plane }))
 }
 
 /// What the data plane was asked lately, with the filters that the functions have.

@@ -14,6 +14,7 @@
 //! | what stands in front of an application? | `guard.rs` |
 //! | how is OPA run? | `opa.rs` |
 //! | how are the real opal-server and opal-client run, who speaks OPAL's socket? | `opal/` |
+//! | how is a program run that uses Permit's SDK? | `permit.rs` |
 //! | how are the functions or an opal-server asked? | `api.rs` |
 //! | where does data come from, how does a source fail? | `source.rs`, `server.rs` |
 //! | how are the servers run that data lives in, with which certificates? | `stores/` |
@@ -36,6 +37,7 @@ mod keys;
 mod opa;
 mod opal;
 mod parts;
+mod permit;
 mod process;
 mod proxy;
 mod server;
@@ -57,6 +59,7 @@ pub use opal::{
     opal_program, said,
 };
 pub use parts::{Part, checkout, require};
+pub use permit::permit_program;
 pub use process::{Logs, Process, command, free_port};
 pub use proxy::Proxy;
 pub use source::{Received, Reply, Source};

@@ -20,6 +20,10 @@ pub enum Part {
     Opa,
     /// OPAL's `opal-client`, with `opal-server` beside it, `OPAL_CLIENT_BIN`, else on `PATH`.
     Opal,
+    /// The `python` of an environment with Permit's SDK 3, `GIRASOL_PERMIT_3_PYTHON`.
+    Permit3,
+    /// The same with its SDK 2, `GIRASOL_PERMIT_2_PYTHON`.
+    Permit2,
     /// PostgreSQL's `postgres`, with `initdb` and `psql` beside it, `GIRASOL_POSTGRES_BIN`, else
     /// where Debian has it, else on `PATH`.
     Postgres,
@@ -76,6 +80,8 @@ impl Part {
             Self::Agent => "GIRASOL_AGENT",
             Self::Opa => "OPA_BIN",
             Self::Opal => "OPAL_CLIENT_BIN",
+            Self::Permit3 => "GIRASOL_PERMIT_3_PYTHON",
+            Self::Permit2 => "GIRASOL_PERMIT_2_PYTHON",
             Self::Postgres => "GIRASOL_POSTGRES_BIN",
             Self::MariaDb => "GIRASOL_MARIADB_BIN",
             Self::Redis => "GIRASOL_REDIS_BIN",
@@ -93,6 +99,8 @@ impl Part {
             Self::Agent => "edge-agent",
             Self::Opa => "opa",
             Self::Opal => "opal-client",
+            Self::Permit3 => "python with permit 3",
+            Self::Permit2 => "python with permit 2",
             Self::Postgres => "postgres",
             Self::MariaDb => "mariadbd",
             Self::Redis => "redis-server",
@@ -115,6 +123,14 @@ impl Part {
             Self::Opal => {
                 "run `cargo xtask setup` where there is a Python 3.11 to 3.13, or install \
                  opal-server and opal-client 0.9.9 from PyPI"
+            }
+            Self::Permit3 => {
+                "run `cargo xtask setup` where there is a Python 3.11 to 3.13, or install permit \
+                 3.0.0 from PyPI into a virtual environment"
+            }
+            Self::Permit2 => {
+                "run `cargo xtask setup` where there is a Python 3.11 to 3.13, or install permit \
+                 2.6.5 from PyPI into a virtual environment"
             }
             Self::Ferretdb => {
                 "run `cargo xtask setup` where there is Go, or take a release 1.24 from \
@@ -150,6 +166,8 @@ impl Part {
                 .collect(),
             Self::Opa => on_path("opa"),
             Self::Opal => on_path("opal-client"),
+            // No Python of the system has it.
+            Self::Permit3 | Self::Permit2 => vec![],
             Self::Browser => on_path("chromium-headless-shell"),
             Self::Ferretdb => on_path("ferretdb"),
             Self::Versitygw => on_path("versitygw"),

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Result;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -40,6 +40,8 @@ struct Weather {
     swallowed: u64,
     /// New connections are closed at once.
     refusing: bool,
+    /// Nothing comes back over websockets, nothing is lost.
+    sockets_held: bool,
 }
 
 // === impl Proxy ===
@@ -99,6 +101,17 @@ impl Proxy {
         self.network.weather.send_modify(|weather| weather.frozen = false);
     }
 
+    /// From now on nothing that is sent over websockets comes to who opened them, and nothing is
+    /// lost, until [`Proxy::release_sockets`]; requests are answered.
+    pub fn hold_sockets(&self) {
+        self.network.weather.send_modify(|weather| weather.sockets_held = true);
+    }
+
+    /// Lets pass what websockets have held back.
+    pub fn release_sockets(&self) {
+        self.network.weather.send_modify(|weather| weather.sockets_held = false);
+    }
+
     /// Loses everything that is sent from now on over the connections open now, and keeps them
     /// open at both ends, as when a machine between them forgets them. New ones work.
     pub fn half_open(&self) {
@@ -137,8 +150,9 @@ async fn connect(near: TcpStream, port: u16, number: u64, network: Arc<Network>)
     let _ = far.set_nodelay(true);
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
-    let up = pass(near_in, far_out, number, &network, &network.up);
-    let down = pass(far_in, near_out, number, &network, &network.down);
+    let is_socket = AtomicBool::new(false);
+    let way = |is_up| Way { number, is_up, is_socket: &is_socket, network: &network };
+    let (up, down) = (pass(near_in, far_out, way(true)), pass(far_in, near_out, way(false)));
     let mut weather = network.weather.subscribe();
     tokio::select! {
         _ = async { tokio::join!(up, down) } => {}
@@ -146,22 +160,44 @@ async fn connect(near: TcpStream, port: u16, number: u64, network: Arc<Network>)
     }
 }
 
-/// Passes bytes on until their end, which it passes on too.
-async fn pass(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
+/// One direction of a connection.
+struct Way<'c> {
     number: u64,
-    network: &Network,
-    count: &AtomicU64,
-) {
-    let mut weather = network.weather.subscribe();
+    is_up: bool,
+    /// True once somebody has asked for a websocket on this connection.
+    is_socket: &'c AtomicBool,
+    network: &'c Network,
+}
+
+impl Way<'_> {
+    fn is_held(&self, weather: &Weather) -> bool {
+        let is_pushed_to = !self.is_up && self.is_socket.load(Ordering::Relaxed);
+        weather.frozen || weather.sockets_held && is_pushed_to
+    }
+
+    fn passes(&self, bytes: &[u8]) {
+        if !self.is_up {
+            self.network.down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            return;
+        }
+        self.network.up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let asks = |part: &[u8]| part.eq_ignore_ascii_case(b"upgrade: websocket");
+        if bytes.split(|byte| *byte == b'\n').any(|line| asks(line.trim_ascii())) {
+            self.is_socket.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Passes bytes on until their end, which it passes on too.
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, way: Way<'_>) {
+    let mut weather = way.network.weather.subscribe();
     let mut buffer = vec![0; BUFFER_BYTES];
-    let swallowed = |weather: &Weather| weather.swallowed >= number;
+    let swallowed = |weather: &Weather| weather.swallowed >= way.number;
     loop {
         // The sender lives as long as `network`.
-        let _ = weather.wait_for(|weather| !weather.frozen).await;
+        let _ = weather.wait_for(|weather| !way.is_held(weather)).await;
         let read = from.read(&mut buffer).await;
-        let now = weather.wait_for(|weather| !weather.frozen).await.map(|it| *it);
+        let now = weather.wait_for(|weather| !way.is_held(weather)).await.map(|it| *it);
         let lost = now.is_ok_and(|weather| swallowed(&weather));
         match read.ok().and_then(|bytes| buffer.get(..bytes)).filter(|bytes| !bytes.is_empty()) {
             Some(_) if lost => {}
@@ -169,7 +205,7 @@ async fn pass(
                 if to.write_all(bytes).await.is_err() {
                     break;
                 }
-                count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                way.passes(bytes);
             }
             // The other end does not hear of this end's end; it stays until it is cut.
             None if lost => std::future::pending().await,
@@ -236,6 +272,21 @@ mod tests {
         assert!(!said_back(&mut socket, b"efgh").await);
         proxy.thaw();
         assert!(heard(&mut socket, b"efgh").await);
+    }
+
+    #[tokio::test]
+    async fn what_is_pushed_over_websockets_is_held_and_what_is_asked_for_is_answered() {
+        let proxy = echo().await;
+        let mut pushed = TcpStream::connect(proxy.address).await.unwrap();
+        let asking = b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+        pushed.write_all(asking).await.unwrap();
+        pushed.read_exact(&mut [0; 40]).await.unwrap();
+        proxy.hold_sockets();
+        assert!(!said_back(&mut pushed, b"abcd").await);
+        let mut asked = TcpStream::connect(proxy.address).await.unwrap();
+        assert!(said_back(&mut asked, b"abcd").await);
+        proxy.release_sockets();
+        assert!(heard(&mut pushed, b"abcd").await);
     }
 
     #[tokio::test]

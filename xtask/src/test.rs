@@ -47,6 +47,11 @@ const SUITES: &[Suite] = &[
         run: |workspace, arguments| black_box(workspace, "tests", "opal", arguments),
     },
     Suite {
+        name: "permit",
+        about: "Permit's real SDK against an agent: writes that are held until they are enforced",
+        run: |workspace, arguments| black_box(workspace, "tests", "permit", arguments),
+    },
+    Suite {
         name: "chaos",
         about: "parts are killed under load; a small run, `-- --kills 200 --updates 100000` for all",
         run: |workspace, arguments| black_box(workspace, "tests", "chaos", arguments),
@@ -113,6 +118,7 @@ fn black_box(
     let others = Others {
         opa: true,
         opal: ["opal", "parts"].contains(&test),
+        permit: test == "permit",
         stores: ["edge", "fetch", "parts", "watch"].contains(&test),
     };
     let variables = testbed::environment(workspace, others)?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::setup::cargo_tools::WASM_BINDGEN;
 use crate::setup::go::OPA;
-use crate::setup::{self, npm, opal};
+use crate::setup::{self, npm, python};
 use crate::workspace::Workspace;
 use crate::{build, process};
 
@@ -20,7 +20,10 @@ pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString
     if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         // The demo decides with the embedded engine; nobody should have to wait for another.
         let others = subcommand == "bench";
-        testbed.envs(environment(workspace, Others { opa: others, opal: others, stores: others })?);
+        testbed.envs(environment(
+            workspace,
+            Others { opa: others, opal: others, stores: others, ..Others::default() },
+        )?);
         if others {
             // `bench grants` measures as WebAssembly too.
             let runner = WASM_BINDGEN.ensure(workspace)?.join("wasm-bindgen-test-runner");
@@ -31,10 +34,12 @@ pub(crate) fn run(workspace: &Workspace, subcommand: &str, arguments: &[OsString
 }
 
 /// Which parts that are not Girasol's own are needed too.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Others {
     pub(crate) opa: bool,
     pub(crate) opal: bool,
+    /// Permit's SDK, all versions of it.
+    pub(crate) permit: bool,
     /// The servers that data lives in.
     pub(crate) stores: bool,
 }
@@ -52,8 +57,10 @@ pub(crate) fn environment(
     ];
     let opa = if others.opa { OPA.ensure(workspace)? } else { None };
     variables.extend(opa.map(|path| (OPA.variable, path)));
-    let opal = if others.opal { opal::ensure(workspace)? } else { None };
-    variables.extend(opal.map(|path| ("OPAL_CLIENT_BIN", path)));
+    variables.extend(if others.opal { python::OPAL.ensure(workspace)? } else { None });
+    if others.permit {
+        variables.extend(setup::permit(workspace)?);
+    }
     if others.stores {
         variables.extend(setup::servers(workspace)?);
     }

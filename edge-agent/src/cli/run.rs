@@ -62,6 +62,7 @@ fn flag(setting: &'static Setting) -> Arg {
     Arg::new(setting.name)
         .long(setting.flag())
         .value_name(setting.placeholder())
+        .allow_negative_numbers(true)
         .help(format!("{}{default} [env: {variables}]", setting.help))
 }
 

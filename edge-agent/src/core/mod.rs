@@ -50,7 +50,7 @@ pub mod status;
 mod subscription;
 
 use protocol::planted::{Bug, planted};
-use protocol::socket::{AgentFrame, HubFrame};
+use protocol::socket::{AgentFrame, HubFrame, Receipt};
 use protocol::{DataPath, Millis, Seq};
 
 use crate::engine::{EngineError, EngineState};
@@ -503,6 +503,13 @@ impl Core {
             policies: &self.policies,
             digests: self.subscription.digests().clone(),
         })
+    }
+
+    /// What became of an update here; none while it is on its way, or the engine may not have it.
+    #[must_use]
+    pub fn receipt(&self, seq: Seq) -> Option<Receipt> {
+        let has_ended = self.is_up() && self.subscription.has_all_of(seq) && !self.queue.has(seq);
+        has_ended.then(|| self.results.receipt(seq))
     }
 
     /// True if a grant or a revocation has come that the store does not have yet.

@@ -117,6 +117,12 @@ impl Results {
         self.failures.remove(&seq);
     }
 
+    /// The receipt of an update that has ended.
+    pub(super) fn receipt(&self, seq: Seq) -> Receipt {
+        let error = self.failures.get(&seq).cloned();
+        Receipt { seq, applied: error.is_none(), error }
+    }
+
     /// The receipts and reports that can be given now.
     pub(super) fn due(
         &mut self,
@@ -128,8 +134,7 @@ impl Results {
         let done: Vec<Seq> = owed.filter(has_ended).collect();
         let receipts = done.into_iter().map(|seq| {
             self.owed.remove(&seq);
-            let error = self.failures.get(&seq).cloned();
-            Receipt { seq, applied: error.is_none(), error }
+            self.receipt(seq)
         });
         let receipts = receipts.collect();
         let done: Vec<Seq> = self.reports.keys().copied().filter(has_ended).collect();

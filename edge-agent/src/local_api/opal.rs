@@ -15,7 +15,7 @@ use protocol::json::reason;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Facts, Parts, ask, verdict};
+use super::{About, Parts, ask, verdict};
 use crate::runtime::callbacks::Registered;
 
 type Shared = State<Arc<Parts>>;
@@ -61,7 +61,7 @@ async fn ready(State(parts): Shared) -> Result<Response, Response> {
 }
 
 async fn load_policies(State(parts): Shared) -> Response {
-    if !parts.facts.policy_updates {
+    if !parts.about.policy_updates {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "policy_updates is off");
     }
     parts.switch.load_policies();
@@ -69,7 +69,7 @@ async fn load_policies(State(parts): Shared) -> Response {
 }
 
 async fn load_data(State(parts): Shared) -> Response {
-    if !parts.facts.data_updates {
+    if !parts.about.data_updates {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "data_updates is off");
     }
     parts.switch.load_data();
@@ -77,7 +77,7 @@ async fn load_data(State(parts): Shared) -> Response {
 }
 
 async fn engine(State(parts): Shared) -> Json<Value> {
-    let Facts { engine_type, engine_url, engine_has_token, .. } = &parts.facts;
+    let About { engine_type, engine_url, engine_has_token, .. } = &parts.about;
     let auth_type = if *engine_has_token { "token" } else { "none" };
     Json(
         json!({"type": engine_type, "url": engine_url.trim_end_matches('/'), "auth_type": auth_type}),
@@ -122,7 +122,7 @@ fn shown(callback: &Registered) -> Value {
 async fn connectivity(State(parts): Shared) -> Json<Value> {
     Json(json!({
         "opal_server_connectivity_disabled": parts.switch.is_off(),
-        "offline_mode_enabled": parts.facts.offline_mode,
+        "offline_mode_enabled": parts.about.offline_mode,
     }))
 }
 
@@ -135,7 +135,7 @@ async fn enable(State(parts): Shared) -> Response {
 }
 
 fn switch(parts: &Parts, on: bool, word: &str) -> Response {
-    if !parts.facts.offline_mode {
+    if !parts.about.offline_mode {
         let advice =
             "the agent keeps nothing to decide by without the server; give it a --data-dir";
         return refusal(StatusCode::BAD_REQUEST, advice);

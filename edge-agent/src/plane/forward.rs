@@ -35,13 +35,7 @@ pub(crate) struct Functions {
 impl Functions {
     /// The functions at this address, for this scope.
     pub(crate) fn new(http: reqwest::Client, server: &Url, scope: &str) -> Self {
-        let mut base = server.clone();
-        if scope != DEFAULT_SCOPE
-            && let Ok(mut path) = base.path_segments_mut()
-        {
-            path.pop_if_empty().extend(["scopes", scope]);
-        }
-        Self { http, base: base.as_str().trim_end_matches('/').to_owned() }
+        Self { http, base: base(server, scope) }
     }
 
     /// Asks them.
@@ -74,18 +68,37 @@ impl Functions {
             }
         }
         let answer = request.send().await.map_err(unreachable)?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let mut response = Response::new(answer.bytes().await.map_err(unreachable)?);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        hops::leave_out(response.headers_mut());
-        OF_THE_BODY.iter().for_each(|name| drop(response.headers_mut().remove(name)));
-        Ok(response)
+        received(answer).await.map_err(unreachable)
     }
 }
 
-/// The body of an answer in one piece.
-pub(super) fn whole(response: Response<Bytes>) -> Response<Body> {
+/// What a path of a scope is appended to.
+pub(crate) fn base(server: &Url, scope: &str) -> String {
+    let mut base = server.clone();
+    if scope != DEFAULT_SCOPE
+        && let Ok(mut path) = base.path_segments_mut()
+    {
+        path.pop_if_empty().extend(["scopes", scope]);
+    }
+    base.as_str().trim_end_matches('/').to_owned()
+}
+
+/// An answer in one piece, as it can be passed on.
+///
+/// # Errors
+/// It broke off.
+pub(crate) async fn received(answer: reqwest::Response) -> reqwest::Result<Response<Bytes>> {
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let mut response = Response::new(answer.bytes().await?);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    hops::leave_out(response.headers_mut());
+    OF_THE_BODY.iter().for_each(|name| drop(response.headers_mut().remove(name)));
+    Ok(response)
+}
+
+/// An answer in one piece, as it is sent.
+pub(crate) fn whole(response: Response<Bytes>) -> Response<Body> {
     response.map(Body::from)
 }
 

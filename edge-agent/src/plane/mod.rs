@@ -23,5 +23,5 @@ mod serve;
 pub(crate) use audits::Audits;
 pub use book::Book;
 pub(crate) use book::BookStatus;
-pub(crate) use forward::Functions;
+pub(crate) use forward::{Functions, base, received, whole};
 pub(crate) use serve::{DataPlane, router};

@@ -11,6 +11,7 @@ use super::callbacks::Callbacks;
 use super::link::Link;
 use super::policy_file::PolicyFile;
 use super::report;
+use super::waiting::{Awaited, Awaiting};
 use crate::core::status::{Progress, Status};
 use crate::core::{Core, Effect, Input, Report, Restored, WriteError};
 use crate::engine::{Engine, EngineError, Write};
@@ -49,6 +50,8 @@ pub(super) struct Driver {
     asked: mpsc::Receiver<Question>,
     renewed: mpsc::Receiver<Secret>,
     progress: watch::Sender<Progress>,
+    awaited: mpsc::UnboundedReceiver<Awaited>,
+    awaiting: Awaiting,
 }
 
 /// What comes to the driver besides inputs, and what it tells to others.
@@ -56,6 +59,7 @@ pub(super) struct Channels {
     pub(super) asked: mpsc::Receiver<Question>,
     pub(super) renewed: mpsc::Receiver<Secret>,
     pub(super) progress: watch::Sender<Progress>,
+    pub(super) awaited: mpsc::UnboundedReceiver<Awaited>,
 }
 
 impl Driver {
@@ -66,8 +70,9 @@ impl Driver {
         received: mpsc::UnboundedReceiver<Input>,
         channels: Channels,
     ) -> Self {
-        let Channels { asked, renewed, progress } = channels;
-        Self { core, shell, started, received, asked, renewed, progress }
+        let Channels { asked, renewed, progress, awaited } = channels;
+        let awaiting = Awaiting::default();
+        Self { core, shell, started, received, asked, renewed, progress, awaited, awaiting }
     }
 
     /// Runs until the core gives up; returns why.
@@ -76,8 +81,11 @@ impl Driver {
         loop {
             let now = self.now();
             for effect in self.core.step(now, input) {
-                if let Effect::GiveUp(reason) = effect {
-                    return reason;
+                match effect {
+                    Effect::GiveUp(reason) => return reason,
+                    // What is waited for is a number of another log.
+                    Effect::BeginAgain(_) => self.awaiting.give_up("the hub's log began anew"),
+                    _ => {}
                 }
                 self.shell.carry_out(effect);
             }
@@ -85,6 +93,7 @@ impl Driver {
             self.shell.book.owes(self.core.owes_grants());
             self.shell.settle(progress);
             self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
+            self.awaiting.tell(|seq| self.core.receipt(seq));
             input = self.next_input().await;
         }
     }
@@ -103,6 +112,9 @@ impl Driver {
                     }
                     Err(error) => tracing::error!(%error, "the renewed token cannot be used"),
                 },
+                Some(awaited) = self.awaited.recv() => {
+                    self.awaiting.add(awaited, |seq| self.core.receipt(seq));
+                }
                 Some(question) = self.asked.recv() => {
                     // Who asked may have gone away.
                     let _ = question.send(self.core.status(self.now()));

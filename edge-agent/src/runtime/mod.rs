@@ -41,6 +41,7 @@ use crate::core::status::Progress;
 use crate::core::{Config, Core, Input, Kept};
 use crate::enforcement::Enforcement;
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
+use crate::facts::{self, Facts};
 use crate::fetch::exec::ExecFetcher;
 use crate::fetch::{Fetcher, Fetchers, HttpFetcher, Means, MeansError};
 use crate::http::{self, HttpError};
@@ -181,6 +182,7 @@ pub async fn run_with(
         scope: &settings.scope,
         protocol: settings.protocol,
     };
+    let upstream = facts::Upstream::new(http.clone(), &settings.server, &settings.scope);
     let functions = plane::Functions::new(http.clone(), &settings.server, &settings.scope);
     let connecting =
         link::Connecting { http, tls: Arc::clone(tls.trusting()), book: Arc::clone(&book) };
@@ -193,11 +195,13 @@ pub async fn run_with(
     ));
     let started = Instant::now();
     let (progress, progressed) = watch::channel(Progress::default());
-    let waiting = Waiting::new(progressed, inputs.clone(), started);
+    let (awaited_by, awaited) = mpsc::unbounded_channel();
+    let waiting = Waiting::new(progressed, inputs.clone(), awaited_by, started);
 
     let local = listen("--listen", settings.listen).await?;
     let local_address = local.local_addr()?;
-    let facts = local_api::Facts::new(&settings);
+    let about = local_api::About::new(&settings);
+    let facts = Facts::new(upstream, waiting.clone(), &settings.facts, &topics);
     let engine: Arc<dyn Engine> = match settings.engine {
         EngineKind::Regorus => {
             let limit = Duration::from_secs(settings.decision_timeout_seconds);
@@ -246,12 +250,12 @@ pub async fn run_with(
         caught_up: None,
     };
     let (questions, asked) = mpsc::channel(16);
-    let parts = local_api::Parts { questions, waiting, callbacks, switch, facts, planes };
+    let parts = local_api::Parts { questions, waiting, callbacks, switch, about, facts, planes };
     serve(local, local_api::router(parts, enforcement));
     let (tokens, renewed) = mpsc::channel(1);
     tokio::spawn(renewal.run(tokens, seed()));
 
-    let channels = Channels { asked, renewed, progress };
+    let channels = Channels { asked, renewed, progress, awaited };
     let driver = Driver::new(core, shell, started, received, channels);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

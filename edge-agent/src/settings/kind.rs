@@ -6,6 +6,7 @@ use protocol::{limits, topic::TopicSet};
 use serde_json::value::RawValue;
 use url::Url;
 
+use crate::facts::Hold;
 use crate::net::rule::Rule;
 use crate::secrets::Rules;
 
@@ -28,6 +29,8 @@ pub(super) enum Kind {
     Seconds,
     /// A number of seconds, 0 for never.
     Interval,
+    /// Seconds as [`Hold::read`] reads them: a fraction, 0, or less for no limit.
+    Wait,
     /// A port.
     Port,
     /// A `ws` or `wss` address, or an `http` or `https` one in its place.
@@ -106,6 +109,12 @@ impl Kind {
                 Ok(seconds) => Ok(Value::Seconds(seconds)),
                 _ => Err("give a whole number of seconds, 0 for never".to_owned()),
             },
+            Self::Wait => match Hold::read(text) {
+                Some(_) => Ok(Value::Text(text.to_owned())),
+                None => {
+                    Err("give a number of seconds, such as 10 or 0.5; -1 for no limit".to_owned())
+                }
+            },
             Self::Port => match text.parse::<u16>() {
                 Ok(port) => Ok(Value::Port(port)),
                 _ => Err("give a port, from 0 to 65535".to_owned()),
@@ -169,9 +178,11 @@ impl Kind {
             (Self::Rules, _) => Err("give a list of strings, such as [\"db.internal\"]".to_owned()),
             (Self::Bytes, toml::Value::Integer(number)) => self.read(&number.to_string()),
             (Self::Topics, _) => Err("give a list of strings, such as [\"users\"]".to_owned()),
-            (Self::Seconds | Self::Interval | Self::Port, toml::Value::Integer(number)) => {
-                self.read(&number.to_string())
-            }
+            (
+                Self::Seconds | Self::Interval | Self::Port | Self::Wait,
+                toml::Value::Integer(number),
+            ) => self.read(&number.to_string()),
+            (Self::Wait, toml::Value::Float(number)) => self.read(&number.to_string()),
             (Self::Choice { .. }, toml::Value::Boolean(on)) => self.read(&on.to_string()),
             (Self::Programs, toml::Value::Table(table)) => {
                 let text = serde_json::to_string(table).map_err(|error| error.to_string())?;
@@ -196,7 +207,7 @@ impl Kind {
             Self::Bytes => "BYTES",
             Self::Rules => "RULES",
             Self::Address => "ADDR",
-            Self::Seconds | Self::Interval => "SECONDS",
+            Self::Seconds | Self::Interval | Self::Wait => "SECONDS",
             Self::Port => "PORT",
             Self::SocketUrl | Self::Proxy => "URL",
             Self::Dirs => "DIRS",

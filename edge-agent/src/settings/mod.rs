@@ -1,8 +1,8 @@
 //! Settings: one table that flags, environment, file and `print-config` are made from.
 //!
 //! Defaults < file (TOML) < environment < flags. A setting `opa_url` is the flag
-//! `--opa-url`, the variable `GIRASOL_OPA_URL`, else OPAL's variable for the same thing,
-//! and the key `opa_url` of the file.
+//! `--opa-url`, the variable `GIRASOL_OPA_URL`, else OPAL's or Permit's variable for the
+//! same thing, and the key `opa_url` of the file.
 //!
 //! | question | file |
 //! |---|---|
@@ -18,6 +18,7 @@ use tracing::Level;
 use url::Url;
 
 use crate::engine::regorus::Language;
+use crate::facts::{Hold, TimeoutPolicy};
 use crate::fetch::exec::{self, Program};
 
 mod fetch;
@@ -119,6 +120,17 @@ pub struct OpalSettings {
     pub keep_alive_seconds: Option<u64>,
 }
 
+/// How facts are written through the agent (`spec/critical-updates.md` §6.1).
+#[derive(Clone, Debug)]
+pub struct FactsSettings {
+    /// What they are written with; none for what each caller shows.
+    pub token: Option<Secret>,
+    /// For how long an answer is held, if its caller does not say.
+    pub hold: Hold,
+    /// What is answered after that, if its caller does not say.
+    pub policy: TimeoutPolicy,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -165,6 +177,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// What its callers show; none if only this machine may call.
     pub api_key: Option<Secret>,
+    /// How facts are written through the agent.
+    pub facts: FactsSettings,
     /// The decisions of the embedded engine.
     pub decision_listen: SocketAddr,
     /// Where the data plane is served, if it is.
@@ -231,6 +245,13 @@ impl Settings {
             let host = resolved.get("listen_host").map_or("listen", |_| "listen_host");
             return Err(resolved.refuse(host, reason));
         }
+        let facts = FactsSettings::new(resolved)?;
+        if facts.token.is_some() && api_key.is_none() {
+            // Whoever reaches the agent would write with it.
+            let reason = "only who shows an api_key may write with it; set GIRASOL_API_KEY, too, or \
+                          leave it out and have callers show a datasource token of their own";
+            return Err(resolved.refuse("facts_token", reason));
+        }
         let log_level = resolved.text("log_level")?;
         Ok(Self {
             server: resolved.url("server")?,
@@ -253,6 +274,7 @@ impl Settings {
             data_dir: resolved.path("data_dir"),
             listen,
             api_key,
+            facts,
             decision_listen: resolved.address("decision_listen")?,
             data_plane_listen: resolved.address("data_plane_listen").ok(),
             grants_offline_seconds: Some(resolved.seconds("grants_offline_seconds")?)
@@ -271,6 +293,19 @@ impl Settings {
                 }
                 Err(_) => vec![],
             },
+        })
+    }
+}
+
+impl FactsSettings {
+    fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
+        let hold = resolved.text("local_facts_wait_timeout")?;
+        let policy = resolved.text("local_facts_timeout_policy")?;
+        Ok(Self {
+            token: resolved.secret("facts_token"),
+            hold: Hold::read(&hold).ok_or_else(|| missing("local_facts_wait_timeout"))?,
+            policy: TimeoutPolicy::read(&policy)
+                .ok_or_else(|| missing("local_facts_timeout_policy"))?,
         })
     }
 }

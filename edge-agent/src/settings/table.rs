@@ -14,13 +14,15 @@ pub struct Setting {
     pub secret: bool,
     /// OPAL's name of the same setting, for `OPAL_…`.
     pub opal: Option<&'static str>,
+    /// Permit's name of the same setting, for `PDP_…`.
+    pub permit: Option<&'static str>,
     /// One line for people.
     pub help: &'static str,
 }
 
 impl Setting {
     const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, default: None, secret: false, opal: None, help }
+        Self { name, kind, default: None, secret: false, opal: None, permit: None, help }
     }
 
     const fn default(mut self, default: &'static str) -> Self {
@@ -35,6 +37,11 @@ impl Setting {
 
     const fn opal(mut self, opal: &'static str) -> Self {
         self.opal = Some(opal);
+        self
+    }
+
+    const fn permit(mut self, permit: &'static str) -> Self {
+        self.permit = Some(permit);
         self
     }
 
@@ -55,7 +62,8 @@ impl Setting {
     pub fn variables(&self) -> Vec<String> {
         let own = format!("GIRASOL_{}", self.name.to_ascii_uppercase());
         let opal = self.opal.map(|name| format!("OPAL_{name}"));
-        std::iter::once(own).chain(opal).collect()
+        let permit = self.permit.map(|name| format!("PDP_{name}"));
+        std::iter::once(own).chain(opal).chain(permit).collect()
     }
 }
 
@@ -157,6 +165,26 @@ pub const SETTINGS: &[Setting] = &[
         "what callers of the agent's own API show as bearer's token; without it only its own machine may call",
     )
     .secret(),
+    Setting::new(
+        "facts_token",
+        Kind::Text,
+        "a datasource token that facts are written with for who shows the api_key; without it, what callers show is passed on",
+    )
+    .secret(),
+    Setting::new(
+        "local_facts_wait_timeout",
+        Kind::Wait,
+        "seconds for which the answer to a fact is held until this agent has it; 0 for none, -1 for no limit",
+    )
+    .default("10")
+    .permit("LOCAL_FACTS_WAIT_TIMEOUT"),
+    Setting::new(
+        "local_facts_timeout_policy",
+        Kind::Choice { of: &["ignore", "fail"], also: &[] },
+        "what is answered if it does not have it then: as if it had, or 424",
+    )
+    .default("ignore")
+    .permit("LOCAL_FACTS_TIMEOUT_POLICY"),
     Setting::new(
         "decision_listen",
         Kind::Address,

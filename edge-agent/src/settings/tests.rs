@@ -355,3 +355,38 @@ fn programs_are_tables_of_the_file_or_one_variable() {
     let error = refusal(&[], &[TOKEN], Some("exec_fetchers = 7\n")).to_string();
     assert!(error.contains("exec_fetchers: give"), "{error}");
 }
+
+#[test]
+fn facts_are_held_as_permits_variables_say() {
+    let hold = |variables: &[(&str, &str)]| {
+        let variables = [&[TOKEN], variables].concat();
+        let resolved = resolve(&[], &variables, None)?;
+        Settings::new(&resolved).map(|settings| (settings.facts.hold, settings.facts.policy))
+    };
+    let seconds = |seconds| Hold::Within(std::time::Duration::from_secs(seconds));
+    assert_eq!(hold(&[]).unwrap(), (seconds(10), TimeoutPolicy::Ignore));
+    let permits =
+        [("PDP_LOCAL_FACTS_WAIT_TIMEOUT", "3"), ("PDP_LOCAL_FACTS_TIMEOUT_POLICY", "FAIL")];
+    assert_eq!(hold(&permits).unwrap(), (seconds(3), TimeoutPolicy::Fail));
+    for (text, expected) in [("0", Hold::AtOnce), ("-1", Hold::Endless)] {
+        let variable = ("GIRASOL_LOCAL_FACTS_WAIT_TIMEOUT", text);
+        assert_eq!(hold(&[variable]).unwrap().0, expected);
+    }
+    for bad in ["soon", "nan"] {
+        let refused = hold(&[("PDP_LOCAL_FACTS_WAIT_TIMEOUT", bad)]).unwrap_err();
+        assert!(refused.message.starts_with("PDP_LOCAL_FACTS_WAIT_TIMEOUT: "), "{refused}");
+    }
+    let file = "local_facts_wait_timeout = 0.5\ntoken = \"t\"";
+    let settings = Settings::new(&resolve(&[], &[], Some(file)).unwrap()).unwrap();
+    assert_eq!(settings.facts.hold, Hold::Within(std::time::Duration::from_millis(500)));
+}
+
+#[test]
+fn a_token_for_facts_is_lent_to_who_shows_a_key_only() {
+    let facts = ("GIRASOL_FACTS_TOKEN", "s3cret-facts");
+    let refused = Settings::new(&resolve(&[], &[TOKEN, facts], None).unwrap()).unwrap_err();
+    assert!(refused.message.contains("GIRASOL_API_KEY"), "{refused}");
+    assert!(!refused.message.contains("s3cret"), "{refused}");
+    let key = ("GIRASOL_API_KEY", "k");
+    assert!(Settings::new(&resolve(&[], &[TOKEN, facts, key], None).unwrap()).is_ok());
+}

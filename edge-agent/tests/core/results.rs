@@ -72,6 +72,25 @@ fn who_asked_on_a_connection_that_is_gone_asks_again() {
     assert_eq!(receipts(&rig.written(ready.job)), []);
 }
 
+#[test]
+fn what_became_of_an_update_is_known_though_one_before_it_waits_for_its_source() {
+    let mut rig = Rig::live(0);
+    let applied = |rig: &Rig, seq| rig.core.receipt(Seq(seq)).map(|receipt| receipt.applied);
+    let fetch = fetches(&rig.deliver(0, 1, &[("/slow", json!(null))]))[0];
+    assert_eq!(applied(&rig, 2), None, "it has not arrived");
+    let ready = write(&rig.deliver(1, 2, &[("/a", json!({}))])).unwrap();
+    assert_eq!(applied(&rig, 2), None, "it is being written");
+    rig.written(ready.job);
+    assert_eq!((applied(&rig, 1), applied(&rig, 2)), (None, Some(true)));
+    let ready = write(&rig.deliver(2, 3, &[("/b", json!({}))])).unwrap();
+    rig.step(Input::Written(ready.job, Err(rejected("no such parent"))));
+    assert_eq!(applied(&rig, 3), Some(false));
+    assert_eq!(rig.core.receipt(Seq(3)).unwrap().error.as_deref(), Some("no such parent"));
+    let ready = write(&rig.fetched(fetch, "{}")).unwrap();
+    rig.step(Input::Written(ready.job, Err(unavailable("gone"))));
+    assert_eq!(applied(&rig, 2), None, "the engine may have lost it");
+}
+
 fn with_callback(seq: u64, entries: &[Value]) -> Value {
     let places: Vec<usize> = (0..entries.len()).map(|at| at * 2).collect();
     json!({"updates": [{"seq": seq, "prev": seq - 1, "id": "u", "at": 0, "entries": entries,

@@ -9,7 +9,7 @@ mod debian;
 mod debian_std;
 pub(crate) mod go;
 pub(crate) mod npm;
-pub(crate) mod opal;
+pub(crate) mod python;
 pub(crate) mod wasm_target;
 
 use std::path::PathBuf;
@@ -24,9 +24,19 @@ use crate::workspace::{self, Workspace};
 pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     worker(workspace)?;
     go::OPA.ensure(workspace)?;
-    opal::ensure(workspace)?;
+    python::OPAL.ensure(workspace)?;
+    permit(workspace)?;
     servers(workspace)?;
     Ok(())
+}
+
+/// Permit's SDK, each version by its variable.
+pub(crate) fn permit(workspace: &Workspace) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut found = vec![];
+    for packages in &python::PERMIT {
+        found.extend(packages.ensure(workspace)?);
+    }
+    Ok(found)
 }
 
 /// The servers that data lives in, by the variables that tell the tests where each is.
