@@ -1,9 +1,9 @@
 //! The directory on workerd: users and roles as an application writes them, and agents that decide
 //! on them.
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::{Agent, Engine, Functions, Opa, Part};
+use testbed::{Agent, Engine, Functions, Opa, Part, http_client};
 
 use crate::support::{SOON, agent, can_run, data, functions, logged};
 
@@ -23,8 +23,10 @@ async fn ask_at(functions: &Functions, token: &str, method: &str, path: &str, bo
     let url = format!("{}{path}", functions.url());
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     // In lower case, as the SDK 2.x has it.
-    let request =
-        Client::new().request(method, url).header("Authorization", format!("bearer {token}"));
+    let request = http_client()
+        .unwrap()
+        .request(method, url)
+        .header("Authorization", format!("bearer {token}"));
     let response = request.body(body.to_owned()).send().await.unwrap();
     let header = |name: &str| Some(response.headers().get(name)?.to_str().unwrap().to_owned());
     let (seq, id) = (header("X-Girasol-Seq"), header("X-Permit-Update-Id"));
@@ -95,15 +97,21 @@ async fn a_thousand_users_are_one_update_and_keys_never_nest() {
     let users: Vec<Value> =
         (0..1_000).map(|at| json!({"key": format!("u{at}"), "attributes": {"n": at}})).collect();
     let body = json!({"operations": users});
-    let made = ask(&functions, &token, "POST", "bulk/users?wait=all", &body).await;
+    let made = ask(&functions, &token, "POST", "bulk/users?wait=all&timeout=60", &body).await;
     let told = (made.status, made.seq, made.applied.as_deref());
     assert_eq!(told, (200, Some(1), Some("2/2")), "{}", made.body);
     for agent in [&embedded, &real] {
         assert_eq!(data(agent, "users").await.as_object().unwrap().len(), 1_000);
     }
     let idents: Vec<String> = (0..1_000).map(|at| format!("u{at}")).collect();
-    let gone =
-        ask(&functions, &token, "DELETE", "bulk/users?wait=all", &json!({"idents": idents})).await;
+    let gone = ask(
+        &functions,
+        &token,
+        "DELETE",
+        "bulk/users?wait=all&timeout=60",
+        &json!({"idents": idents}),
+    )
+    .await;
     assert_eq!((gone.status, gone.applied.as_deref()), (200, Some("2/2")), "{}", gone.body);
 
     let mut expected = json!({});

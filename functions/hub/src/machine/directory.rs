@@ -80,7 +80,14 @@ impl Machine {
             Err(Refusal::Other(problem)) if problem.status == 500 => return Err(problem),
             Err(refusal) => return Ok(Some(plain(Err(refusal)))),
         };
-        if !is_change || told.is_empty() {
+        // That a document is gone which nobody was told of is no news.
+        let mut news = vec![];
+        for (document, entries) in told {
+            if entries.len() == 1 || said::is_said(log, &document)? {
+                news.push((document, entries));
+            }
+        }
+        if !is_change || news.is_empty() {
             // Who changed nothing has what is there when he has what the log has.
             let seq = is_change.then(|| log.head());
             return Ok(Some(plain(Ok(DirectoryAnswer { status, body, seq, id: None }))));
@@ -88,9 +95,9 @@ impl Machine {
         let update_id = format!("{}{id}", Update::DIRECTORY_ID);
         let seq = log.head().next();
         let mut rows = note_rows(rows)?;
-        let names = told.iter().map(|(document, entries)| (document.name(), entries.len() == 1));
+        let names = news.iter().map(|(document, entries)| (document.name(), entries.len() == 1));
         rows.extend(said::rows(log, names, seq)?);
-        let entries = told.into_iter().flat_map(|(_, entries)| entries).collect();
+        let entries = news.into_iter().flat_map(|(_, entries)| entries).collect();
         let reason = Some("the directory was changed".to_owned());
         let update = Update { id: Some(update_id.clone()), reason, entries, callback: None };
         let seq = match self.write_directory(now, update.clone(), rows, batch, log) {

@@ -122,6 +122,16 @@ fn a_write_is_one_update_for_those_who_follow_policy_data() {
 }
 
 #[test]
+fn who_never_had_a_role_goes_in_two_entries() {
+    let mut rig = Rig::new();
+    rig.facts("PUT", "users/a", &json!({}));
+    rig.facts("DELETE", "users/a", &Value::Null);
+    let record = rig.log.read(None, Seq(1), usize::MAX).unwrap().remove(0);
+    let places = record.update.entries.iter().map(|it| it.dst_path.to_string());
+    assert_eq!(places.collect::<Vec<_>>(), ["/users/a", "/users/a"]);
+}
+
+#[test]
 fn who_changes_nothing_is_told_the_logs_number() {
     let mut rig = Rig::new();
     rig.facts("PUT", "users/a", &json!({}));

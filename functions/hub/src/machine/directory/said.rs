@@ -50,6 +50,11 @@ pub(super) fn rows(
     Ok(rows)
 }
 
+/// True if the log says a document.
+pub(super) fn is_said(log: &dyn Log, document: &Document) -> Result<bool, Problem> {
+    Ok(get::<Seq>(log, &format!("{SAID}{}", document.name()))?.is_some())
+}
+
 /// Names are in the order of their numbers.
 fn listed(seq: Seq, name: &str) -> String {
     format!("{AT}{:020}/{name}", seq.0)
