@@ -15,7 +15,6 @@ use crate::process::command;
 /// The SDK is not installed.
 pub async fn permit_program(sdk: Part, program: &Path, variables: &[(&str, &str)]) -> Result<Said> {
     let mut python = command(sdk.find()?);
-    // `-I`: nothing beside the program stands for a package.
-    python.arg("-I").arg(program).envs(variables.iter().copied());
+    python.args(["-s", "-E"]).arg(program).envs(variables.iter().copied());
     said(python).await
 }
