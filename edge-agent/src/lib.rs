@@ -24,6 +24,7 @@
 
 pub mod cli;
 pub mod core;
+pub(crate) mod decision_log;
 pub mod decisions;
 pub mod engine;
 pub mod fetch;

@@ -89,6 +89,18 @@ impl Policies {
         Ok(engine)
     }
 
+    /// True if there is a rule at or below this path, seen from `data`.
+    #[must_use]
+    pub fn have_rules_below(&self, path: &[&str]) -> bool {
+        let first = self
+            .rules
+            .partition_point(|rule| rule.path.iter().map(String::as_str).lt(path.iter().copied()));
+        let found = self.rules.get(first);
+        found.is_some_and(|rule| {
+            rule.path.len() >= path.len() && rule.path.iter().zip(path).all(|(own, it)| own == it)
+        })
+    }
+
     /// Checks that no data is where a rule puts its value: the data would hide the rule, so
     /// that whoever writes data could write decisions. OPA refuses it too, in these words.
     ///

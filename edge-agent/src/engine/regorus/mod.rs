@@ -29,6 +29,7 @@ use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
 use crate::json::Json;
 use crate::policy::PolicyModule;
 
+mod logged;
 mod restore;
 
 use rego::document::{self, LEVELS, Patch, Refused};
