@@ -73,6 +73,11 @@ impl Decider {
 }
 
 impl DecisionError {
+    /// What the engine says in one line.
+    pub(crate) fn of_text(text: &str) -> Self {
+        Self::evaluation(text)
+    }
+
     /// Reads `file:row:col: message`.
     fn evaluation(text: &str) -> Self {
         let mut parts = text.splitn(4, ':');
@@ -94,7 +99,9 @@ fn check(path: &[String]) -> Result<(), DecisionError> {
         if segment.contains('"') {
             return Err(DecisionError::Path(format!("invalid ref term '{segment}'")));
         }
-        if segment.chars().any(char::is_control) {
+        // Those that Rego has an escape for can be in a query.
+        let escaped = ['\n', '\r', '\t', '\u{8}', '\u{c}'];
+        if segment.chars().any(|it| it.is_control() && !escaped.contains(&it)) {
             return Err(DecisionError::Path("failed to parse query".to_owned()));
         }
     }

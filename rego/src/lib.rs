@@ -15,11 +15,13 @@
 //! | What is written in a rule? | `walk.rs` |
 //! | Which functions does an OPA have? | `builtins.rs` |
 //! | How is a decision made? | `decide.rs` |
+//! | How is a query answered that is no part of a policy? | `adhoc.rs` |
 //! | Where in the data is a path, how is it read, what does a JSON Patch do? | `document/` |
 //! | What is in the `data.json` files? | `data.rs` |
 //! | Do the tests pass? | `testing.rs` |
 //! | How long may an evaluation take? | `clock.rs` |
 
+mod adhoc;
 mod builtins;
 mod clock;
 mod data;
@@ -35,10 +37,11 @@ mod rules;
 mod testing;
 mod walk;
 
+pub use adhoc::QueryError;
 pub use builtins::Builtins;
 pub use decide::{Decider, DecisionError, Location};
 pub use mistake::{Mistake, Refused, one_line};
-pub use policies::Policies;
+pub use policies::{Policies, package};
 pub use reference::query;
 
 /// What a module is written in that does not say so itself with an import.
