@@ -30,6 +30,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::status::Status;
+use crate::decision_log::{Counts, DecisionLog};
 use crate::plane::{Audits, Book, BookStatus};
 use crate::runtime::callbacks::Callbacks;
 use crate::runtime::{Question, Switch, waiting::Waiting};
@@ -47,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) facts: Facts,
     /// The data plane, if it is served.
     pub(crate) planes: Option<(Arc<Book>, Arc<Audits>)>,
+    /// Where decisions are logged, if they are.
+    pub(crate) decision_log: Option<DecisionLog>,
 }
 
 /// What does not change while the agent runs.
@@ -83,11 +86,12 @@ pub(crate) fn router(parts: Parts) -> Router {
     let key = parts.facts.api_key.clone().map(Arc::new);
     let (questions, waiting) = (parts.questions.clone(), parts.waiting.clone());
     let (book, audits) = parts.planes.clone().unzip();
+    let log = parts.decision_log.clone();
     let (open, guarded) = opal::routers(parts);
     let sync = Router::new().route("/sync", get(sync)).with_state(waiting);
     let guarded = Router::new()
         .route("/status", get(status))
-        .with_state((questions.clone(), book))
+        .with_state((questions.clone(), book, log))
         .merge(Router::new().route("/api/v1/api_audits", get(api_audits)).with_state(audits))
         .merge(sync)
         .merge(guarded)
@@ -177,20 +181,25 @@ async fn ask(questions: &mpsc::Sender<Question>) -> Result<Status, Response> {
     answered.await.map_err(|_| ending())
 }
 
-/// Everything, with the data plane if that is served.
+/// Everything, with the data plane if that is served, and the log of decisions if there is one.
 #[derive(serde::Serialize)]
 struct Shown {
     #[serde(flatten)]
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_plane: Option<BookStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision_log: Option<Counts>,
 }
 
+type StatusParts = (mpsc::Sender<Question>, Option<Arc<Book>>, Option<DecisionLog>);
+
 async fn status(
-    State((questions, book)): State<(mpsc::Sender<Question>, Option<Arc<Book>>)>,
+    State((questions, book, log)): State<StatusParts>,
 ) -> Result<Json<Shown>, Response> {
     let status = ask(&questions).await?;
-    Ok(Json(Shown { status, data_plane: book.map(|book| book.status()) }))
+    let data_plane = book.map(|book| book.status());
+    Ok(Json(Shown { status, data_plane, decision_log: log.map(|log| log.counts()) }))
 }
 
 /// What the data plane was asked lately, with the filters that the functions have.

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::callbacks::Callbacks;
+use super::freshness::Teller;
 use super::link::Link;
 use super::policy_file::PolicyFile;
 use super::report;
@@ -49,6 +50,7 @@ pub(super) struct Driver {
     asked: mpsc::Receiver<Question>,
     renewed: mpsc::Receiver<Secret>,
     progress: watch::Sender<Progress>,
+    freshness: Teller,
 }
 
 /// What comes to the driver besides inputs, and what it tells to others.
@@ -56,6 +58,7 @@ pub(super) struct Channels {
     pub(super) asked: mpsc::Receiver<Question>,
     pub(super) renewed: mpsc::Receiver<Secret>,
     pub(super) progress: watch::Sender<Progress>,
+    pub(super) freshness: Teller,
 }
 
 impl Driver {
@@ -66,8 +69,8 @@ impl Driver {
         received: mpsc::UnboundedReceiver<Input>,
         channels: Channels,
     ) -> Self {
-        let Channels { asked, renewed, progress } = channels;
-        Self { core, shell, started, received, asked, renewed, progress }
+        let Channels { asked, renewed, progress, freshness } = channels;
+        Self { core, shell, started, received, asked, renewed, progress, freshness }
     }
 
     /// Runs until the core gives up; returns why.
@@ -84,6 +87,7 @@ impl Driver {
             let progress = self.core.progress();
             self.shell.book.owes(self.core.owes_grants());
             self.shell.settle(progress);
+            self.freshness.tell(self.core.is_current(), self.core.policy_revision());
             self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
             input = self.next_input().await;
         }

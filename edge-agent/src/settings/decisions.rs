@@ -1,8 +1,28 @@
-//! Settings about decision logs.
+//! Settings about decisions and their logs.
 
 use std::time::Duration;
 
-use super::{ConfigError, DecisionLogSettings, Resolved, ServiceSettings, host_name};
+use super::{
+    ConfigError, DecisionLogSettings, DecisionSettings, Resolved, ServiceSettings, host_name,
+};
+
+impl DecisionSettings {
+    pub(super) fn new(resolved: &Resolved) -> Result<Self, ConfigError> {
+        let segments =
+            |text: &str| text.split('/').filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        let listen = resolved.address("decision_listen")?;
+        Ok(Self {
+            default_decision: segments(&resolved.text("decision_default")?),
+            authentication: resolved.text("decision_authentication")? == "token",
+            authorization: resolved.text("decision_authorization")? == "basic",
+            // Whoever reaches it may write then.
+            read_only: match resolved.get("decision_read_only") {
+                Some(_) => resolved.is_on("decision_read_only")?,
+                None => !listen.ip().to_canonical().is_loopback(),
+            },
+        })
+    }
+}
 
 impl DecisionLogSettings {
     pub(super) fn new(resolved: &Resolved) -> Result<Self, ConfigError> {

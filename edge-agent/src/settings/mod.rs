@@ -11,7 +11,7 @@
 //! | Where does a value come from? | `resolve.rs` |
 //! | How are they shown? | `print.rs` |
 //! | Which are about sources? | `fetch.rs` |
-//! | Which are about decision logs? | `decisions.rs` |
+//! | Which are about decisions and their logs? | `decisions.rs` |
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
@@ -29,6 +29,7 @@ mod resolve;
 mod table;
 
 pub use crate::decision_log::{DecisionLogSettings, ServiceSettings};
+pub use crate::decisions::DecisionSettings;
 pub use fetch::{FetchSettings, SecretSettings};
 pub use print::PrintFormat;
 pub use resolve::{Resolved, Sources};
@@ -166,6 +167,8 @@ pub struct Settings {
     pub api_key: Option<Secret>,
     /// The decisions of the embedded engine.
     pub decision_listen: SocketAddr,
+    /// How they are served.
+    pub decisions: DecisionSettings,
     /// Where its decisions are logged.
     pub decision_log: DecisionLogSettings,
     /// Where the data plane is served, if it is.
@@ -253,6 +256,7 @@ impl Settings {
             listen,
             api_key,
             decision_listen: resolved.address("decision_listen")?,
+            decisions: DecisionSettings::new(resolved)?,
             decision_log: DecisionLogSettings::new(resolved)?,
             data_plane_listen: resolved.address("data_plane_listen").ok(),
             grants_offline_seconds: Some(resolved.seconds("grants_offline_seconds")?)

@@ -152,6 +152,29 @@ pub const SETTINGS: &[Setting] = &[
     )
     .default("127.0.0.1:8181"),
     Setting::new(
+        "decision_default",
+        Kind::Text,
+        "what POST / of the embedded engine decides, as a path below data",
+    )
+    .default("system/main"),
+    Setting::new(
+        "decision_authentication",
+        Kind::Choice { of: &["off", "token"], also: &[] },
+        "whether bearer's tokens are identities to the policy that decision_authorization asks",
+    )
+    .default("off"),
+    Setting::new(
+        "decision_authorization",
+        Kind::Choice { of: &["off", "basic"], also: &[] },
+        "whether data.system.authz.allow is asked before the embedded engine answers anything",
+    )
+    .default("off"),
+    Setting::new(
+        "decision_read_only",
+        SWITCH,
+        "whether nothing may be written into the embedded engine beside what comes through Girasol; true if not given, unless decision_listen is loopback",
+    ),
+    Setting::new(
         "decision_log_console",
         SWITCH,
         "whether each decision of the embedded engine is a line on standard output",

@@ -9,6 +9,8 @@
 //! | question | file |
 //! |---|---|
 //! | How does the engine come to hold what the agent kept, or a commit? | `restore.rs` |
+//! | What may be put beside what comes through Girasol? | `local.rs`, `places.rs` |
+//! | Where do policies read how fresh the data is? | `lag.rs` |
 //! | Where in the document is a path, how is text read, what does a JSON Patch do? | crate `rego`, `document/` |
 //! | Do the policies compile, and which rules do they have? | crate `rego`, `policies.rs` |
 //! | How is a decision made? | crate `rego`, `decide.rs` |
@@ -29,12 +31,18 @@ use super::{Engine, EngineError, EngineState, OwnedDocument, Write};
 use crate::json::Json;
 use crate::policy::PolicyModule;
 
+mod lag;
+mod local;
 mod logged;
+mod places;
 mod restore;
+
+use local::Local;
+pub use local::{Change, LocalError};
 
 use rego::document::{self, LEVELS, Patch, Refused};
 use rego::{Builtins, Decider, Policies};
-pub use rego::{DecisionError, Language, Location};
+pub use rego::{DecisionError, Language, Location, QueryError};
 
 /// Decisions at one time, and deciders kept ready for them: more than cores only make each
 /// other slower.
@@ -58,8 +66,8 @@ pub struct RegorusEngine {
 }
 
 struct Inner {
-    /// Held by whoever makes the next snapshot.
-    turn: Mutex<()>,
+    /// Held by whoever makes the next snapshot: what it needs to know of the ones before.
+    turn: Mutex<Local>,
     current: RwLock<Arc<Snapshot>>,
     language: Language,
     filled: AtomicBool,
@@ -118,18 +126,25 @@ impl Inner {
             let items = mem::replace(&mut value, Value::new_object());
             document::put(&mut value, &["items".to_owned()], items)?;
         }
-        let _turn = lock(&self.turn);
-        let old = match self.put_in_place(path, &value) {
+        let mut local = lock(&self.turn);
+        if path.is_empty() {
+            local.keep_lag(&mut value);
+        }
+        let in_place =
+            if Self::is_in_the_way(&local, path) { None } else { self.put_in_place(path, &value) };
+        let old = match in_place {
             Some(done) => done?,
             None => {
                 let current = self.current();
-                current.policies.check_put(path, &value)?;
                 let mut data = current.data.clone();
+                Self::make_way(&mut local, &mut data, path);
+                current.policies.check_put(path, &value)?;
                 let old = document::put(&mut data, path, value)?;
                 self.replace(Snapshot::new(Arc::clone(&current.policies), data));
                 old
             }
         };
+        local.owned.add(path);
         old.into_iter().for_each(drop_elsewhere);
         Ok(())
     }
@@ -151,11 +166,16 @@ impl Inner {
 
     fn patch(&self, path: &[String], operations: &str) -> Result<(), Refused> {
         let patch = Patch::parse(operations)?;
-        let _turn = lock(&self.turn);
+        let mut local = lock(&self.turn);
         let current = self.current();
         let mut data = current.data.clone();
+        Self::make_way(&mut local, &mut data, path);
         let old = patch.apply(&mut data, path)?;
+        if path.is_empty() {
+            local.keep_lag(&mut data);
+        }
         current.policies.check_data(&data)?;
+        local.owned.add(path);
         self.replace(Snapshot::new(Arc::clone(&current.policies), data));
         drop(current);
         old.into_iter().for_each(drop_elsewhere);
@@ -170,9 +190,9 @@ impl Inner {
 
     fn set_policies(&self, modules: &[PolicyModule]) -> Result<(), Refused> {
         let policies = self.compile(modules)?;
-        let _turn = lock(&self.turn);
-        let data = self.current().data.clone();
-        policies.check_data(&data)?;
+        let mut local = lock(&self.turn);
+        let mut data = self.current().data.clone();
+        let policies = self.beside(&mut local, modules, policies, &mut data)?;
         self.replace(Snapshot::new(Arc::new(policies), data));
         Ok(())
     }
@@ -210,6 +230,21 @@ impl RegorusEngine {
         input: Option<Value>,
     ) -> Result<Option<Value>, DecisionError> {
         self.inner.current().decide(path, input)
+    }
+
+    /// What the variables of a query stand for: an object for each answer.
+    ///
+    /// # Errors
+    /// It cannot be read, or a rule that it asks for has no one value.
+    pub fn query(&self, text: &str, input: Option<Value>) -> Result<Vec<Value>, QueryError> {
+        let current = self.inner.current();
+        current.policies.query(text, current.data.clone(), input)
+    }
+
+    /// True if a rule gives the value at a path, or at a place above it.
+    #[must_use]
+    pub fn has_rule(&self, path: &[String]) -> bool {
+        self.inner.current().policies.has_rule(path)
     }
 
     /// Runs `work` on this thread, or on one that may block.
@@ -285,6 +320,13 @@ impl Engine for RegorusEngine {
         Box::pin(async move { Ok(state) })
     }
 
+    fn tell_lag(&self, seconds: u64) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(self.run(true, move |inner| {
+            inner.set_lag(seconds);
+            Ok(())
+        }))
+    }
+
     fn restore<'a>(
         &'a self,
         owned: &'a [OwnedDocument],
@@ -330,5 +372,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod local_tests;
 #[cfg(test)]
 mod tests;

@@ -19,11 +19,13 @@ impl Inner {
         let texts: Vec<&str> =
             documents.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
         let mut values = document::read_all(&texts).into_iter();
-        let _turn = lock(&self.turn);
+        let mut local = lock(&self.turn);
         let current = self.current();
         let (mut data, mut old) = (current.data.clone(), vec![]);
         drop(current);
         for (path, text) in documents {
+            Self::make_way(&mut local, &mut data, path.segments());
+            local.owned.add(path.segments());
             if text.is_none() {
                 document::remove(&mut data, path.segments());
                 continue;
@@ -31,7 +33,8 @@ impl Inner {
             let value = values.next().unwrap_or_else(|| Err("it was not read".to_owned()))?;
             old.extend(document::put(&mut data, path.segments(), value)?);
         }
-        policies.check_data(&data)?;
+        local.keep_lag(&mut data);
+        let policies = self.beside(&mut local, modules, policies, &mut data)?;
         self.replace(Snapshot::new(Arc::new(policies), data));
         old.into_iter().for_each(drop_elsewhere);
         Ok(())
@@ -43,10 +46,12 @@ impl Inner {
         let texts: Vec<&str> =
             owned.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
         let mut values = document::read_all(&texts).into_iter();
-        let _turn = lock(&self.turn);
+        let mut local = lock(&self.turn);
         let current = self.current();
         let (mut data, mut refused, mut old) = (current.data.clone(), vec![], vec![]);
         for (path, text) in owned {
+            Self::make_way(&mut local, &mut data, path.segments());
+            local.owned.add(path.segments());
             let done = match text {
                 Some(_) => values.next().unwrap_or_else(|| Err("it was not read".to_owned())),
                 // It makes the parents, which are there if something was removed from them.
@@ -67,6 +72,7 @@ impl Inner {
                 refused.push((path.clone(), why));
             }
         }
+        local.keep_lag(&mut data);
         self.replace(Snapshot::new(Arc::clone(&current.policies), data));
         drop(current);
         old.into_iter().for_each(drop_elsewhere);
