@@ -71,7 +71,7 @@ impl Decides for At<'_> {
             },
             input: decision.input.and_then(text),
             result: decision.result.and_then(text),
-            error: decision.error.and_then(|error| raw(&error.body)),
+            error: decision.error.and_then(|error| in_one_line(&error.body)),
             requested_by: self.peer.map(|it| it.to_string()).unwrap_or_default(),
             at: SystemTime::now(),
             evaluation_ns: decision.evaluation_ns,
@@ -87,6 +87,12 @@ impl Decides for At<'_> {
             false => local::write(&self.own.engine, request),
         }
     }
+}
+
+/// JSON that is answered indented: in the log, a line is a decision.
+fn in_one_line(text: &str) -> Option<Box<RawValue>> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    raw(&value.to_string())
 }
 
 /// JSON text, as it is.
