@@ -2,27 +2,38 @@
 //! the answer looks like, to the byte where the engine's values are OPA's. The edge agent serves it
 //! for its embedded engine, and the functions at the edge.
 //!
-//! It has no I/O, no clock and no state; deciding is the caller's, as a closure.
+//! It has no I/O, no clock and no state; who decides, keeps policies and measures time is behind
+//! [`Decides`].
 //!
 //! | question | file |
 //! |---|---|
-//! | What becomes of a request for a decision? | `lib.rs` |
+//! | What becomes of a request? | `lib.rs`, `routes.rs` |
 //! | Which document does a path name, which switches has a query, what is the input? | [`request`] |
-//! | What does an answer look like? | [`reply`] |
+//! | What does an answer look like? | [`reply`], `errors.rs` |
+//! | How is a value written as OPA writes it? | `json.rs` |
+//! | May a request be made at all? | [`access`] |
 
+pub mod access;
+mod errors;
+mod json;
 pub mod reply;
 pub mod request;
+mod routes;
 
 use regorus::Value;
 
-pub use rego::{DecisionError, Location};
+pub use json::to_json;
+pub use rego::{DecisionError, Location, Mistake, QueryError};
 pub use reply::{Reply, Style};
 pub use request::Query;
+pub use routes::{answer, policy_id};
 
 /// Bytes of a request's body.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
+/// Bytes of a query that is no part of a policy.
+pub const MAX_QUERY_BYTES: usize = 64 << 10;
 
-/// A request for a decision, once its body has been read.
+/// A request, once its body has been read.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// In capitals.
@@ -33,6 +44,8 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// The `Content-Type`.
     pub content_type: Option<&'a str>,
+    /// The `If-None-Match`.
+    pub if_none_match: Option<&'a str>,
     /// The body; empty if there is none.
     pub body: &'a [u8],
 }
@@ -48,51 +61,71 @@ pub fn default_path() -> Vec<String> {
     ["system", "main"].map(str::to_owned).to_vec()
 }
 
-/// What becomes of a request below `/v1/data` or `/v0/data`, or of `POST /`.
-///
-/// `decide` gives the value of `data.<path>` for an input; none if it is undefined.
-pub fn answer(
-    request: Request<'_>,
-    decide: impl FnOnce(&[String], Option<Value>) -> Result<Option<Value>, DecisionError>,
-) -> Reply {
-    let Request { method, path, query, content_type, body } = request;
-    if path != "/"
-        && let Some(redirect) = reply::redirect(path, query)
-    {
-        return redirect;
+/// Who decides, by policies and data of one moment.
+pub trait Decides {
+    /// The value of `data.<path>`, with `input` as the document of that name; none if it is
+    /// undefined.
+    ///
+    /// # Errors
+    /// There is no decision.
+    fn decide(&self, path: &[String], input: Option<Value>)
+    -> Result<Option<Value>, DecisionError>;
+
+    /// What the variables of a query stand for: an object for each answer.
+    ///
+    /// # Errors
+    /// There is no answer.
+    fn query(&self, text: &str, input: Option<Value>) -> Result<Vec<Value>, QueryError>;
+
+    /// True if a rule gives the value at a path, or at a place above it.
+    fn has_rule(&self, path: &[String]) -> bool;
+
+    /// The modules: pairs of id and text, in the order of their ids.
+    fn modules(&self) -> Vec<(String, String)>;
+
+    /// The revision of the policy; none if it has none.
+    fn revision(&self) -> Option<String>;
+
+    /// A clock that only goes forward, in nanoseconds.
+    fn nanoseconds(&self) -> u64;
+
+    /// The document that is decided where no path is named.
+    fn default_decision(&self) -> Vec<String> {
+        default_path()
     }
-    let is_bare = !path.starts_with(DATA);
-    let query = Query::parse(query);
-    let style = if query.pretty { Style::Pretty } else { Style::Compact };
-    let is_post = method == "POST";
-    let input = match method {
-        "GET" if !is_bare => query.input.as_deref().map(request::parameter).transpose(),
-        // Reading YAML takes time that grows with the square of its nesting.
-        "POST" if content_type.is_some_and(|kind| kind.contains("yaml")) => {
-            return Reply::invalid_parameter("YAML is not taken; send JSON");
-        }
-        "POST" if body.len() > MAX_BODY_BYTES => {
-            return Reply::invalid_parameter("request body too large");
-        }
-        "POST" if is_bare => request::bare_body(body),
-        "POST" => request::body(body),
-        "PUT" | "PATCH" | "DELETE" if !is_bare => return Reply::written_through_girasol(),
-        _ => return Reply::method_not_allowed(),
-    };
-    let input = match input {
-        Ok(input) => input,
-        Err(message) => return Reply::invalid_parameter(&message),
-    };
-    let warning = is_post && !is_bare && input.is_none();
-    let named = match path {
-        "/" => Ok(default_path()),
-        path => request::segments(path),
-    };
-    let decided = named.and_then(|path| decide(&path, input).map(|value| (path, value)));
-    match decided {
-        Ok((_, value)) if !is_bare => Reply::decided(value.as_ref(), warning, style),
-        Ok((_, Some(value))) => Reply::bare(&value, style),
-        Ok((path, None)) => Reply::missing(&path),
-        Err(error) => Reply::failed(error),
+
+    /// Hears of what was decided before it is answered; the decision's id, if the answer is to have
+    /// one.
+    fn decided(&self, _decision: &Decision<'_>) -> Option<String> {
+        None
     }
+
+    /// Carries out what changes policies or data.
+    fn write(&self, _request: &Request<'_>) -> Reply {
+        Reply::written_through_girasol()
+    }
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// The document at a path, without `data`, segments joined by slashes.
+    Path(&'a str),
+    /// A query.
+    Query(&'a str),
+}
+
+/// A decision that was made, or failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision<'a> {
+    /// What was asked.
+    pub asked: Asked<'a>,
+    /// The input, if there was one.
+    pub input: Option<&'a Value>,
+    /// The value; none if it is undefined, or if there is an error.
+    pub result: Option<&'a Value>,
+    /// What is answered in place of a value.
+    pub error: Option<&'a Reply>,
+    /// For how long the engine was at it.
+    pub evaluation_ns: u64,
 }

@@ -5,31 +5,74 @@ use std::{borrow::Cow, collections::BTreeMap};
 use regorus::Value;
 use serde_json::{error::Category, value::RawValue};
 
-use crate::{DATA, DecisionError, VALUES};
+use crate::{DATA, DecisionError, Style, VALUES};
 
-/// The switches of a query string; others have no effect here.
+/// The parameters of a query string.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// `input`: JSON text.
-    pub input: Option<String>,
-    /// `pretty`: indent.
-    pub pretty: bool,
+    parameters: BTreeMap<String, Vec<String>>,
 }
+
+/// What OPA explains a decision with.
+const EXPLANATIONS: &[&str] = &["notes", "fails", "full", "debug"];
 
 impl Query {
     /// Reads what stands behind the `?`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let mut query = Self { input: None, pretty: false };
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            match &*name {
-                "input" => query.input = query.input.or(Some(value.into_owned())),
-                // Without a value it is on.
-                "pretty" => query.pretty |= value.is_empty() || value.eq_ignore_ascii_case("true"),
-                _ => {}
-            }
+        let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        // Go drops what has a semicolon.
+        let parts = text.split('&').filter(|part| !part.is_empty() && !part.contains(';'));
+        for (name, value) in parts.flat_map(|part| form_urlencoded::parse(part.as_bytes())) {
+            parameters.entry(name.into_owned()).or_default().push(value.into_owned());
         }
-        query
+        Self { parameters }
+    }
+
+    /// Without a value it is on, else if one of its values is `true`.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        let values = self.parameters.get(name).map_or(&[][..], Vec::as_slice);
+        matches!(values, [only] if only.is_empty())
+            || values.iter().any(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// The last value of a parameter.
+    #[must_use]
+    pub fn last(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name)?.last().map(String::as_str)
+    }
+
+    /// All parameters, each with its values.
+    #[must_use]
+    pub fn parameters(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.parameters
+    }
+
+    /// Whether to indent.
+    #[must_use]
+    pub fn style(&self) -> Style {
+        if self.is_on("pretty") { Style::Pretty } else { Style::Compact }
+    }
+
+    /// Whether to say how long it took.
+    #[must_use]
+    pub fn metrics(&self) -> bool {
+        self.is_on("metrics")
+    }
+
+    /// What is asked for and cannot be had: OPA's way of explaining, and counts of its own parts.
+    #[must_use]
+    pub fn not_served(&self) -> Option<&'static str> {
+        let explain = self.parameters.get("explain").into_iter().flatten();
+        let explained = explain.into_iter().any(|it| EXPLANATIONS.contains(&it.as_str()));
+        [
+            (explained, "?explain"),
+            (self.is_on("instrument"), "?instrument"),
+            (self.is_on("strict-builtin-errors"), "?strict-builtin-errors"),
+        ]
+        .into_iter()
+        .find_map(|(asked, name)| asked.then_some(name))
     }
 }
 
@@ -40,15 +83,19 @@ impl Query {
 /// A segment that is no text.
 pub fn segments(path: &str) -> Result<Vec<String>, DecisionError> {
     let below = [DATA, VALUES].iter().find_map(|root| path.strip_prefix(root));
-    below
-        .unwrap_or_default()
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .map(|segment| {
-            String::from_utf8(decode(segment))
-                .map_err(|_| DecisionError::Path("failed to parse query".to_owned()))
-        })
-        .collect()
+    decoded(below.unwrap_or_default())
+        .ok_or_else(|| DecisionError::Path("failed to parse query".to_owned()))
+}
+
+/// The segments of a path, decoded one by one; empty ones are none. None if one is no text.
+#[must_use]
+pub fn decoded(path: &str) -> Option<Vec<String>> {
+    path.split('/').filter(|segment| !segment.is_empty()).map(decoded_segment).collect()
+}
+
+/// A segment, decoded; none if it is no text.
+pub(crate) fn decoded_segment(segment: &str) -> Option<String> {
+    String::from_utf8(decode(segment)).ok()
 }
 
 /// Percent-decoding; what is no escape stays as it is.
@@ -88,19 +135,8 @@ pub fn parameter(text: &str) -> Result<Value, String> {
 /// The body is no object in JSON, in OPA's words.
 pub fn body(body: &[u8]) -> Result<Option<Value>, String> {
     let malformed = |reason: String| format!("body contains malformed input document: {reason}");
-    if body.trim_ascii().is_empty() {
-        return Ok(None);
-    }
-    // What follows the first JSON value is nobody's, and of two inputs the last one counts.
-    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
-    let first = values.next().transpose().map_err(|error| malformed(reason(&error)))?;
-    let first = first.map_or("null", RawValue::get);
-    if first == "null" {
-        return Ok(None);
-    }
-    let members: BTreeMap<Cow<'_, str>, &RawValue> =
-        serde_json::from_str(first).map_err(|_| malformed("give an object".to_owned()))?;
-    match members.get("input").map(|input| input.get()) {
+    let Some(mut members) = object(body).map_err(malformed)? else { return Ok(None) };
+    match members.remove("input").map(RawValue::get) {
         None | Some("null") => Ok(None),
         Some(input) => {
             Value::from_json_str(input).map(Some).map_err(|error| malformed(error.to_string()))
@@ -113,18 +149,106 @@ pub fn body(body: &[u8]) -> Result<Option<Value>, String> {
 /// # Errors
 /// It is no JSON, in OPA's words.
 pub fn bare_body(body: &[u8]) -> Result<Option<Value>, String> {
-    let malformed = |reason: String| format!("body contains malformed input document: {reason}");
+    let malformed = |reason: String| {
+        format!(
+            "unexpected parse error for input: body contains malformed input document: {reason}"
+        )
+    };
+    let first = first(body).map_err(malformed)?;
+    let first = first.map(|value| Value::from_json_str(value.get())).transpose();
+    first.map(|value| Some(value.unwrap_or(Value::Null))).map_err(|it| malformed(it.to_string()))
+}
+
+/// The query of a `POST`, and its input.
+///
+/// # Errors
+/// It is no object in JSON, in OPA's words.
+pub fn query_body(body: &[u8]) -> Result<(String, Option<Value>), String> {
+    let undecoded = |reason: String| format!("error(s) occurred while decoding request: {reason}");
+    if body.trim_ascii().is_empty() {
+        return Err(undecoded("EOF".to_owned()));
+    }
+    let mut members = object(body).map_err(undecoded)?.unwrap_or_default();
+    let query = match members.remove("query").map(RawValue::get) {
+        None | Some("null") => String::new(),
+        Some(text) => {
+            serde_json::from_str(text).map_err(|_| undecoded("query: give a string".to_owned()))?
+        }
+    };
+    let input = members.remove("input").map(RawValue::get).filter(|input| *input != "null");
+    let input = input.map(Value::from_json_str).transpose();
+    Ok((query, input.map_err(|error| undecoded(error.to_string()))?))
+}
+
+/// The first JSON value of a body, which is what Go reads of it.
+///
+/// # Errors
+/// There is none, in OPA's words.
+pub fn first_value(body: &[u8]) -> Result<&str, String> {
+    first(body)?.map(RawValue::get).ok_or_else(|| "EOF".to_owned())
+}
+
+/// The document that a body is.
+///
+/// # Errors
+/// It is none, in OPA's words.
+pub fn document(body: &[u8]) -> Result<Value, String> {
+    Value::from_json_str(first_value(body)?).map_err(|error| error.to_string())
+}
+
+type Members<'b> = BTreeMap<String, &'b RawValue>;
+
+/// The members of the object that a body begins with; none if there is nothing, or `null`. Go knows
+/// a name by its letters whatever their case is; of two that are the same the last one counts.
+fn object(body: &[u8]) -> Result<Option<Members<'_>>, String> {
+    let Some(first) = first(body)?.map(RawValue::get).filter(|first| *first != "null") else {
+        return Ok(None);
+    };
+    let mut members = serde_json::Deserializer::from_str(first);
+    let members: Pairs<'_> =
+        serde::Deserialize::deserialize(&mut members).map_err(|_| "give an object".to_owned())?;
+    Ok(Some(members.0.into_iter().map(|(name, it)| (name.to_ascii_lowercase(), it)).collect()))
+}
+
+/// The first JSON value of a body, none if there is none; what follows it is nobody's.
+fn first(body: &[u8]) -> Result<Option<&RawValue>, String> {
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
-    let first = values.next().transpose().map_err(|error| malformed(reason(&error)))?;
-    let first = first.map(|value| Value::from_json_str(value.get())).transpose();
-    first.map_err(|error| malformed(error.to_string()))
+    values.next().transpose().map_err(|error| reason(&error))
+}
+
+/// The members of an object in the order in which they are written.
+struct Pairs<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
+
+impl<'de: 'b, 'b> serde::Deserialize<'de> for Pairs<'b> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut pairs = vec![];
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
 }
 
 /// OPA's words where it has short ones.
-fn reason(error: &serde_json::Error) -> String {
+pub(crate) fn reason(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Eof if error.column() == 0 => "EOF".to_owned(),
         Category::Eof => "unexpected EOF".to_owned(),

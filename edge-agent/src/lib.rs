@@ -26,6 +26,7 @@
 
 pub mod cli;
 pub mod core;
+pub(crate) mod decision_log;
 pub mod decisions;
 pub(crate) mod enforcement;
 pub mod engine;

@@ -32,6 +32,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::status::Status;
+use crate::decision_log::{Counts, DecisionLog};
 use crate::enforcement::{self, Enforcement};
 use crate::facts::{self, Facts, Waiters};
 use crate::plane::{Audits, Book, BookStatus};
@@ -53,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) facts: Facts,
     /// The data plane, if it is served.
     pub(crate) planes: Option<(Arc<Book>, Arc<Audits>)>,
+    /// Where decisions are logged, if they are.
+    pub(crate) decision_log: Option<DecisionLog>,
 }
 
 /// What does not change while the agent runs.
@@ -90,12 +93,13 @@ pub(crate) fn router(parts: Parts, enforcement: Enforcement) -> Router {
     let (questions, waiting) = (parts.questions.clone(), parts.waiting.clone());
     let (facts, waiters) = (facts::router(parts.facts.clone(), key.clone()), parts.facts.waiters());
     let (book, audits) = parts.planes.clone().unzip();
+    let log = parts.decision_log.clone();
     let (open, guarded) = opal::routers(parts);
     let (enforcing, enforced) = enforcement::routers(enforcement);
     let sync = Router::new().route("/sync", get(sync)).with_state(waiting);
     let guarded = Router::new()
         .route("/status", get(status))
-        .with_state((questions.clone(), book, waiters))
+        .with_state((questions.clone(), book, waiters, log))
         .merge(Router::new().route("/api/v1/api_audits", get(api_audits)).with_state(audits))
         .merge(sync)
         .merge(guarded)
@@ -188,7 +192,7 @@ async fn ask(questions: &mpsc::Sender<Question>) -> Result<Status, Response> {
     answered.await.map_err(|_| ending())
 }
 
-/// Everything, with the data plane if that is served.
+/// Everything, with the data plane if that is served, and the log of decisions if there is one.
 #[derive(serde::Serialize)]
 struct Shown {
     #[serde(flatten)]
@@ -197,14 +201,19 @@ struct Shown {
     fact_waiters: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_plane: Option<BookStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision_log: Option<Counts>,
 }
 
+type StatusParts = (mpsc::Sender<Question>, Option<Arc<Book>>, Waiters, Option<DecisionLog>);
+
 async fn status(
-    State((questions, book, waiters)): State<(mpsc::Sender<Question>, Option<Arc<Book>>, Waiters)>,
+    State((questions, book, waiters, log)): State<StatusParts>,
 ) -> Result<Json<Shown>, Response> {
     let status = ask(&questions).await?;
     let data_plane = book.map(|book| book.status());
-    Ok(Json(Shown { status, fact_waiters: waiters.count(), data_plane }))
+    let (fact_waiters, decision_log) = (waiters.count(), log.map(|log| log.counts()));
+    Ok(Json(Shown { status, fact_waiters, data_plane, decision_log }))
 }
 
 /// What the data plane was asked lately, with the filters that the functions have.

@@ -29,7 +29,7 @@ const PREFIX: &str = "policy:";
 /// has this name.
 const MARKER_TOPIC: &str = "policy:..";
 /// The member of the data document that is not for publishers.
-pub(crate) const RESERVED: &str = "girasol";
+pub const RESERVED: &str = "girasol";
 /// What of it is policy.
 const POLICY: &str = "policy";
 const MODULES: &str = "modules";

@@ -1,8 +1,8 @@
 //! Decisions.
 
-use regorus::{Engine, LimitError, QueryResult, Value};
+use regorus::{Engine, LimitError, Value};
 
-use crate::{Policies, nesting, one_line, query};
+use crate::{Policies, one_line, query};
 
 /// Why there is no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,27 +94,6 @@ impl Interpreter {
     }
 }
 
-impl Interpreter {
-    /// All answers to a query in Rego, each an object of the variables that the query names with
-    /// their values.
-    ///
-    /// # Errors
-    /// The query cannot be read or evaluated, or that takes too long.
-    pub fn query(&mut self, query: &str, input: Value) -> Result<Vec<Value>, DecisionError> {
-        nesting::check("query", query)
-            .map_err(|mistake| DecisionError::evaluation(&mistake.to_string()))?;
-        self.engine.set_input(input);
-        let results = self.engine.eval_query(query.to_owned(), false);
-        let results = results.map_err(|error| DecisionError::of(&error))?;
-        self.engine.set_input(Value::Undefined);
-        let holds = |result: &QueryResult| {
-            let fails = |value: &Value| matches!(value, Value::Bool(false) | Value::Undefined);
-            !result.expressions.iter().any(|expression| fails(&expression.value))
-        };
-        Ok(results.result.into_iter().filter(holds).map(|result| result.bindings).collect())
-    }
-}
-
 /// None of what is undefined.
 pub(crate) fn defined(value: Value) -> Option<Value> {
     Some(value).filter(|value| !matches!(value, Value::Undefined))
@@ -127,6 +106,11 @@ impl DecisionError {
             Some(LimitError::TimeLimitExceeded { .. }) => Self::TooLong,
             _ => Self::evaluation(&one_line(&format!("{error:#}"))),
         }
+    }
+
+    /// What the engine says in one line.
+    pub(crate) fn of_text(text: &str) -> Self {
+        Self::evaluation(text)
     }
 
     /// Reads `file:row:col: message`.
@@ -150,7 +134,9 @@ pub(crate) fn check(path: &[String]) -> Result<(), DecisionError> {
         if segment.contains('"') {
             return Err(DecisionError::Path(format!("invalid ref term '{segment}'")));
         }
-        if segment.chars().any(char::is_control) {
+        // Those that Rego has an escape for can be in a query.
+        let escaped = ['\n', '\r', '\t', '\u{8}', '\u{c}'];
+        if segment.chars().any(|it| it.is_control() && !escaped.contains(&it)) {
             return Err(DecisionError::Path("failed to parse query".to_owned()));
         }
     }

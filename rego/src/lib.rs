@@ -16,11 +16,13 @@
 //! | Which package is a module in? | `package.rs` |
 //! | Which functions does an OPA have? | `builtins.rs` |
 //! | How is a decision made, and how fast? | `decide.rs`, `program.rs` |
+//! | How is a query answered that is no part of a policy? | `adhoc.rs` |
 //! | Where in the data is a path, how is it read, what does a JSON Patch do? | `document/` |
 //! | What is in the `data.json` files? | `data.rs` |
 //! | Do the tests pass? | `testing.rs` |
 //! | How long may an evaluation take? | `clock.rs` |
 
+mod adhoc;
 mod builtins;
 mod clock;
 mod data;
@@ -38,11 +40,12 @@ mod rules;
 mod testing;
 mod walk;
 
+pub use adhoc::QueryError;
 pub use builtins::Builtins;
 pub use decide::{DecisionError, Interpreter, Location};
 pub use mistake::{Mistake, Refused, one_line};
 pub use package::package_root;
-pub use policies::{DECISION_LIMIT, Policies};
+pub use policies::{DECISION_LIMIT, Policies, package};
 pub use reference::query;
 
 /// What a module is written in that does not say so itself with an import.

@@ -132,6 +132,18 @@ impl Policies {
         self.roots.contains(root)
     }
 
+    /// True if there is a rule at or below this path, seen from `data`.
+    #[must_use]
+    pub fn have_rules_below(&self, path: &[&str]) -> bool {
+        let first = self
+            .rules
+            .partition_point(|rule| rule.path.iter().map(String::as_str).lt(path.iter().copied()));
+        let found = self.rules.get(first);
+        found.is_some_and(|rule| {
+            rule.path.len() >= path.len() && rule.path.iter().zip(path).all(|(own, it)| own == it)
+        })
+    }
+
     /// Checks that no data is where a rule puts its value: the data would hide the rule, so
     /// that whoever writes data could write decisions. OPA refuses it too, in these words.
     ///
@@ -139,6 +151,13 @@ impl Policies {
     /// The first rule that would be hidden, with its file and line.
     pub fn check_data(&self, data: &Value) -> Result<(), String> {
         self.check_put(&[], data)
+    }
+
+    /// The first rule that data would hide, if there is one.
+    #[must_use]
+    pub fn hidden(&self, data: &Value) -> Option<Mistake> {
+        let rule = self.hidden_by(&[], data)?;
+        Some(Mistake { file: rule.file.clone(), row: rule.row, column: 1, reason: rule.hidden() })
     }
 
     /// [`Self::check_data`] for a document that is fine and is about to get `value` at `path`.
@@ -187,6 +206,20 @@ impl Policies {
         self.template.clone()
     }
 
+    /// True if a rule gives the value at `path`, or at a place above it.
+    #[must_use]
+    pub fn has_rule(&self, path: &[String]) -> bool {
+        (1..=path.len()).any(|length| {
+            let above = path.get(..length).unwrap_or_default();
+            self.rules.binary_search_by(|rule| rule.path.as_slice().cmp(above)).is_ok()
+        })
+    }
+
+    /// In the order of their paths.
+    pub(crate) fn rules(&self) -> &[RulePlace] {
+        &self.rules
+    }
+
     pub(crate) fn lacking(&self) -> &BTreeMap<String, usize> {
         &self.lacking
     }
@@ -195,6 +228,18 @@ impl Policies {
     pub(crate) fn modules(&mut self) -> impl Iterator<Item = &Module> {
         modules_of(&mut self.template)
     }
+}
+
+/// The package of a module, seen from `data`.
+///
+/// # Errors
+/// It cannot be read.
+pub fn package(file: &str, text: &str, language: Language) -> Result<Vec<String>, Refused> {
+    nesting::check(file, text)?;
+    let mut engine = engine(language);
+    let added = engine.add_policy(file.to_owned(), text.to_owned());
+    added.map_err(|error| in_file(file, &format!("{error:#}")))?;
+    Ok(modules_of(&mut engine).next().map(rules::package).unwrap_or_default())
 }
 
 impl RulePlace {
@@ -214,7 +259,7 @@ impl Checked {
     }
 }
 
-fn engine(language: Language) -> Engine {
+pub(crate) fn engine(language: Language) -> Engine {
     let mut engine = Engine::new();
     engine.set_rego_v0(language == Language::V0);
     // As in OPA, what a builtin cannot do is undefined.
@@ -229,7 +274,7 @@ fn engine(language: Language) -> Engine {
     engine
 }
 
-fn modules_of(engine: &mut Engine) -> impl Iterator<Item = &Module> {
+pub(crate) fn modules_of(engine: &mut Engine) -> impl Iterator<Item = &Module> {
     engine.get_modules().iter().map(Ref::as_ref)
 }
 

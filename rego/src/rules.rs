@@ -44,6 +44,11 @@ pub(crate) fn places<'m>(modules: impl IntoIterator<Item = &'m Module>) -> Vec<R
     found.into_iter().collect()
 }
 
+/// The path of a module's package, seen from `data`.
+pub(crate) fn package(module: &Module) -> Vec<String> {
+    Names::of(module).package
+}
+
 /// What stands before a rule's value and body.
 pub(crate) fn head(rule: &Rule) -> &Expr {
     match rule {

@@ -26,6 +26,7 @@ pub struct Opa {
     http: reqwest::Client,
     /// What it reads when it starts.
     config: Option<NamedTempFile>,
+    guarded: bool,
 }
 
 impl Opa {
@@ -42,7 +43,7 @@ impl Opa {
     /// # Errors
     /// Those of [`Opa::start`].
     pub async fn start_on(port: u16) -> Result<Self> {
-        Self::start_as(port, None).await
+        Self::start_as(port, None, false).await
     }
 
     /// Starts OPA on a free port with this configuration and nothing else, and waits until it
@@ -51,16 +52,29 @@ impl Opa {
     /// # Errors
     /// Those of [`Opa::start`].
     pub async fn start_with(config: &Value) -> Result<Self> {
+        Self::start_by(config, false).await
+    }
+
+    /// The same, with tokens for identities, and `data.system.authz.allow` to be asked first. That
+    /// policy has to be in the configuration's bundles, and to let everybody ask for health.
+    ///
+    /// # Errors
+    /// Those of [`Opa::start`].
+    pub async fn start_guarded(config: &Value) -> Result<Self> {
+        Self::start_by(config, true).await
+    }
+
+    async fn start_by(config: &Value, guarded: bool) -> Result<Self> {
         // OPA tells the notation by the name.
         let file = tempfile::Builder::new().prefix("girasol-opa-").suffix(".json").tempfile()?;
         fs::write(file.path(), config.to_string()).context("writing OPA's configuration")?;
-        Self::start_as(free_port()?, Some(file)).await
+        Self::start_as(free_port()?, Some(file), guarded).await
     }
 
-    async fn start_as(port: u16, config: Option<NamedTempFile>) -> Result<Self> {
-        let process = spawn(port, config.as_ref())?;
+    async fn start_as(port: u16, config: Option<NamedTempFile>, guarded: bool) -> Result<Self> {
+        let process = spawn(port, config.as_ref(), guarded)?;
         let url = format!("http://127.0.0.1:{port}");
-        let mut opa = Self { process, port, url, http: http_client()?, config };
+        let mut opa = Self { process, port, url, http: http_client()?, config, guarded };
         opa.ready().await?;
         Ok(opa)
     }
@@ -121,7 +135,7 @@ impl Opa {
     /// Those of [`Opa::start`].
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
-        self.process = spawn(self.port, self.config.as_ref())?;
+        self.process = spawn(self.port, self.config.as_ref(), self.guarded)?;
         self.ready().await
     }
 
@@ -144,13 +158,16 @@ impl Opa {
     }
 }
 
-fn spawn(port: u16, config: Option<&NamedTempFile>) -> Result<Process> {
+fn spawn(port: u16, config: Option<&NamedTempFile>, guarded: bool) -> Result<Process> {
     let mut opa = command(Part::Opa.find()?);
     // The version check asks GitHub; nothing here leaves the machine.
     opa.args(["run", "--server", "--log-level", "error", "--skip-version-check"]);
     opa.arg("--addr").arg(format!("127.0.0.1:{port}"));
     if let Some(config) = config {
         opa.arg("--config-file").arg(config.path());
+    }
+    if guarded {
+        opa.args(["--authentication=token", "--authorization=basic"]);
     }
     Process::spawn("opa", opa).context("starting OPA")
 }

@@ -42,6 +42,11 @@ const SUITES: &[Suite] = &[
         run: |workspace, arguments| black_box(workspace, "tests", "edge", arguments),
     },
     Suite {
+        name: "decide",
+        about: "the embedded decision point held against a real OPA",
+        run: |workspace, arguments| black_box(workspace, "tests", "decide", arguments),
+    },
+    Suite {
         name: "opal",
         about: "the real OPAL against Girasol; `-- --bless` lists what passes in passing.txt",
         run: |workspace, arguments| black_box(workspace, "tests", "opal", arguments),

@@ -518,6 +518,19 @@ impl Core {
         self.queue.has_grants()
     }
 
+    /// True while the hub pushes and everything that we heard of has taken effect.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let Progress { at, head } = self.progress();
+        self.subscription.is_live() && at.is_some() && at >= head
+    }
+
+    /// The revision of the hub's policies that the engine has.
+    #[must_use]
+    pub fn policy_revision(&self) -> Option<&str> {
+        self.policies.revision()
+    }
+
     /// How far the engine is, for those who wait.
     #[must_use]
     pub fn progress(&self) -> Progress {

@@ -1,76 +1,113 @@
 //! OPA's REST API for the embedded engine (`spec/opa-and-grants.md` part 1), so that what
-//! talks to an OPA talks to the agent. Answers are OPA's to the byte where the engine's
-//! values are; data and policies are read-only here, because they come through Girasol.
+//! talks to an OPA talks to the agent. What a request asks and what its answer looks like is in the
+//! crate `decision`; here are the sockets, the threads, and what may be written.
 //!
 //! Until the engine has its policies and data for the first time, requests wait. One with the
 //! header `X-Girasol-At-Least: SEQ` waits until everything up to that update has taken effect
 //! (`X-Girasol-Timeout`: for so many seconds at most), and is answered 503 with the lag if
-//! that takes too long.
+//! that takes too long. Each answer says in `X-Girasol-Seq` what had taken effect before, and in
+//! `X-Girasol-Age` for how many seconds the agent has not known itself current.
 //!
 //! Deciding can take seconds, so it has threads of its own: the ones that everything else
 //! of the agent runs on are never blocked by a policy.
 //!
-//! What a request asks and what its answer looks like is in the crate `decision`; here are the
-//! sockets and the threads.
+//! | question | file |
+//! |---|---|
+//! | What is a request's body? | `body.rs` |
+//! | Who decides, and who hears of it? | `deciding.rs` |
+//! | What may be written here? | `local.rs` |
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::{
     Router,
     body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
-    routing::any,
 };
-use decision::{MAX_BODY_BYTES, Reply, Request, Style};
+use decision::{Reply, Style, access};
 use protocol::Seq;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::core::status::Progress;
+use crate::decision_log::DecisionLog;
 use crate::engine::{RegorusEngine, regorus::DECIDERS};
 use crate::local_api;
+use crate::runtime::freshness::Freshness;
 use crate::runtime::waiting::{Behind, Waiting};
+
+mod body;
+mod deciding;
+mod local;
+
+use deciding::At;
 
 /// Which update a decision must have seen.
 pub(crate) const AT_LEAST: &str = "x-girasol-at-least";
 /// For how many seconds to wait for it.
 pub(crate) const TIMEOUT: &str = "x-girasol-timeout";
+/// Everything up to this update had taken effect.
+const SEQ: &str = "x-girasol-seq";
+/// For how many seconds the agent has not known itself current.
+const AGE: &str = "x-girasol-age";
 
-/// The routes; whoever binds the listener serves them.
-pub(crate) fn router(engine: Arc<RegorusEngine>, waiting: Waiting) -> Router {
-    Router::new()
-        .route("/", any(data))
-        .route("/health", any(health))
-        .route("/v1/data", any(data))
-        .route("/v1/data/", any(data))
-        .route("/v1/data/{*path}", any(data))
-        .route("/v0/data", any(data))
-        .route("/v0/data/", any(data))
-        .route("/v0/data/{*path}", any(data))
-        .route("/v1/policies", any(not_here))
-        .route("/v1/policies/{*id}", any(not_here))
-        .route("/v1/query", any(not_here))
-        .route("/v1/compile", any(not_here))
-        .fallback(|| async { response(Reply::not_found()) })
-        .with_state(Deciders::new(engine, waiting))
+/// How decisions are served.
+#[derive(Clone, Debug)]
+pub struct DecisionSettings {
+    /// What `POST /` decides: segments below `data`.
+    pub default_decision: Vec<String>,
+    /// True to take bearer's tokens for identities, which the policy about access is shown.
+    pub authentication: bool,
+    /// True to ask the policy about access first.
+    pub authorization: bool,
+    /// True if nothing may be written beside what comes through Girasol.
+    pub read_only: bool,
+}
+
+impl Default for DecisionSettings {
+    fn default() -> Self {
+        Self {
+            default_decision: decision::default_path(),
+            authentication: false,
+            authorization: false,
+            read_only: false,
+        }
+    }
+}
+
+/// What decisions are served with.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) engine: Arc<RegorusEngine>,
+    pub(crate) waiting: Waiting,
+    pub(crate) freshness: Freshness,
+    /// Where decisions are logged, if they are.
+    pub(crate) log: Option<DecisionLog>,
+    pub(crate) settings: Arc<DecisionSettings>,
+}
+
+/// The routes; whoever binds the listener serves them, and says who is connected.
+pub(crate) fn router(parts: Parts) -> Router {
+    Router::new().fallback(serve).with_state(Deciders::new(parts))
 }
 
 /// The engine, and the threads that may decide at the same time.
 #[derive(Clone)]
 struct Deciders {
-    engine: Arc<RegorusEngine>,
-    waiting: Waiting,
+    parts: Parts,
     free: Arc<Semaphore>,
 }
 
 impl Deciders {
-    fn new(engine: Arc<RegorusEngine>, waiting: Waiting) -> Self {
-        Self { engine, waiting, free: Arc::new(Semaphore::new(*DECIDERS)) }
+    fn new(parts: Parts) -> Self {
+        Self { parts, free: Arc::new(Semaphore::new(*DECIDERS)) }
     }
 
     /// Waits until the engine is as far as the request wants it.
-    async fn far_enough(&self, headers: &HeaderMap) -> Result<(), Reply> {
+    async fn far_enough(&self, headers: &HeaderMap) -> Result<Progress, Reply> {
         let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let refused = |name: &str, reason: &str| {
             Reply::invalid_parameter(&format!("header {name}: {reason}"))
@@ -80,73 +117,93 @@ impl Deciders {
             .map_err(|reason| refused(AT_LEAST, reason))?;
         let timeout =
             local_api::timeout(header(TIMEOUT)).map_err(|reason| refused(TIMEOUT, &reason))?;
-        match self.waiting.at_least(wanted, timeout).await {
-            Ok(_) => Ok(()),
-            Err(behind) => Err(not_yet(&behind)),
-        }
+        let reached = self.parts.waiting.at_least(wanted, timeout).await;
+        reached.map_err(|behind| not_yet(&behind))
     }
 
     /// Runs `work` on a thread that may be blocked.
-    async fn run(&self, work: impl FnOnce(&RegorusEngine) -> Reply + Send + 'static) -> Reply {
+    async fn run(&self, work: impl FnOnce() -> Reply + Send + 'static) -> Reply {
         // Fails only for a semaphore that was closed, which nobody does.
         let Ok(place) = Arc::clone(&self.free).acquire_owned().await else {
             return gave_up();
         };
-        let engine = Arc::clone(&self.engine);
         let work = move || {
             // Kept by the work itself, which goes on when its client has gone away.
             let _place = place;
-            work(&engine)
+            work()
         };
         // It fails if it panicked, which the panic hook has reported, or if the agent ends.
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| gave_up())
     }
 }
 
-async fn health(method: Method) -> Response {
-    response(match method {
-        Method::GET | Method::HEAD => Reply::healthy(),
-        _ => Reply::method_not_allowed(),
-    })
-}
-
-/// What OPA has and the agent does not.
-async fn not_here(method: Method) -> Response {
-    response(match method {
-        Method::PUT | Method::PATCH | Method::DELETE => Reply::written_through_girasol(),
-        _ => {
-            let message = "the agent's embedded engine does not serve this; ask /v1/data, or run \
-                           the agent with --engine opa";
-            Reply::refusal(501, "invalid_operation", message)
-        }
-    })
-}
-
-async fn data(
-    State(deciders): State<Deciders>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    if let Err(refused) = deciders.far_enough(&headers).await {
-        return response(refused);
+async fn serve(State(deciders): State<Deciders>, request: Request) -> Response {
+    // How the agent is alive is no decision, so nobody waits to hear of it.
+    let is_health = request.uri().path() == "/health";
+    let progress = match is_health {
+        true => Ok(deciders.parts.waiting.progress()),
+        false => deciders.far_enough(request.headers()).await,
+    };
+    let progress = match progress {
+        Ok(progress) => progress,
+        Err(refused) => return response(refused),
+    };
+    let age = deciders.parts.freshness.borrow().current.age();
+    let reply = answer(&deciders, progress, request).await;
+    let mut response = response(reply);
+    let headers = response.headers_mut();
+    if let Some(at) = progress.at {
+        headers.insert(SEQ, HeaderValue::from(at.0));
     }
-    let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
-        return response(Reply::invalid_parameter("request body too large"));
+    if let Ok(age) = HeaderValue::try_from(format!("{:.3}", age.as_secs_f64())) {
+        headers.insert(AGE, age);
+    }
+    response
+}
+
+async fn answer(deciders: &Deciders, progress: Progress, request: Request) -> Reply {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
+    let (parts, body) = request.into_parts();
+    let body = match body::read(&parts.headers, body).await {
+        Ok(body) => body,
+        Err(refused) => return refused,
     };
-    let work = move |engine: &RegorusEngine| {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let request = Request {
-            method: method.as_str(),
-            path: uri.path(),
-            query: uri.query().unwrap_or_default(),
-            content_type: kind,
-            body: &body,
-        };
-        decision::answer(request, |path, input| engine.decide(path, input))
+    let own = deciders.parts.clone();
+    deciders.run(move || decide(&own, progress, peer, &parts, body)).await
+}
+
+/// On a thread that may be blocked.
+fn decide(
+    own: &Parts,
+    progress: Progress,
+    peer: Option<SocketAddr>,
+    head: &axum::http::request::Parts,
+    body: body::Read,
+) -> Reply {
+    let body = match body.decoded() {
+        Ok(body) => body,
+        Err(refused) => return refused,
     };
-    response(deciders.run(work).await)
+    let header = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let request = decision::Request {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        content_type: header(header::CONTENT_TYPE),
+        if_none_match: header(header::IF_NONE_MATCH),
+        body: &body,
+    };
+    let at = At { own, progress, peer };
+    if own.settings.authorization {
+        let identity = header(header::AUTHORIZATION).and_then(access::identity);
+        let identity = identity.filter(|_| own.settings.authentication);
+        let headers = head.headers.iter();
+        let headers = headers.filter_map(|(name, it)| Some((name.as_str(), it.to_str().ok()?)));
+        if let Err(refused) = access::check(&request, headers, identity, &at) {
+            return refused;
+        }
+    }
+    decision::answer(request, &at)
 }
 
 /// 500: deciding ended without a decision.
@@ -170,7 +227,7 @@ fn not_yet(behind: &Behind) -> Reply {
 
 fn response(reply: Reply) -> Response {
     let Reply { status, content_type, location, body } = reply;
-    let mut response = Response::new(body.into());
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
     let headers = response.headers_mut();
     if let Some(kind) = content_type {

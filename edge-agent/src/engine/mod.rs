@@ -120,6 +120,10 @@ pub trait Engine: Send + Sync + 'static {
         documents: &'a [OwnedDocument],
     ) -> BoxFuture<'a, Result<(), EngineError>>;
 
+    /// Makes `data.girasol.lag_seconds` this: for how long the agent has not been current. It stays
+    /// whatever is written or restored.
+    fn tell_lag(&self, seconds: u64) -> BoxFuture<'_, Result<(), EngineError>>;
+
     /// A cheap question: is the engine up, and is it still the one this agent filled?
     fn probe(&self) -> BoxFuture<'_, Result<EngineState, EngineError>>;
 

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::callbacks::Callbacks;
+use super::freshness::Teller;
 use super::link::Link;
 use super::policy_file::PolicyFile;
 use super::report;
@@ -52,6 +53,7 @@ pub(super) struct Driver {
     progress: watch::Sender<Progress>,
     awaited: mpsc::UnboundedReceiver<Awaited>,
     awaiting: Awaiting,
+    freshness: Teller,
 }
 
 /// What comes to the driver besides inputs, and what it tells to others.
@@ -60,6 +62,7 @@ pub(super) struct Channels {
     pub(super) renewed: mpsc::Receiver<Secret>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) awaited: mpsc::UnboundedReceiver<Awaited>,
+    pub(super) freshness: Teller,
 }
 
 impl Driver {
@@ -70,9 +73,20 @@ impl Driver {
         received: mpsc::UnboundedReceiver<Input>,
         channels: Channels,
     ) -> Self {
-        let Channels { asked, renewed, progress, awaited } = channels;
+        let Channels { asked, renewed, progress, awaited, freshness } = channels;
         let awaiting = Awaiting::default();
-        Self { core, shell, started, received, asked, renewed, progress, awaited, awaiting }
+        Self {
+            core,
+            shell,
+            started,
+            received,
+            asked,
+            renewed,
+            progress,
+            awaited,
+            awaiting,
+            freshness,
+        }
     }
 
     /// Runs until the core gives up; returns why.
@@ -92,6 +106,7 @@ impl Driver {
             let progress = self.core.progress();
             self.shell.book.owes(self.core.owes_grants());
             self.shell.settle(progress);
+            self.freshness.tell(self.core.is_current(), self.core.policy_revision());
             self.progress.send_if_modified(|old| std::mem::replace(old, progress) != progress);
             self.awaiting.tell(|seq| self.core.receipt(seq));
             input = self.next_input().await;

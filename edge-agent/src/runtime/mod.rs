@@ -10,11 +10,13 @@
 //! | How does the token stay valid? | `renewal` |
 //! | Where are the hub's policies kept? | `policy_file` |
 //! | How does somebody wait for an update? | `waiting` |
+//! | How fresh is what the engine has? | `freshness` |
 //! | How do an update's callbacks hear of it? | `callbacks` |
 //! | What goes to the log? | `report` |
 
 pub(crate) mod callbacks;
 mod driver;
+pub(crate) mod freshness;
 mod link;
 mod opal_link;
 mod policy_file;
@@ -39,6 +41,7 @@ use tokio::time::Instant;
 
 use crate::core::status::Progress;
 use crate::core::{Config, Core, Input, Kept};
+use crate::decision_log::DecisionLog;
 use crate::enforcement::Enforcement;
 use crate::engine::{Engine, OpaEngine, RegorusEngine};
 use crate::facts::{self, Facts};
@@ -202,13 +205,29 @@ pub async fn run_with(
     let local_address = local.local_addr()?;
     let about = local_api::About::new(&settings);
     let facts = Facts::new(upstream, waiting.clone(), &settings.facts, &topics);
+    let (teller, freshness) = freshness::channel();
+    let (mut decision_log, mut log_ending) = (None, None);
     let engine: Arc<dyn Engine> = match settings.engine {
         EngineKind::Regorus => {
             let limit = Duration::from_secs(settings.decision_timeout_seconds);
             let engine = Arc::new(RegorusEngine::within(settings.language, limit));
             let listener = listen("--decision-listen", settings.decision_listen).await?;
             let decisions = listener.local_addr()?;
-            serve(listener, decisions::router(Arc::clone(&engine), waiting.clone()));
+            let log = DecisionLog::start(
+                settings.decision_log.clone(),
+                Arc::<RegorusEngine>::clone(&engine),
+            )?;
+            let (log, ending) = log.unzip();
+            let parts = decisions::Parts {
+                engine: Arc::clone(&engine),
+                waiting: waiting.clone(),
+                freshness: freshness.clone(),
+                log: log.clone(),
+                settings: Arc::new(settings.decisions.clone()),
+            };
+            (decision_log, log_ending) = (log, ending);
+            let router = decisions::router(parts);
+            serve(listener, router);
             tracing::info!(local = %local_address, %decisions, "listening");
             engine
         }
@@ -217,6 +236,7 @@ pub async fn run_with(
             Arc::new(OpaEngine::new(settings.opa_url, settings.opa_token)?)
         }
     };
+    tokio::spawn(freshness::keep_lag(Arc::clone(&engine), freshness));
     let audits = Arc::new(Audits::default());
     if let Some(address) = settings.data_plane_listen {
         let listener = listen("--data-plane-listen", address).await?;
@@ -250,20 +270,33 @@ pub async fn run_with(
         caught_up: None,
     };
     let (questions, asked) = mpsc::channel(16);
-    let parts = local_api::Parts { questions, waiting, callbacks, switch, about, facts, planes };
+    let parts = local_api::Parts {
+        questions,
+        waiting,
+        callbacks,
+        switch,
+        about,
+        facts,
+        planes,
+        decision_log,
+    };
     serve(local, local_api::router(parts, enforcement));
     let (tokens, renewed) = mpsc::channel(1);
     tokio::spawn(renewal.run(tokens, seed()));
 
-    let channels = Channels { asked, renewed, progress, awaited };
+    let channels = Channels { asked, renewed, progress, awaited, freshness: teller };
     let driver = Driver::new(core, shell, started, received, channels);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
+    let ended = tokio::select! {
         reason = driver.run() => Err(RunError::Refused(reason)),
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
+    };
+    if let Some(ending) = log_ending {
+        ending.finish().await;
     }
+    ended
 }
 
 /// The folders whose policies are wanted of the hub.
@@ -369,7 +402,9 @@ async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, 
 /// Serves until the process ends.
 fn serve(listener: TcpListener, router: axum::Router) {
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        // Who is connected is in the log of decisions.
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        if let Err(error) = axum::serve(listener, service).await {
             tracing::error!(%error, "a listener ended");
         }
     });

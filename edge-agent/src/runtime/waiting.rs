@@ -84,6 +84,11 @@ impl Waiting {
         let _ = self.inputs.send(Input::Wanted(seq, until));
     }
 
+    /// How far the agent is now.
+    pub(crate) fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
     /// Waits until everything up to `wanted` that is for this agent has taken effect, and
     /// the engine answers; 0 waits for the engine only.
     pub(crate) async fn at_least(

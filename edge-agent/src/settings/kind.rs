@@ -33,6 +33,8 @@ pub(super) enum Kind {
     Wait,
     /// A port.
     Port,
+    /// A whole number, at least 1.
+    Count,
     /// A `ws` or `wss` address, or an `http` or `https` one in its place.
     SocketUrl,
     /// Folders of a repository, separated by colons; in the file a list of strings.
@@ -70,7 +72,8 @@ pub(super) enum Value {
     Url(Url),
     Path(PathBuf),
     Address(SocketAddr),
-    Seconds(u64),
+    /// Seconds, or how many.
+    Number(u64),
     Bytes(usize),
     Port(u16),
 }
@@ -102,11 +105,11 @@ impl Kind {
                 "give an IP address and a port, such as 127.0.0.1:7766 or [::1]:7766".to_owned()
             }),
             Self::Seconds => match text.parse() {
-                Ok(seconds) if seconds > 0 => Ok(Value::Seconds(seconds)),
+                Ok(seconds) if seconds > 0 => Ok(Value::Number(seconds)),
                 _ => Err("give a whole number of seconds, at least 1".to_owned()),
             },
             Self::Interval => match text.parse() {
-                Ok(seconds) => Ok(Value::Seconds(seconds)),
+                Ok(seconds) => Ok(Value::Number(seconds)),
                 _ => Err("give a whole number of seconds, 0 for never".to_owned()),
             },
             Self::Wait => match Hold::read(text) {
@@ -118,6 +121,10 @@ impl Kind {
             Self::Port => match text.parse::<u16>() {
                 Ok(port) => Ok(Value::Port(port)),
                 _ => Err("give a port, from 0 to 65535".to_owned()),
+            },
+            Self::Count => match text.parse() {
+                Ok(count) if count > 0 => Ok(Value::Number(count)),
+                _ => Err("give a whole number, at least 1".to_owned()),
             },
             Self::SocketUrl => socket_address(text).map(Value::Url),
             Self::Dirs => Ok(Value::List(parts(text, ':'))),
@@ -179,7 +186,7 @@ impl Kind {
             (Self::Bytes, toml::Value::Integer(number)) => self.read(&number.to_string()),
             (Self::Topics, _) => Err("give a list of strings, such as [\"users\"]".to_owned()),
             (
-                Self::Seconds | Self::Interval | Self::Port | Self::Wait,
+                Self::Seconds | Self::Interval | Self::Port | Self::Wait | Self::Count,
                 toml::Value::Integer(number),
             ) => self.read(&number.to_string()),
             (Self::Wait, toml::Value::Float(number)) => self.read(&number.to_string()),
@@ -188,7 +195,7 @@ impl Kind {
                 let text = serde_json::to_string(table).map_err(|error| error.to_string())?;
                 self.read(&text)
             }
-            (Self::Seconds | Self::Interval | Self::Port, _) => {
+            (Self::Seconds | Self::Interval | Self::Port | Self::Count, _) => {
                 Err("give a number, without quotes".to_owned())
             }
             (_, toml::Value::String(text)) => self.read(text),
@@ -209,6 +216,7 @@ impl Kind {
             Self::Address => "ADDR",
             Self::Seconds | Self::Interval | Self::Wait => "SECONDS",
             Self::Port => "PORT",
+            Self::Count => "NUMBER",
             Self::SocketUrl | Self::Proxy => "URL",
             Self::Dirs => "DIRS",
             Self::Patterns => "PATTERNS",

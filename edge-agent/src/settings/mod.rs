@@ -11,6 +11,7 @@
 //! | Where does a value come from? | `resolve.rs` |
 //! | How are they shown? | `print.rs` |
 //! | Which are about sources? | `fetch.rs` |
+//! | Which are about decisions and their logs? | `decisions.rs` |
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
@@ -21,12 +22,15 @@ use crate::engine::regorus::Language;
 use crate::facts::{Hold, TimeoutPolicy};
 use crate::fetch::exec::{self, Program};
 
+mod decisions;
 mod fetch;
 mod kind;
 mod print;
 mod resolve;
 mod table;
 
+pub use crate::decision_log::{DecisionLogSettings, ServiceSettings};
+pub use crate::decisions::DecisionSettings;
 pub use fetch::{FetchSettings, SecretSettings};
 pub use print::PrintFormat;
 pub use resolve::{Resolved, Sources};
@@ -181,6 +185,10 @@ pub struct Settings {
     pub facts: FactsSettings,
     /// The decisions of the embedded engine.
     pub decision_listen: SocketAddr,
+    /// How they are served.
+    pub decisions: DecisionSettings,
+    /// Where its decisions are logged.
+    pub decision_log: DecisionLogSettings,
     /// Where the data plane is served, if it is.
     pub data_plane_listen: Option<SocketAddr>,
     /// Seconds for which it goes by its grants without the hub; none for ever.
@@ -276,6 +284,8 @@ impl Settings {
             api_key,
             facts,
             decision_listen: resolved.address("decision_listen")?,
+            decisions: DecisionSettings::new(resolved)?,
+            decision_log: DecisionLogSettings::new(resolved)?,
             data_plane_listen: resolved.address("data_plane_listen").ok(),
             grants_offline_seconds: Some(resolved.seconds("grants_offline_seconds")?)
                 .filter(|seconds| *seconds > 0),
@@ -411,9 +421,23 @@ impl Resolved {
         }
     }
 
+    fn bytes(&self, name: &str) -> Result<usize, ConfigError> {
+        match self.get(name) {
+            Some(Value::Bytes(bytes)) => Ok(*bytes),
+            _ => Err(missing(name)),
+        }
+    }
+
+    fn count(&self, name: &str) -> Result<u64, ConfigError> {
+        match self.get(name) {
+            Some(Value::Number(count)) => Ok(*count),
+            _ => Err(missing(name)),
+        }
+    }
+
     fn seconds(&self, name: &str) -> Result<u64, ConfigError> {
         match self.get(name) {
-            Some(Value::Seconds(seconds)) => Ok(*seconds),
+            Some(Value::Number(seconds)) => Ok(*seconds),
             _ => Err(missing(name)),
         }
     }

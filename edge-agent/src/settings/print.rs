@@ -54,7 +54,7 @@ impl Resolved {
                 None => json!(null),
                 Some(_) if entry.setting.secret => json!(MASKED),
                 Some(Value::List(list)) => json!(list),
-                Some(Value::Seconds(seconds)) => json!(seconds),
+                Some(Value::Number(seconds)) => json!(seconds),
                 Some(Value::Port(port)) => json!(port),
                 Some(_) => json!(entry.shown()),
             };
@@ -69,7 +69,7 @@ impl Resolved {
         self.entries.iter().fold(String::new(), |mut text, entry| {
             let value = match &entry.value {
                 Some(Value::List(list)) => toml::Value::from(list.clone()),
-                Some(Value::Seconds(seconds)) => {
+                Some(Value::Number(seconds)) => {
                     toml::Value::Integer(i64::try_from(*seconds).unwrap_or(i64::MAX))
                 }
                 Some(Value::Port(port)) => toml::Value::Integer(i64::from(*port)),
@@ -96,7 +96,7 @@ impl Entry {
             Some(Value::Url(url)) => url.as_str().trim_end_matches('/').to_owned(),
             Some(Value::Path(path)) => path.display().to_string(),
             Some(Value::Address(address)) => address.to_string(),
-            Some(Value::Seconds(seconds)) => seconds.to_string(),
+            Some(Value::Number(seconds)) => seconds.to_string(),
             Some(Value::Port(port)) => port.to_string(),
             Some(Value::Bytes(bytes)) => {
                 let unit = UNITS.iter().find(|(_, size)| bytes.is_multiple_of(*size));

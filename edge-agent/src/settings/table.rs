@@ -192,6 +192,73 @@ pub const SETTINGS: &[Setting] = &[
     )
     .default("127.0.0.1:8181"),
     Setting::new(
+        "decision_default",
+        Kind::Text,
+        "what POST / of the embedded engine decides, as a path below data",
+    )
+    .default("system/main"),
+    Setting::new(
+        "decision_authentication",
+        Kind::Choice { of: &["off", "token"], also: &[] },
+        "whether bearer's tokens are identities to the policy that decision_authorization asks",
+    )
+    .default("off"),
+    Setting::new(
+        "decision_authorization",
+        Kind::Choice { of: &["off", "basic"], also: &[] },
+        "whether data.system.authz.allow is asked before the embedded engine answers anything",
+    )
+    .default("off"),
+    Setting::new(
+        "decision_read_only",
+        SWITCH,
+        "whether nothing may be written into the embedded engine beside what comes through Girasol; true if not given, unless decision_listen is loopback",
+    ),
+    Setting::new(
+        "decision_log_console",
+        SWITCH,
+        "whether each decision of the embedded engine is a line on standard output",
+    )
+    .default("false"),
+    Setting::new("decision_log_file", Kind::File, "file that each decision is appended to, a line each"),
+    Setting::new(
+        "decision_log_service",
+        Kind::Url,
+        "service that decisions are posted to, at /logs below it, as OPA does; the functions are one",
+    ),
+    Setting::new("decision_log_token", Kind::Text, "bearer token for that service").secret(),
+    Setting::new(
+        "decision_log_min_delay_seconds",
+        Kind::Seconds,
+        "seconds that pass between two posts at least, unless there is too much to wait",
+    )
+    .default("300"),
+    Setting::new(
+        "decision_log_max_delay_seconds",
+        Kind::Seconds,
+        "seconds that pass between two posts at most",
+    )
+    .default("600"),
+    Setting::new("decision_log_chunk_bytes", Kind::Bytes, "bytes of one post, compressed")
+        .default("32KiB"),
+    Setting::new(
+        "decision_log_buffer_bytes",
+        Kind::Bytes,
+        "bytes of posts that wait, compressed; the oldest go when there are more",
+    )
+    .default("16MiB"),
+    Setting::new(
+        "decision_log_buffer_events",
+        Kind::Count,
+        "decisions that wait to be logged; what comes when there are so many is dropped",
+    )
+    .default("10000"),
+    Setting::new(
+        "decision_log_max_per_second",
+        Kind::Count,
+        "decisions of one second that are logged; all if not given",
+    ),
+    Setting::new(
         "data_plane_listen",
         Kind::Address,
         "where the agent serves the data plane, for bearers of grants; nowhere if not given",

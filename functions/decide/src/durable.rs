@@ -103,6 +103,7 @@ impl Decider {
                 path: &asked.path,
                 query: &asked.query,
                 content_type: asked.content_type.as_deref(),
+                if_none_match: None,
                 body: asked.body.as_bytes(),
             };
             Decided::new(current.follower.answer(request), at, age)

@@ -1,8 +1,9 @@
 //! What policy and data of a scope's log come to: a state machine without I/O.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use decision::{DecisionError, Reply};
+use decision::{Decides, DecisionError, QueryError, Reply, Request};
 use protocol::commit::{Part, is_part};
 use protocol::internal::LogPage;
 use protocol::{DataPath, Entry, SaveMethod, Seq};
@@ -29,9 +30,11 @@ pub(crate) struct Follower {
     modules: BTreeMap<String, String>,
     /// Changes of modules whose commit is not complete yet.
     pending: Vec<(String, Option<String>)>,
+    /// The revision of the last commit.
+    revision: Option<String>,
     policies: Result<Policies, String>,
     /// One that has decided on what there is now.
-    idle: Option<Interpreter>,
+    idle: RefCell<Option<Interpreter>>,
 }
 
 impl Follower {
@@ -48,8 +51,9 @@ impl Follower {
             fetched: vec![],
             modules: BTreeMap::new(),
             pending: vec![],
+            revision: None,
             policies: Ok(Policies::none()),
-            idle: None,
+            idle: RefCell::default(),
         }
     }
 
@@ -71,7 +75,7 @@ impl Follower {
             self.epoch = Some(page.epoch);
             let reached = page.next.unwrap_or(page.head);
             for delivery in page.updates {
-                self.idle = None;
+                self.idle.take();
                 delivery.entries.into_iter().for_each(|entry| self.entry(entry));
             }
             self.at = self.at.max(reached);
@@ -93,7 +97,7 @@ impl Follower {
         if is_part(&entry) {
             match Part::read(place, &text) {
                 Ok(Part::Module(path, rego)) => return self.pending.push((path, rego)),
-                Ok(Part::Marker(_)) => return self.commit(),
+                Ok(Part::Marker(marker)) => return self.commit(marker.hash),
                 Ok(Part::Data) => {}
                 Err(reason) => return self.policies = Err(reason),
             }
@@ -140,7 +144,8 @@ impl Follower {
     }
 
     /// A commit is complete.
-    fn commit(&mut self) {
+    fn commit(&mut self, revision: String) {
+        self.revision = Some(revision);
         for (path, rego) in self.pending.drain(..) {
             match rego {
                 Some(rego) => drop(self.modules.insert(path, rego)),
@@ -158,10 +163,10 @@ impl Follower {
     }
 
     /// Answers a request for a decision.
-    pub(crate) fn answer(&mut self, request: decision::Request<'_>) -> Reply {
+    pub(crate) fn answer(&self, request: Request<'_>) -> Reply {
         match self.obstacle() {
             Some(reason) => Reply::refusal(501, "invalid_operation", &reason),
-            None => decision::answer(request, |path, input| self.decide(path, input)),
+            None => decision::answer(request, self),
         }
     }
 
@@ -184,21 +189,51 @@ impl Follower {
         })
     }
 
+    /// The policies, where [`Self::obstacle`] has found none.
+    fn policies(&self) -> Result<&Policies, DecisionError> {
+        self.policies
+            .as_ref()
+            .map_err(|reason| DecisionError::Evaluation { message: reason.clone(), location: None })
+    }
+}
+
+/// Nobody but the interpreter, whose steps are limited: no clock moves here that could end a
+/// program.
+impl Decides for Follower {
     fn decide(
-        &mut self,
+        &self,
         path: &[String],
         input: Option<Value>,
     ) -> Result<Option<Value>, DecisionError> {
-        // Only the interpreter, whose steps are limited: no clock moves here that could end a program.
-        let mut interpreter = match (self.idle.take(), &self.policies) {
-            (Some(interpreter), _) => interpreter,
-            (None, Ok(policies)) => policies.interpreter(self.data.clone())?,
-            (None, Err(_)) => Policies::none().interpreter(self.data.clone())?,
+        let mut interpreter = match self.idle.take() {
+            Some(interpreter) => interpreter,
+            None => self.policies()?.interpreter(self.data.clone())?,
         };
         // After an error it is not used again.
         let decided = interpreter.decide(path, input.unwrap_or(Value::Undefined))?;
-        self.idle = Some(interpreter);
+        self.idle.replace(Some(interpreter));
         Ok(decided)
+    }
+
+    fn query(&self, text: &str, input: Option<Value>) -> Result<Vec<Value>, QueryError> {
+        let policies = self.policies().map_err(QueryError::Evaluation)?;
+        policies.query(text, self.data.clone(), input)
+    }
+
+    fn has_rule(&self, path: &[String]) -> bool {
+        self.policies.as_ref().is_ok_and(|policies| policies.has_rule(path))
+    }
+
+    fn modules(&self) -> Vec<(String, String)> {
+        self.modules.clone().into_iter().collect()
+    }
+
+    fn revision(&self) -> Option<String> {
+        self.revision.clone()
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        0
     }
 }
 
@@ -261,10 +296,16 @@ mod tests {
         follower
     }
 
-    fn ask(follower: &mut Follower, path: &str, body: &str) -> (u16, String) {
+    fn ask(follower: &Follower, path: &str, body: &str) -> (u16, String) {
         let body = body.as_bytes();
-        let request =
-            decision::Request { method: "POST", path, query: "", content_type: None, body };
+        let request = Request {
+            method: "POST",
+            path,
+            query: "",
+            content_type: None,
+            if_none_match: None,
+            body,
+        };
         let reply = follower.answer(request);
         (reply.status, reply.body)
     }
@@ -277,16 +318,16 @@ mod tests {
             json!({"topics": ["policy_data"], "dst_path": "/users/ada", "data": {"admin": true}});
         let mut follower = follower(vec![page(1, policy(RULE)), page(2, vec![entry(user)])]);
         assert_eq!(follower.at(), Seq(2));
-        let ask = |follower: &mut Follower, user: &str| {
+        let ask = |follower: &Follower, user: &str| {
             let body = json!({"input": {"user": user}}).to_string();
             ask(follower, "/v1/data/app/allow", &body)
         };
-        assert_eq!(ask(&mut follower, "ada"), (200, "{\"result\":true}\n".into()));
-        assert_eq!(ask(&mut follower, "eve"), (200, "{}\n".into()));
+        assert_eq!(ask(&follower, "ada"), (200, "{\"result\":true}\n".into()));
+        assert_eq!(ask(&follower, "eve"), (200, "{}\n".into()));
         let gone = json!({"topics": ["policy_data"], "dst_path": "/users", "save_method": "PATCH",
             "data": [{"op": "remove", "path": "/ada"}]});
         follower.take(vec![page(3, vec![entry(gone)])]);
-        assert_eq!(ask(&mut follower, "ada"), (200, "{}\n".into()));
+        assert_eq!(ask(&follower, "ada"), (200, "{}\n".into()));
     }
 
     #[test]
@@ -294,9 +335,9 @@ mod tests {
         let mut parts = policy(RULE);
         let marker = parts.pop().unwrap();
         let mut follower = follower(vec![page(1, parts)]);
-        assert_eq!(ask(&mut follower, "/v1/data/app", "{\"input\":1}").1, "{}\n");
+        assert_eq!(ask(&follower, "/v1/data/app", "{\"input\":1}").1, "{}\n");
         follower.take(vec![page(2, vec![marker])]);
-        assert_eq!(ask(&mut follower, "/v1/data/app", "{\"input\":1}").1, "{\"result\":{}}\n");
+        assert_eq!(ask(&follower, "/v1/data/app", "{\"input\":1}").1, "{\"result\":{}}\n");
     }
 
     #[test]
@@ -312,7 +353,7 @@ mod tests {
             (policy("package app\nallow if"), "the policy does not run at the edge"),
         ] {
             let mut follower = follower(vec![page(1, policy(RULE)), page(2, entries)]);
-            let (status, body) = ask(&mut follower, "/v1/data/app/allow", "{}");
+            let (status, body) = ask(&follower, "/v1/data/app/allow", "{}");
             assert_eq!(status, 501, "{reason}: {body}");
             assert!(body.contains(reason), "{reason}: {body}");
         }
@@ -320,7 +361,7 @@ mod tests {
         let inline = json!({"topics": ["policy_data"], "dst_path": "/", "data": {}});
         for before in [fetched, large] {
             let pages = vec![page(1, vec![entry(before)]), page(2, vec![entry(inline.clone())])];
-            assert_eq!(ask(&mut follower(pages), "/v1/data/app", "{}").0, 200);
+            assert_eq!(ask(&follower(pages), "/v1/data/app", "{}").0, 200);
         }
     }
 
@@ -338,7 +379,7 @@ mod tests {
         let rule = "package app\nallow if data.girasol.lag_seconds < 5";
         let root = json!({"topics": ["policy_data"], "dst_path": "/", "data": {"a": 1}});
         let mut follower = follower(vec![page(1, policy(rule)), page(2, vec![entry(root)])]);
-        assert_eq!(ask(&mut follower, "/v1/data/app/allow", "{}").0, 200);
-        assert!(ask(&mut follower, "/v1/data/app/allow", "{}").1.contains("\"result\":true"));
+        assert_eq!(ask(&follower, "/v1/data/app/allow", "{}").0, 200);
+        assert!(ask(&follower, "/v1/data/app/allow", "{}").1.contains("\"result\":true"));
     }
 }

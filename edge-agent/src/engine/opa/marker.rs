@@ -41,6 +41,11 @@ pub(super) fn path() -> DataPath {
     DataPath::parse(PATH).unwrap_or_default()
 }
 
+/// Where policies read how fresh the data is.
+pub(super) fn lag_path() -> DataPath {
+    DataPath::parse("girasol/lag_seconds").unwrap_or_default()
+}
+
 impl Marker {
     pub(super) fn new() -> Self {
         let marker = Self(Mutex::default());
@@ -90,12 +95,13 @@ impl Marker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The text of a root object with the marker as its first member, so that replacing
-    /// the root and marking it are one write.
-    pub(super) fn splice(&self, object: &str) -> String {
+    /// The text of a root object with the marker as its first member, and the lag beside it, so
+    /// that replacing the root and marking it are one write.
+    pub(super) fn splice(&self, object: &str, lag: Option<u64>) -> String {
+        let lag = lag.map_or_else(String::new, |lag| format!(r#","lag_seconds":{lag}"#));
         let inner = object.strip_prefix('{').unwrap_or(object);
         let comma = if inner.trim_start().starts_with('}') { "" } else { "," };
-        format!(r#"{{"girasol":{{"agent":{}}}{comma}{inner}"#, self.document())
+        format!(r#"{{"girasol":{{"agent":{}{lag}}}{comma}{inner}"#, self.document())
     }
 }
 
@@ -109,9 +115,11 @@ mod tests {
         marker.set_policies(BTreeSet::from(["a \"b\".rego".to_owned()]));
         for object in ["{}", "{ \n }", r#"{"a":{"b":1}}"#, r#"{ "a" : 1.0 }"#] {
             let mut spliced: serde_json::Value =
-                serde_json::from_str(&marker.splice(object)).unwrap();
+                serde_json::from_str(&marker.splice(object, Some(7))).unwrap();
             let members = spliced.as_object_mut().unwrap();
-            let mark = members.remove("girasol").unwrap()["agent"].take();
+            let mut own = members.remove("girasol").unwrap();
+            assert_eq!(own["lag_seconds"], 7);
+            let mark = own["agent"].take();
             assert!(marker.is_ours(&serde_json::from_value(mark).unwrap()));
             assert_eq!(spliced, serde_json::from_str::<serde_json::Value>(object).unwrap());
         }

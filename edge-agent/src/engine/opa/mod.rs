@@ -40,6 +40,11 @@ pub struct OpaEngine {
     modules: Mutex<Arc<[PolicyModule]>>,
     /// What others had written when this agent last filled it; none if OPA does not say.
     foreign_writes: Mutex<Option<u64>>,
+    /// For how long the agent has not been current, in seconds; none if nobody has said so.
+    lag: Mutex<Option<u64>>,
+    /// Held while OPA's writes are counted: one of ours that nobody has counted yet would be
+    /// somebody else's. Of ours the lag alone is written beside the others.
+    counting: tokio::sync::Mutex<()>,
 }
 
 impl OpaEngine {
@@ -53,6 +58,8 @@ impl OpaEngine {
             marker: Marker::new(),
             modules: Mutex::default(),
             foreign_writes: Mutex::default(),
+            lag: Mutex::default(),
+            counting: tokio::sync::Mutex::default(),
         })
     }
 
@@ -85,7 +92,7 @@ impl OpaEngine {
                 ));
             }
         };
-        let marked = self.marker.splice(&document);
+        let marked = self.marker.splice(&document, self.lag());
         self.transact(&patch::add(&DataPath::default(), &marked)).await?;
         // A publisher's own member of that name is the later one, so it wins.
         let taken = serde_json::from_str::<Taken<'_>>(&document);
@@ -125,7 +132,23 @@ impl OpaEngine {
     }
 
     async fn mark(&self) -> Result<(), EngineError> {
-        self.rest.write_marker(&self.marker).await
+        self.rest.write_marker(&self.marker).await?;
+        match self.lag() {
+            Some(lag) => self.write_lag(lag).await,
+            None => Ok(()),
+        }
+    }
+
+    fn lag(&self) -> Option<u64> {
+        *self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Behind the fence as every write is. If OPA was filled anew it is refused, and written with
+    /// the next marker.
+    async fn write_lag(&self, seconds: u64) -> Result<(), EngineError> {
+        let add = patch::add(&marker::lag_path(), &seconds.to_string());
+        let body = format!("[{},{add}]", self.marker.fence());
+        self.rest.data(Method::PATCH, &DataPath::default(), Body::Patch(&body)).await
     }
 
     async fn mark_again_if_touched(&self, path: &DataPath) -> Result<(), EngineError> {
@@ -188,8 +211,17 @@ impl Engine for OpaEngine {
         Box::pin(self.put_commit(modules, documents))
     }
 
+    fn tell_lag(&self, seconds: u64) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let _counting = self.counting.lock().await;
+            *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = Some(seconds);
+            self.write_lag(seconds).await
+        })
+    }
+
     fn probe(&self) -> BoxFuture<'_, Result<EngineState, EngineError>> {
         Box::pin(async move {
+            let _counting = self.counting.lock().await;
             if !self.is_filled().await? {
                 return Ok(EngineState::Empty);
             }
@@ -206,10 +238,12 @@ impl Engine for OpaEngine {
     ) -> BoxFuture<'a, Result<Vec<(DataPath, String)>, EngineError>> {
         Box::pin(async move {
             // Before anything is compared or written: whoever writes meanwhile is noticed.
+            let counting = self.counting.lock().await;
             let foreign = self.rest.foreign_writes().await?;
             *self.foreign_writes.lock().unwrap_or_else(PoisonError::into_inner) = foreign;
             self.marker.renew();
             self.mark().await?;
+            drop(counting);
             let mut refused = Vec::new();
             for (path, data) in owned {
                 let done = match data {

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | How does a write make the next snapshot without a copy of the data? | `versions.rs` |
 //! | How does the engine come to hold what the agent kept, or a commit? | `restore.rs` |
+//! | What may be put beside what comes through Girasol? | `local.rs`, `places.rs` |
+//! | Where do policies read how fresh the data is? | `lag.rs` |
 //! | Where in the document is a path, how is text read, what does a JSON Patch do? | crate `rego`, `document/` |
 //! | Do the policies compile, and which rules do they have? | crate `rego`, `policies.rs` |
 //! | How is a decision made? | crate `rego`, `decide.rs` |
@@ -31,14 +33,21 @@ use super::{Engine, EngineError, EngineState, OwnedDocument, Undecided, Write};
 use crate::json::Json;
 use crate::policy::PolicyModule;
 
+mod lag;
+mod local;
+mod logged;
 mod permit;
+mod places;
 mod restore;
 mod versions;
 
+use local::Local;
+pub use local::{Change, LocalError};
+
 use rego::document::{self, LEVELS, Patch, Refused};
 use rego::{Builtins, DECISION_LIMIT, Policies};
-pub use rego::{DecisionError, Language, Location};
-use versions::{Change, Versions};
+pub use rego::{DecisionError, Language, Location, QueryError};
+use versions::Versions;
 
 /// Decisions at one time, and interpreters kept ready for them: more than cores only make each
 /// other slower.
@@ -65,6 +74,8 @@ pub struct RegorusEngine {
 
 struct Inner {
     versions: Versions,
+    /// Held by whoever makes the next version: what it needs to know of the ones before.
+    turn: Mutex<Local>,
     language: Language,
     /// How long a decision may take.
     limit: Duration,
@@ -72,6 +83,10 @@ struct Inner {
 }
 
 impl Inner {
+    fn current(&self) -> Arc<Snapshot> {
+        self.versions.current()
+    }
+
     fn put(&self, path: Vec<String>, text: &str) -> Result<(), Refused> {
         let mut value = document::read(text, LEVELS)?;
         if path.is_empty() && matches!(value, Value::Array(_)) {
@@ -79,11 +94,44 @@ impl Inner {
             let items = mem::replace(&mut value, Value::new_object());
             document::put(&mut value, &["items".to_owned()], items)?;
         }
-        self.versions.change(Change::Put(path, value))
+        let mut local = lock(&self.turn);
+        if path.is_empty() {
+            local.keep_lag(&mut value);
+        }
+        if Self::is_in_the_way(&local, &path) {
+            let old = self.versions.replace_all(|policies, mut data| {
+                Self::make_way(&mut local, &mut data, &path);
+                policies.check_put(&path, &value)?;
+                let old = document::put(&mut data, &path, value)?;
+                Ok::<_, Refused>((Arc::clone(policies), data, old))
+            })?;
+            old.into_iter().for_each(drop_elsewhere);
+        } else {
+            self.versions.change(versions::Change::Put(path.clone(), value))?;
+        }
+        local.owned.add(&path);
+        Ok(())
     }
 
     fn patch(&self, path: Vec<String>, operations: &str) -> Result<(), Refused> {
-        self.versions.change(Change::Patch(path, Patch::parse(operations)?))
+        let patch = Patch::parse(operations)?;
+        let mut local = lock(&self.turn);
+        if Self::is_in_the_way(&local, &path) {
+            let old = self.versions.replace_all(|policies, mut data| {
+                Self::make_way(&mut local, &mut data, &path);
+                let old = patch.apply(&mut data, &path)?;
+                policies.check_data(&data)?;
+                Ok::<_, Refused>((Arc::clone(policies), data, old))
+            })?;
+            old.into_iter().for_each(drop_elsewhere);
+        } else {
+            self.versions.change(versions::Change::Patch(path.clone(), patch))?;
+        }
+        if path.is_empty() {
+            self.mend_lag(&local);
+        }
+        local.owned.add(&path);
+        Ok(())
     }
 
     fn compile(&self, modules: &[PolicyModule]) -> Result<Policies, Refused> {
@@ -94,8 +142,9 @@ impl Inner {
 
     fn set_policies(&self, modules: &[PolicyModule]) -> Result<(), Refused> {
         let policies = self.compile(modules)?;
-        self.versions.replace_all(|_, data| {
-            policies.check_data(&data)?;
+        let mut local = lock(&self.turn);
+        self.versions.replace_all(|_, mut data| {
+            let policies = self.beside(&mut local, modules, policies, &mut data)?;
             Ok((Arc::new(policies), data, ()))
         })
     }
@@ -119,6 +168,7 @@ impl RegorusEngine {
     pub fn within(language: Language, limit: Duration) -> Self {
         let inner = Inner {
             versions: Versions::new(Policies::none(), Value::new_object()),
+            turn: Mutex::default(),
             language,
             limit,
             filled: AtomicBool::new(false),
@@ -138,6 +188,21 @@ impl RegorusEngine {
         input: Option<Value>,
     ) -> Result<Option<Value>, DecisionError> {
         self.inner.versions.current().decide(path, input)
+    }
+
+    /// What the variables of a query stand for: an object for each answer.
+    ///
+    /// # Errors
+    /// It cannot be read, or a rule that it asks for has no one value.
+    pub fn query(&self, text: &str, input: Option<Value>) -> Result<Vec<Value>, QueryError> {
+        let current = self.inner.current();
+        current.policies.query(text, current.data.clone(), input)
+    }
+
+    /// True if a rule gives the value at a path, or at a place above it.
+    #[must_use]
+    pub fn has_rule(&self, path: &[String]) -> bool {
+        self.inner.current().policies.has_rule(path)
     }
 
     /// Runs `work` on this thread, or on one that may block.
@@ -221,6 +286,13 @@ impl Engine for RegorusEngine {
         Box::pin(async move { Ok(state) })
     }
 
+    fn tell_lag(&self, seconds: u64) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(self.run(true, move |inner| {
+            inner.set_lag(seconds);
+            Ok(())
+        }))
+    }
+
     fn restore<'a>(
         &'a self,
         owned: &'a [OwnedDocument],
@@ -266,5 +338,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod local_tests;
 #[cfg(test)]
 mod tests;

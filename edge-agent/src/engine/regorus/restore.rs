@@ -6,7 +6,7 @@ use protocol::DataPath;
 use rego::document::{self, Refused};
 use regorus::Value;
 
-use super::{Inner, OwnedDocument, PolicyModule, drop_elsewhere};
+use super::{Inner, OwnedDocument, PolicyModule, drop_elsewhere, lock};
 
 impl Inner {
     /// Replaces policies and documents at one moment, or refuses and changes nothing.
@@ -19,9 +19,12 @@ impl Inner {
         let texts: Vec<&str> =
             documents.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
         let mut values = document::read_all(&texts).into_iter();
+        let mut local = lock(&self.turn);
         let old = self.versions.replace_all(|_, mut data| {
             let mut old = vec![];
             for (path, text) in documents {
+                Self::make_way(&mut local, &mut data, path.segments());
+                local.owned.add(path.segments());
                 if text.is_none() {
                     document::remove(&mut data, path.segments());
                     continue;
@@ -29,7 +32,8 @@ impl Inner {
                 let value = values.next().unwrap_or_else(|| Err("it was not read".to_owned()))?;
                 old.extend(document::put(&mut data, path.segments(), value)?);
             }
-            policies.check_data(&data)?;
+            local.keep_lag(&mut data);
+            let policies = self.beside(&mut local, modules, policies, &mut data)?;
             Ok::<_, Refused>((Arc::new(policies), data, old))
         })?;
         old.into_iter().for_each(drop_elsewhere);
@@ -42,9 +46,12 @@ impl Inner {
         let texts: Vec<&str> =
             owned.iter().filter_map(|(_, text)| Some(text.as_ref()?.get())).collect();
         let mut values = document::read_all(&texts).into_iter();
+        let mut local = lock(&self.turn);
         let made = self.versions.replace_all(|policies, mut data| {
             let (mut refused, mut old) = (vec![], vec![]);
             for (path, text) in owned {
+                Self::make_way(&mut local, &mut data, path.segments());
+                local.owned.add(path.segments());
                 let done = match text {
                     Some(_) => values.next().unwrap_or_else(|| Err("it was not read".to_owned())),
                     // It makes the parents, which are there if something was removed from them.
@@ -65,6 +72,7 @@ impl Inner {
                     refused.push((path.clone(), why));
                 }
             }
+            local.keep_lag(&mut data);
             Ok::<_, Infallible>((Arc::clone(policies), data, (refused, old)))
         });
         let Ok((refused, old)) = made;
