@@ -13,7 +13,8 @@
 //! | Which functions are unknown, which rules depend on themselves? | `names.rs` |
 //! | Which rules are there, and what does a name stand for? | `rules.rs`, `reference.rs` |
 //! | What is written in a rule? | `walk.rs` |
-//! | Which functions does an OPA have? | `builtins.rs` |
+//! | What is read as it is not written? | `outputs.rs` |
+//! | Which functions does an OPA have, which has the embedded engine? | `builtins.rs`, `functions/` |
 //! | How is a decision made, and how fast? | `decide.rs`, `program.rs` |
 //! | Where in the data is a path, how is it read, what does a JSON Patch do? | `document/` |
 //! | What is in the `data.json` files? | `data.rs` |
@@ -25,10 +26,12 @@ mod clock;
 mod data;
 mod decide;
 pub mod document;
+mod functions;
 pub mod gate;
 mod mistake;
 mod names;
 mod nesting;
+mod outputs;
 mod policies;
 mod program;
 mod reference;
