@@ -56,9 +56,9 @@ fn all_mistakes_in_names_are_told() {
 #[test]
 fn what_only_an_opa_has_passes_however_it_is_called() {
     for rego in [
-        "package a\nx := io.jwt.decode(input.token)",
-        "package a\nallow if { [_, payload, _] := io.jwt.decode(input.token); payload.x }",
-        "package a\nallow if { io.jwt.decode(input.token, [_, payload, _]); payload.x == 1 }",
+        "package a\nx := crypto.x509.parse_certificates(input.token)",
+        "package a\nallow if { [_, payload, _] := crypto.x509.parse_certificates(input.token); payload.x }",
+        "package a\nallow if { crypto.x509.parse_certificates(input.token, [_, payload, _]); payload.x == 1 }",
         "package a\nx := crypto.sha256(\"a\")",
         "package a\nx := net.cidr_contains(\"10.0.0.0/8\", input.ip)",
         "package a\nx := rego.metadata.rule()",
@@ -160,14 +160,20 @@ fn a_test_that_is_not_true_is_named() {
 
 #[test]
 fn a_test_that_needs_what_the_engine_lacks_says_so() {
-    let policy = ("a.rego", "package a\nsub := io.jwt.decode(input.token)[1].sub");
+    let policy = ("a.rego", "package a\nsub := crypto.x509.parse_certificates(input.token)[1].sub");
     let test = "package a\ntest_sub if sub == \"me\" with input as {\"token\": \"x\"}";
     let said = tested(&[policy, ("a_test.rego", test)]).unwrap_err();
-    assert!(said.contains("data.a.test_sub failed: it needs io.jwt.decode, which"), "{said}");
+    assert!(
+        said.contains("data.a.test_sub failed: it needs crypto.x509.parse_certificates, which"),
+        "{said}"
+    );
     let test = "package a\nmock(_) := [{}, {\"sub\": \"me\"}, \"\"]\ntest_sub if sub == \"me\" \
-                with input as {\"token\": \"x\"} with io.jwt.decode as mock";
+                with input as {\"token\": \"x\"} with crypto.x509.parse_certificates as mock";
     let said = tested(&[policy, ("a_test.rego", test)]).unwrap_err();
-    assert!(said.contains("data.a.test_sub failed: it needs io.jwt.decode, which"), "{said}");
+    assert!(
+        said.contains("data.a.test_sub failed: it needs crypto.x509.parse_certificates, which"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -14,7 +14,8 @@
 //! | Which rules are there, and what does a name stand for? | `rules.rs`, `reference.rs` |
 //! | What is written in a rule? | `walk.rs` |
 //! | Which package is a module in? | `package.rs` |
-//! | Which functions does an OPA have? | `builtins.rs` |
+//! | What is read as it is not written? | `outputs.rs` |
+//! | Which functions does an OPA have, which has the embedded engine? | `builtins.rs`, `functions/` |
 //! | How is a decision made, and how fast? | `decide.rs`, `program.rs` |
 //! | How is a query answered that is no part of a policy? | `adhoc.rs` |
 //! | Where in the data is a path, how is it read, what does a JSON Patch do? | `document/` |
@@ -28,10 +29,12 @@ mod clock;
 mod data;
 mod decide;
 pub mod document;
+mod functions;
 pub mod gate;
 mod mistake;
 mod names;
 mod nesting;
+mod outputs;
 mod package;
 mod policies;
 mod program;

@@ -19,7 +19,7 @@ use crate::package::package_root;
 use crate::program::{self, Doubts, Programs};
 use crate::reference::query;
 use crate::rules::{self, RulePlace};
-use crate::{Language, clock, nesting};
+use crate::{Language, clock, functions, nesting, outputs};
 
 /// A decision that takes longer is given up, unless [`Policies::within`] says otherwise, so that a
 /// policy that never ends costs its thread for this long and not for ever. An evaluation blocks;
@@ -78,7 +78,13 @@ impl Policies {
         for (file, text) in modules {
             roots.extend(package_root(text).map(str::to_owned));
             let parsed = nesting::check(file, text).and_then(|()| {
-                let added = template.add_policy(file.to_owned(), text.to_owned());
+                let text = outputs::written_out(text, |text| {
+                    let mut reader = engine(language);
+                    reader.add_policy(file.to_owned(), text.to_owned()).ok()?;
+                    let module = reader.get_modules().first()?;
+                    Some(outputs::edits(text, module))
+                });
+                let added = template.add_policy(file.to_owned(), text.into_owned());
                 added.map_err(|error| in_file(file, &format!("{error:#}")))
             });
             mistakes.extend(parsed.err());
@@ -261,6 +267,7 @@ impl Checked {
 
 pub(crate) fn engine(language: Language) -> Engine {
     let mut engine = Engine::new();
+    functions::install(&mut engine);
     engine.set_rego_v0(language == Language::V0);
     // As in OPA, what a builtin cannot do is undefined.
     engine.set_strict_builtin_errors(false);
@@ -359,7 +366,10 @@ mod tests {
             ("package a\n\ny := zz", "a.rego:3:6: var zz is unsafe"),
             ("package a\ny if not zz", "a.rego:2:10: use of undefined variable `zz` is unsafe"),
             ("package a\ny := nofun(1)", "undefined function nofun"),
-            ("package a\ny := io.jwt.decode(\"x\")", "undefined function io.jwt.decode"),
+            (
+                "package a\ny := crypto.x509.parse_certificates(\"x\")",
+                "undefined function crypto.x509.parse_certificates",
+            ),
             ("package a\ny := data.b.f(1)", "undefined function data.b.f"),
             ("package a\ny if { x > 1 }", "`x` is unsafe"),
         ] {

@@ -60,7 +60,7 @@ pub(crate) fn run(policies: &mut Policies, data: &Value) -> Result<(), Refused> 
             Ok(_) => Some("failed".to_owned()),
             Err(error) => {
                 let why = Mistake::read(&format!("{error:#}"));
-                // What it lacks it cannot replace either: `with io.jwt.decode as …`.
+                // What it lacks it cannot replace either: `with graphql.parse as …`.
                 if why.reason == "undefined rule" {
                     lacking.extend(policies.lacking().keys().cloned());
                 }

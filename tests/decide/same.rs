@@ -68,8 +68,7 @@ const NORMALISATIONS: &[Normalisation] = &[
                     error.remove(name);
                 }
                 // Where in the line an expression begins is told in two ways.
-                let location = error.get_mut("location").and_then(Value::as_object_mut);
-                for location in location {
+                if let Some(location) = error.get_mut("location").and_then(Value::as_object_mut) {
                     location.remove("col");
                     // A bundle's files are below its root.
                     let file = location.get("file").and_then(Value::as_str).unwrap_or_default();

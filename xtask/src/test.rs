@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::progress::{self, Job};
 use crate::setup::cargo_tools::WASM_BINDGEN;
-use crate::setup::wasm_target;
+use crate::setup::{go, wasm_target};
 use crate::testbed::Others;
 use crate::workspace::Workspace;
 use crate::{process, testbed};
@@ -25,6 +25,11 @@ const SUITES: &[Suite] = &[
         name: "sim",
         about: "hub and agents in a simulation of all faults; `-- --seeds 100000` for more",
         run: sim,
+    },
+    Suite {
+        name: "conformance",
+        about: "OPA's own cases on the embedded engine; `-- --bless` lists what passes in passing.txt",
+        run: conformance,
     },
     Suite {
         name: "fetch",
@@ -98,6 +103,14 @@ fn sim(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         process::run(&mut workspace.cargo("test --release --package sim"))?;
     }
     let mut cargo = workspace.cargo("run --release --package sim --");
+    process::run(cargo.args(arguments))
+}
+
+/// The cases are in OPA's sources, which setting it up brings along.
+fn conformance(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    go::OPA.ensure(workspace)?;
+    let mut cargo =
+        workspace.cargo("test --release --package rego --features std --test conformance --");
     process::run(cargo.args(arguments))
 }
 

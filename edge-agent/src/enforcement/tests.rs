@@ -144,6 +144,10 @@ impl Engine for Broken {
         })
     }
 
+    fn tell_lag(&self, _seconds: u64) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn read<'a>(&'a self, _path: &'a DataPath) -> BoxFuture<'a, Result<Option<Json>, EngineError>> {
         Box::pin(async { Err(EngineError::Unavailable("it is away".to_owned())) })
     }

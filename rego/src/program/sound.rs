@@ -26,6 +26,7 @@ use regorus::rvm::instructions::{
 use regorus::rvm::program::{Program, RuleType};
 use regorus::unstable::{BUILTINS, Expr, Module, Rule, RuleHead};
 
+use crate::functions;
 use crate::reference::fixed_path;
 use crate::rules::{self, Names, RulePlace};
 use crate::walk::Written;
@@ -135,7 +136,11 @@ pub(super) fn is_sound(program: &Program, doubts: &Doubts) -> bool {
         };
         kind && is_known
     });
-    rules_are && Reader::new(program, doubts).is_some_and(|mut reader| reader.all_sound())
+    // A machine knows regorus's functions alone, and ours take the places of some.
+    let functions_are = program.builtin_info_table.iter().all(|it| !functions::have(&it.name));
+    rules_are
+        && functions_are
+        && Reader::new(program, doubts).is_some_and(|mut reader| reader.all_sound())
 }
 
 /// Reads a program from its first instruction to its last. The compiler writes a body's

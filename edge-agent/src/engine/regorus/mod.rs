@@ -47,7 +47,7 @@ pub use local::{Change, LocalError};
 use rego::document::{self, LEVELS, Patch, Refused};
 use rego::{Builtins, DECISION_LIMIT, Policies};
 pub use rego::{DecisionError, Language, Location, QueryError};
-use versions::Versions;
+use versions::{Snapshot, Versions};
 
 /// Decisions at one time, and interpreters kept ready for them: more than cores only make each
 /// other slower.

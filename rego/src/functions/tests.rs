@@ -1,0 +1,196 @@
+//! What OPA's own cases do not show: limits, what is an error, and tokens of every kind.
+
+use super::*;
+use crate::{Builtins, DecisionError, Language, Policies};
+
+/// The value of an expression as JSON, `undefined`, or the error.
+fn evaluate(expression: &str) -> String {
+    let rego = format!("package a\nx := {expression}");
+    let compiled = Policies::compile([("a.rego", rego.as_str())], Language::V1, Builtins::Embedded);
+    let policies = compiled.unwrap_or_else(|refused| panic!("{refused}"));
+    let path = ["a", "x"].map(str::to_owned);
+    match policies.decide(&path, &Value::new_object(), None) {
+        Ok(Some(value)) => serde_json::to_string(&value).unwrap(),
+        Ok(None) => "undefined".to_owned(),
+        Err(DecisionError::Evaluation { message, .. }) => message,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_would_make_much_of_little_is_an_error() {
+    for (expression, value) in [
+        ("count(numbers.range(1, 1000000))", "1000000"),
+        ("numbers.range(1, 1e9)", "numbers.range: it makes at most 1000000 elements"),
+        (
+            "numbers.range(-9000000000000000000, 9000000000000000000)",
+            "numbers.range: it makes at most 1000000 elements",
+        ),
+        ("numbers.range(1e300, 1)", "undefined"),
+        (
+            "numbers.range_step(1, 1000000000000, 2)",
+            "numbers.range_step: it makes at most 1000000 elements",
+        ),
+        ("numbers.range_step(1, 1000000000000, 1000000000000)", "[1]"),
+        ("numbers.range_step(0, 10, -2)", "undefined"),
+        ("numbers.range_step(0, 10, 0)", "undefined"),
+        ("bits.lsh(1, 4)", "16"),
+        ("bits.lsh(1, 4000000000)", "bits.lsh: it shifts by at most 65536 bits"),
+        ("sprintf(\"%5d|%.2f|%%9999d\", [1, 2.345])", "\"    1|2.35|%9999d\""),
+        ("sprintf(\"%1000000000d\", [1])", "sprintf: a width has at most 3 digits"),
+        ("sprintf(\"%0999999999d\", [1])", "sprintf: a width has at most 3 digits"),
+        ("sprintf(\"%.999999999f\", [1.5])", "sprintf: a width has at most 3 digits"),
+        ("strings.count(\"cheese\", \"\")", "7"),
+        ("strings.count(\"aaaa\", \"aa\")", "2"),
+    ] {
+        assert_eq!(evaluate(expression), value, "{expression}");
+    }
+}
+
+#[cfg(feature = "std")]
+#[test]
+fn a_network_is_not_written_out_whole() {
+    assert_eq!(evaluate("count(net.cidr_expand(\"10.0.0.0/16\"))"), "65536");
+    for network in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "fe80::/64"] {
+        let said = evaluate(&format!("net.cidr_expand(\"{network}\")"));
+        assert_eq!(said, "net.cidr_expand: it makes at most 1000000 elements", "{network}");
+    }
+    assert_eq!(evaluate("net.cidr_expand(\"10.0.0.0/99\")"), "undefined");
+}
+
+#[test]
+fn what_needs_a_network_is_an_error_and_never_a_decision() {
+    for expression in [
+        "http.send({\"method\": \"GET\", \"url\": \"http://a\"})",
+        "net.lookup_ip_addr(\"localhost\")",
+    ] {
+        for expression in
+            [expression.to_owned(), format!("y if not {expression}"), format!("[1 | {expression}]")]
+        {
+            let expression = match expression.strip_prefix("y if ") {
+                Some(body) => format!("z\nz := true if {body}\ndefault z := false"),
+                None => expression,
+            };
+            let said = evaluate(&expression);
+            assert!(said.contains("the embedded engine"), "{expression}: {said}");
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+mod tokens {
+    use super::*;
+
+    const SECRET: &str = r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}"#;
+    const EC: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}"#;
+    const ED: &str = r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+
+    #[test]
+    fn what_is_signed_here_verifies_here_and_with_no_other_key() {
+        for (alg, key, verify) in [("ES256", EC, "verify_es256"), ("EdDSA", ED, "verify_eddsa")] {
+            let header = format!("{{\"alg\":\"{alg}\",\"typ\":\"JWT\"}}");
+            let token =
+                evaluate(&format!("io.jwt.encode_sign({header}, {{\"sub\":\"a<b\"}}, {key})"));
+            for (with, valid) in [(EC, alg == "ES256"), (ED, alg == "EdDSA"), (SECRET, false)] {
+                let with = serde_json::Value::from(with).to_string();
+                assert_eq!(
+                    evaluate(&format!("io.jwt.{verify}({token}, {with})")),
+                    valid.to_string()
+                );
+                let constraints = format!("{{\"cert\":{with},\"alg\":\"{alg}\"}}");
+                let held = evaluate(&format!("io.jwt.decode_verify({token}, {constraints})"));
+                let expected = if valid {
+                    format!("[true,{header},{{\"sub\":\"a<b\"}}]")
+                } else {
+                    "[false,{},{}]".to_owned()
+                };
+                assert_eq!(held, expected, "{alg} {with}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_token_has_may_be_an_output() {
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.AA";
+        for (body, value) in [
+            ("io.jwt.decode(t, [_, payload, _])", "\"a\""),
+            ("io.jwt.decode((t) , # a, b)\n [_, payload, _] # c)\n )", "\"a\""),
+            (
+                "io.jwt.decode_verify(t, {\"secret\": \"s\"}, [false, _, _]); payload := {\"sub\": 1}",
+                "1",
+            ),
+            (
+                "payload := {\"sub\": [v | io.jwt.verify_hs256(t, concat(\"\", [\"s\"]), v)]}",
+                "[false]",
+            ),
+            ("io.jwt.decode(\"no token\", [_, payload, _])", "undefined"),
+            ("io.jwt.decode(\"no token\", _); payload := {\"sub\": 1}", "undefined"),
+        ] {
+            let found = evaluate(&format!("y\nt := \"{token}\"\ny := payload.sub if {{ {body} }}"));
+            assert_eq!(found, value, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_a_secret() {
+        // The well known confusion: signed with the text of a public key as the secret.
+        let public = serde_json::Value::from(EC).to_string();
+        let token =
+            evaluate("io.jwt.encode_sign({\"alg\":\"HS256\"}, {}, {\"kty\":\"oct\",\"k\":\"YQ\"})");
+        assert_eq!(
+            evaluate(&format!("io.jwt.decode_verify({token}, {{\"cert\":{public}}})")),
+            "[false,{},{}]"
+        );
+        assert_eq!(
+            evaluate(&format!("io.jwt.decode_verify({token}, {{\"secret\":\"a\"}})")),
+            "[true,{\"alg\":\"HS256\"},{}]"
+        );
+        assert_eq!(
+            evaluate(&format!("io.jwt.decode_verify({token}, {{\"secret\":\"b\"}})")),
+            "[false,{},{}]"
+        );
+        let none = "eyJhbGciOiJub25lIn0.e30.";
+        assert_eq!(
+            evaluate(&format!("io.jwt.decode_verify(\"{none}\", {{\"secret\":\"a\"}})")),
+            "[false,{},{}]"
+        );
+    }
+
+    #[test]
+    fn a_curve_that_is_not_there_is_an_error() {
+        let key = r#"{"kty":"EC","crv":"P-521","x":"AA","y":"AA","d":"AA"}"#;
+        let said = evaluate(&format!("io.jwt.encode_sign({{\"alg\":\"ES512\"}}, {{}}, {key})"));
+        assert!(said.contains("the embedded engine has no ES512"), "{said}");
+        let token = "eyJhbGciOiJFUzUxMiJ9.e30.AA";
+        let key = serde_json::Value::from(key).to_string();
+        let said = evaluate(&format!("io.jwt.verify_es512(\"{token}\", {key})"));
+        assert!(said.contains("the embedded engine has no ES512"), "{said}");
+    }
+
+    #[test]
+    fn nothing_that_a_client_sends_as_a_token_is_more_than_undefined() {
+        for token in [
+            "",
+            ".",
+            "..",
+            "...",
+            "a.b.c",
+            "e30.e30.e30",
+            "e30.e30.",
+            "bnVsbA.e30.AA",
+            "\u{e9}.e30.AA",
+        ] {
+            for call in
+                ["decode(T)", "verify_hs256(T, \"s\")", "decode_verify(T, {\"secret\":\"s\"})"]
+            {
+                let call = call.replace('T', &serde_json::Value::from(token).to_string());
+                let said = evaluate(&format!("io.jwt.{call}"));
+                let plain = ["undefined", "false", "[false,{},{}]"].contains(&said.as_str());
+                assert!(
+                    plain || (said.starts_with("[{}") && token.starts_with("e30.")),
+                    "{call}: {said}"
+                );
+            }
+        }
+    }
+}
