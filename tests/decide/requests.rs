@@ -261,11 +261,8 @@ fn of_paths() -> Vec<Ask> {
             ["/base", "/users", "/words", "/nowhere"].iter().any(|it| path.starts_with(it));
         // Data is the same for all inputs.
         let is_data = is_data || path.starts_with("/apart");
-        let inputs = if is_data {
-            INPUTS.iter().skip(number % INPUTS.len()).take(1)
-        } else {
-            INPUTS.iter().skip(0).take(9)
-        };
+        let (from, count) = if is_data { (number % INPUTS.len(), 1) } else { (0, 9) };
+        let inputs = INPUTS.iter().skip(from).take(count);
         for input in inputs {
             asks.push(Ask::post(v1.as_str(), format!("{{\"input\":{input}}}")));
             asks.push(Ask::post(v0.as_str(), *input));

@@ -229,7 +229,7 @@ async fn run(
         }
         let taken = std::mem::take(&mut batch);
         let worked = tokio::task::spawn_blocking(move || {
-            sinks.take(taken);
+            sinks.take(&taken);
             sinks
         });
         // It panicked, which the panic hook has reported: nothing is left to log with.
@@ -246,10 +246,10 @@ async fn run(
 
 impl Sinks {
     /// Gives decisions to every place that takes them.
-    fn take(&mut self, decisions: Vec<Decision>) {
+    fn take(&mut self, decisions: &[Decision]) {
         let bytes: usize = decisions.iter().map(Decision::bytes).sum();
         let lines: Vec<String> =
-            decisions.into_iter().filter_map(|decision| self.line(decision)).collect();
+            decisions.iter().filter_map(|decision| self.line(decision)).collect();
         self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         if lines.is_empty() {
             return;
@@ -270,12 +270,12 @@ impl Sinks {
     }
 
     /// A decision as it is logged; none if it is not.
-    fn line(&mut self, decision: Decision) -> Option<String> {
+    fn line(&mut self, decision: &Decision) -> Option<String> {
         if self.rate.as_mut().is_some_and(|rate| !rate.has_room(Instant::now())) {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let event = Event::new(&decision, &self.labels);
+        let event = Event::new(decision, &self.labels);
         match mask::apply(&event, &*self.rules) {
             Ok(Some(line)) => Some(line),
             Ok(None) => {

@@ -11,7 +11,7 @@ use crate::policy::PolicyModule;
 async fn engine(rego: &str) -> Arc<RegorusEngine> {
     let engine = RegorusEngine::new();
     let module =
-        PolicyModule { id: "log.rego".into(), rego: format!("package system.log\n{rego}").into() };
+        PolicyModule { id: "log.rego".into(), rego: format!("package system.log\n{rego}") };
     engine.set_policies(&[module]).await.unwrap();
     Arc::new(engine)
 }

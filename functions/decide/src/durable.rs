@@ -13,6 +13,8 @@ use futures::lock::Mutex;
 use platform::{Object, setting};
 use protocol::internal::{HubAnswer, HubAnswers, HubRequest, LogPage, SCOPE_HEADER};
 use protocol::{Claims, Millis, Problem, Seq, limits};
+// What the platform's macro writes names it.
+use wasm_bindgen as _;
 use worker::{
     Date, DurableObject, Env, Request, Response, Result, State, WebSocket,
     WebSocketIncomingMessage, durable_object,

@@ -87,7 +87,7 @@ impl Inner {
         self.versions.current()
     }
 
-    fn put(&self, path: Vec<String>, text: &str) -> Result<(), Refused> {
+    fn put(&self, path: &[String], text: &str) -> Result<(), Refused> {
         let mut value = document::read(text, LEVELS)?;
         if path.is_empty() && matches!(value, Value::Array(_)) {
             // As OPAL's client does.
@@ -98,39 +98,39 @@ impl Inner {
         if path.is_empty() {
             local.keep_lag(&mut value);
         }
-        if Self::is_in_the_way(&local, &path) {
+        if Self::is_in_the_way(&local, path) {
             let old = self.versions.replace_all(|policies, mut data| {
-                Self::make_way(&mut local, &mut data, &path);
-                policies.check_put(&path, &value)?;
-                let old = document::put(&mut data, &path, value)?;
+                Self::make_way(&mut local, &mut data, path);
+                policies.check_put(path, &value)?;
+                let old = document::put(&mut data, path, value)?;
                 Ok::<_, Refused>((Arc::clone(policies), data, old))
             })?;
             old.into_iter().for_each(drop_elsewhere);
         } else {
-            self.versions.change(versions::Change::Put(path.clone(), value))?;
+            self.versions.change(versions::Change::Put(path.to_vec(), value))?;
         }
-        local.owned.add(&path);
+        local.owned.add(path);
         Ok(())
     }
 
-    fn patch(&self, path: Vec<String>, operations: &str) -> Result<(), Refused> {
+    fn patch(&self, path: &[String], operations: &str) -> Result<(), Refused> {
         let patch = Patch::parse(operations)?;
         let mut local = lock(&self.turn);
-        if Self::is_in_the_way(&local, &path) {
+        if Self::is_in_the_way(&local, path) {
             let old = self.versions.replace_all(|policies, mut data| {
-                Self::make_way(&mut local, &mut data, &path);
-                let old = patch.apply(&mut data, &path)?;
+                Self::make_way(&mut local, &mut data, path);
+                let old = patch.apply(&mut data, path)?;
                 policies.check_data(&data)?;
                 Ok::<_, Refused>((Arc::clone(policies), data, old))
             })?;
             old.into_iter().for_each(drop_elsewhere);
         } else {
-            self.versions.change(versions::Change::Patch(path.clone(), patch))?;
+            self.versions.change(versions::Change::Patch(path.to_vec(), patch))?;
         }
         if path.is_empty() {
             self.mend_lag(&local);
         }
-        local.owned.add(&path);
+        local.owned.add(path);
         Ok(())
     }
 
@@ -242,7 +242,7 @@ impl Engine for RegorusEngine {
         let here = text.get().len() <= READ_ELSEWHERE_BYTES;
         let (path, text) = (path.segments().to_vec(), text.clone());
         Box::pin(self.run(here, move |inner| {
-            if is_put { inner.put(path, text.get()) } else { inner.patch(path, text.get()) }
+            if is_put { inner.put(&path, text.get()) } else { inner.patch(&path, text.get()) }
         }))
     }
 

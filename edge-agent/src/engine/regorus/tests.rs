@@ -168,7 +168,7 @@ fn a_reader_never_sees_half_a_write() {
     let rego = "package a\nsame if data.x.left == data.x.right";
     let modules = [PolicyModule { id: "p.rego".to_owned(), rego: rego.to_owned() }];
     engine.inner.set_policies(&modules).unwrap();
-    engine.inner.put(vec!["x".to_owned()], r#"{"left":0,"right":0}"#).unwrap();
+    engine.inner.put(&["x".to_owned()], r#"{"left":0,"right":0}"#).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..2)
@@ -186,12 +186,12 @@ fn a_reader_never_sees_half_a_write() {
         for n in 1..1_000 {
             if n % 2 == 0 {
                 let text = format!(r#"{{"left":{n},"right":{n}}}"#);
-                engine.inner.put(vec!["x".to_owned()], &text).unwrap();
+                engine.inner.put(&["x".to_owned()], &text).unwrap();
             } else {
                 let text = format!(
                     r#"[{{"op":"replace","path":"/left","value":{n}}},{{"op":"replace","path":"/right","value":{n}}}]"#
                 );
-                engine.inner.patch(vec!["x".to_owned()], &text).unwrap();
+                engine.inner.patch(&["x".to_owned()], &text).unwrap();
             }
         }
         stop.store(true, Ordering::Relaxed);
