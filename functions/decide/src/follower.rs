@@ -352,7 +352,7 @@ mod tests {
             (policy(unknown), "the policy does not run at the edge"),
             (policy("package app\nallow if"), "the policy does not run at the edge"),
         ] {
-            let mut follower = follower(vec![page(1, policy(RULE)), page(2, entries)]);
+            let follower = follower(vec![page(1, policy(RULE)), page(2, entries)]);
             let (status, body) = ask(&follower, "/v1/data/app/allow", "{}");
             assert_eq!(status, 501, "{reason}: {body}");
             assert!(body.contains(reason), "{reason}: {body}");
@@ -378,7 +378,7 @@ mod tests {
     fn a_policy_reads_how_old_its_data_is() {
         let rule = "package app\nallow if data.girasol.lag_seconds < 5";
         let root = json!({"topics": ["policy_data"], "dst_path": "/", "data": {"a": 1}});
-        let mut follower = follower(vec![page(1, policy(rule)), page(2, vec![entry(root)])]);
+        let follower = follower(vec![page(1, policy(rule)), page(2, vec![entry(root)])]);
         assert_eq!(ask(&follower, "/v1/data/app/allow", "{}").0, 200);
         assert!(ask(&follower, "/v1/data/app/allow", "{}").1.contains("\"result\":true"));
     }
