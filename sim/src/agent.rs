@@ -10,6 +10,7 @@ use edge_agent::engine::{EngineError, EngineState};
 use edge_agent::fetch::{FetchError, Source};
 use edge_agent::policy::PolicySet;
 use edge_agent::store::{Mark, Record, Tag};
+use hub::log::Log;
 use hub::machine::SocketId;
 use protocol::planted::{Bug, planted};
 use protocol::socket::{AgentFrame, HubFrame};
@@ -137,10 +138,12 @@ impl Agent {
         }
     }
 
-    /// True if it has everything, and nothing is under way.
-    pub(crate) fn is_settled(&self, history: &History) -> bool {
+    /// True if it has everything, also what the hub has said by itself, and nothing is under way.
+    pub(crate) fn is_settled(&self, history: &History, log: &dyn Log) -> bool {
         let Some(core) = &self.core else { return false };
         let last = history.entries_for(&self.topics).last().map_or(Seq::ZERO, |it| it.tag.seq);
+        let Ok(told) = log.last_for(&self.config().topics, log.head().next()) else { return false };
+        let last = last.max(told);
         let status = core.status(Millis(0));
         status.connection.state == ConnectionState::Live
             && status.pending_total == 0
@@ -621,7 +624,7 @@ impl World {
             }
             let digests = agent.core.as_ref().map(|core| core.status(Millis(0)).digests);
             let topics = agent.config().topics;
-            if hub::log::Log::digests(log, &topics).ok() != digests {
+            if log.digests(&topics).ok() != digests {
                 different.push(format!("agent {at} has seen other updates than the hub has"));
             }
         }

@@ -255,6 +255,7 @@ impl World {
         let published = self.publishers.iter().all(Publisher::has_ended)
             && self.granters.has_ended()
             && self.policies.has_ended();
-        published && self.hub.is_idle() && self.agents.iter().all(|it| it.is_settled(&self.history))
+        let (history, log) = (&self.history, &self.hub.durable);
+        published && self.hub.is_idle() && self.agents.iter().all(|it| it.is_settled(history, log))
     }
 }
