@@ -129,7 +129,7 @@ fn a_new_process_finds_everything_and_knows_what_is_above_the_cursor() {
         .collect();
     let expected = [(3, "/".to_owned(), SaveMethod::Patch), (2, "/b".to_owned(), SaveMethod::Put)];
     assert_eq!(written, expected);
-    expect(&store, &[("/a", "1"), ("/b", "2"), ("/x/y", "3")]);
+    expect(&store, &[("/a", "1"), ("/b", "2"), ("/x%2Fy", "3")]);
     let end = Mark { complete: true, generation: 7, ..mark(3) };
     store.save(&end).unwrap();
     drop(store);
