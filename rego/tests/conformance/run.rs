@@ -44,15 +44,15 @@ pub(crate) fn run(case: &Case) -> Outcome {
     {
         return Outcome { failed: None, disagree: Some(disagree), by_program: true };
     }
-    let interpreter = policies.interpreter(case.data.clone());
     let Some((path, variable)) = asked(&case.query) else {
-        let results = interpreter.and_then(|mut it| it.query(&case.query, input));
+        let results = policies.query(&case.query, case.data.clone(), Some(input));
         return judged(case, &results.map_err(|it| it.to_string()), None);
     };
     let bound = |value: Option<Value>| match value {
         Some(value) => vec![Value::from(BTreeMap::from([(Value::from(variable.as_str()), value)]))],
         None => vec![],
     };
+    let interpreter = policies.interpreter(case.data.clone());
     let interpreted = interpreter.and_then(|mut it| it.decide(&path, input.clone()));
     let by_program = policies.run(&path, &case.data, &input);
     let results = |decided: Result<Option<Value>, DecisionError>| {
@@ -63,10 +63,7 @@ pub(crate) fn run(case: &Case) -> Outcome {
 
 /// The value of `x` in a query.
 fn evaluate(policies: &Policies, data: Value, query: &str) -> Result<Value, String> {
-    let answers = policies
-        .interpreter(data)
-        .and_then(|mut it| it.query(query, Value::Undefined))
-        .map_err(|error| error.to_string())?;
+    let answers = policies.query(query, data, None).map_err(|error| error.to_string())?;
     let answer = answers.first().and_then(|it| it.as_object().ok()?.get(&"x".into()).cloned());
     answer.ok_or_else(|| format!("{query} has no answer"))
 }
