@@ -52,9 +52,13 @@ pub(crate) fn fetched(topic: &str, path: &str, url: &str) -> Value {
     json!({"entries": [{"url": url, "topics": [topic], "dst_path": path}]})
 }
 
-/// The data that the agent's engine has at a path.
+/// The data that the agent's engine has at a path, without what the agent says of itself.
 pub(crate) async fn data(agent: &Agent, path: &str) -> Value {
-    agent.decide(path, &json!({})).await.unwrap()["result"].clone()
+    let mut data = agent.decide(path, &json!({})).await.unwrap()["result"].take();
+    if let Some(members) = data.as_object_mut() {
+        members.remove("girasol");
+    }
+    data
 }
 
 pub(crate) async fn revoke(functions: &Functions, what: &Value) -> Value {
