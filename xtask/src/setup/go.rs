@@ -116,6 +116,11 @@ impl GoTool {
         fs::remove_dir_all(&own).with_context(|| format!("removing {}", own.display()))
     }
 
+    /// Its sources, which Go downloads if it does not have them.
+    pub(crate) fn sources(&self, workspace: &Workspace) -> Result<PathBuf> {
+        self.downloaded(&workspace.pinned_version(self.program)?)
+    }
+
     /// Where Go keeps the module's files.
     fn downloaded(&self, version: &str) -> Result<PathBuf> {
         let module = format!("{}@{version}", self.module);
