@@ -345,7 +345,7 @@ mod tests {
         let fetched = json!({"topics": ["policy_data"], "dst_path": "/users", "url": "http://x/"});
         let large =
             json!({"topics": ["policy_data"], "dst_path": "/large", "data": "x".repeat(2_000)});
-        let unknown = "package app\nallow if http.send({})";
+        let unknown = "package app\nallow if rego.parse_module(\"a\", \"package a\")";
         for (entries, reason) in [
             (vec![entry(fetched.clone())], "what is at /users is fetched by agents alone"),
             (vec![entry(large.clone())], "the data has more than 1000 bytes"),
