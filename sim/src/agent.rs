@@ -142,8 +142,6 @@ impl Agent {
     pub(crate) fn is_settled(&self, history: &History, log: &dyn Log) -> bool {
         let Some(core) = &self.core else { return false };
         let last = history.entries_for(&self.topics).last().map_or(Seq::ZERO, |it| it.tag.seq);
-        let Ok(told) = log.last_for(&self.config().topics, log.head().next()) else { return false };
-        let last = last.max(told);
         let status = core.status(Millis(0));
         status.connection.state == ConnectionState::Live
             && status.pending_total == 0
@@ -151,6 +149,8 @@ impl Agent {
             && self.guard.as_ref().is_some_and(Guard::is_settled)
             && self.is_ours()
             && core.progress().at.is_some_and(|at| at >= last)
+            // Retention may have given up what is still on its way.
+            && log.digests(&self.config().topics).is_ok_and(|digests| digests == status.digests)
     }
 
     /// True if nothing has happened to the engine behind the agent's back.
