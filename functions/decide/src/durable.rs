@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 
 use decision::{Reply, Request as Asked};
 use futures::lock::Mutex;
-use platform::{Object, setting};
+use platform::{Object, now, setting};
 use protocol::internal::{HubAnswer, HubAnswers, HubRequest, LogPage, SCOPE_HEADER};
 use protocol::{Claims, Millis, Problem, Seq, limits};
 // What the platform's macro writes names it.
 use wasm_bindgen as _;
 use worker::{
-    Date, DurableObject, Env, Request, Response, Result, State, WebSocket,
-    WebSocketIncomingMessage, durable_object,
+    DurableObject, Env, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
+    durable_object,
 };
 
 use crate::follower::Follower;
@@ -201,8 +201,4 @@ impl Current {
 /// What tells one token from another.
 fn token(claims: &Claims) -> String {
     serde_json::to_string(claims).unwrap_or_default()
-}
-
-fn now() -> Millis {
-    Millis(Date::now().as_millis())
 }

@@ -31,7 +31,7 @@ use protocol::{Millis, Problem, hex, json};
 use vault::Keys;
 use wasm_bindgen::prelude::*;
 use worker::{
-    Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
+    DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
     WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
 };
 
@@ -353,7 +353,7 @@ impl Inner {
     }
 
     fn step(&mut self, input: Input<'_>) {
-        let now = Millis(Date::now().as_millis());
+        let now = platform::now();
         for effect in self.machine.step(now, input, &mut self.log) {
             match effect {
                 Effect::Answer(request, outcome) => {

@@ -8,17 +8,18 @@
 //! |---|---|
 //! | How is a Durable Object asked, and how does it answer? | `lib.rs` |
 //! | What is a variable of the Worker? | [`variable`] |
+//! | What time is it? | [`now`] |
 
 use std::fmt::Display;
 
-use protocol::Problem;
 use protocol::internal::{CALL_PATH, SCOPE_HEADER, decider_name, hub_name};
 use protocol::repository::repository_name;
+use protocol::{Millis, Problem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use worker::js_sys::{Reflect, Uint8Array};
-use worker::{Env, Method, Request, RequestInit, Response, console_error};
+use worker::{Date, Env, Method, Request, RequestInit, Response, console_error};
 
 /// A Durable Object is asked by its stub; the host of the address means nothing.
 const ORIGIN: &str = "http://object";
@@ -144,6 +145,12 @@ pub fn answer<T: Serialize>(outcome: &Result<T, Problem>) -> worker::Result<Resp
 #[must_use]
 pub fn problem(error: worker::Error) -> Problem {
     Problem::internal(error.to_string())
+}
+
+/// The time. It stands still between two awaits: the platform moves it with what comes from outside.
+#[must_use]
+pub fn now() -> Millis {
+    Millis(Date::now().as_millis())
 }
 
 /// A variable or secret of the Worker by its whole name; none if it is not set or blank.

@@ -20,13 +20,13 @@ use std::rc::Rc;
 
 use futures::channel::oneshot;
 use git::{Server, StoreError};
-use platform::setting;
+use platform::{now, setting};
 use protocol::internal::SCOPE_HEADER;
 use protocol::repository::{Looked, RepositoryAnswer, RepositoryRequest, Source, Why};
 use protocol::{DEFAULT_SCOPE, Millis, Problem};
 use wasm_bindgen::JsValue;
 use worker::{
-    Date, DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
+    DurableObject, Env, Request, Response, Result, ScheduledTime, State, WebSocket,
     WebSocketIncomingMessage, console_error, console_log, console_warn, durable_object,
 };
 
@@ -301,10 +301,6 @@ impl Shared {
     fn scope(&self) -> std::result::Result<String, Problem> {
         Ok(self.store()?.read(SCOPE).map_err(unstored)?.unwrap_or_default())
     }
-}
-
-fn now() -> Millis {
-    Millis(Date::now().as_millis())
 }
 
 fn not_followed() -> Problem {

@@ -27,14 +27,14 @@ use std::iter::repeat_with;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use platform::{Lost, Object};
+use platform::{Lost, Object, now};
 use protocol::internal::{HubAnswer, HubAnswers};
 use protocol::{Millis, Problem};
 use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 use worker::js_sys::futures::{JsFuture, future_to_promise};
 use worker::js_sys::{Function, Promise};
-use worker::{Context, Date, Env};
+use worker::{Context, Env};
 
 /// Requests in one exchange, at most.
 const MAX_REQUESTS: usize = 64;
@@ -269,10 +269,6 @@ fn with<T>(scope: &str, work: impl FnOnce(&mut Traffic) -> T) -> T {
         Some(traffic) => work(traffic),
         None => work(all.entry(scope.to_owned()).or_default()),
     })
-}
-
-fn now() -> Millis {
-    Millis(Date::now().as_millis())
 }
 
 #[cfg(all(test, target_arch = "wasm32"))]

@@ -1,5 +1,6 @@
 //! Updates come in, base sources and what is left of the log go out.
 
+use platform::now;
 use protocol::internal::SOURCES_DOCUMENT;
 use protocol::opal::data::{SourceList, Sources};
 use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, Seq, credentials, json, limits};
@@ -11,7 +12,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use worker::{Response, console_log};
 
 use super::scopes::{is_scope, no_such};
-use super::{Asked, body, now};
+use super::{Asked, body};
 use crate::answer;
 use crate::ask::{self, SnapshotQuery};
 use crate::settings::{self, authority};

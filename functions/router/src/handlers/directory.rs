@@ -6,14 +6,15 @@
 //! hub as the refusal that is due, as for the planes.
 
 use ::directory::ScopeIds;
+use platform::now;
 use protocol::directory::{DirectoryRequest, Refusal, SEQ_HEADER, UPDATE_HEADER};
 use protocol::internal::Receipts;
 use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, limits};
 use publish::query;
 use worker::Response;
 
+use super::Asked;
 use super::scopes::{is_scope, no_such};
-use super::{Asked, now};
 use crate::settings::authority;
 use crate::{answer, ask};
 

@@ -25,10 +25,11 @@ mod scopes;
 mod socket;
 
 use futures::StreamExt as _;
-use protocol::{Claims, DEFAULT_SCOPE, Millis, PeerType, Problem, limits};
+use platform::now;
+use protocol::{Claims, DEFAULT_SCOPE, PeerType, Problem, limits};
 use publish::statistics::{Statistics, clients};
 use serde_json::json;
-use worker::{Date, Request, Response};
+use worker::{Request, Response};
 
 use crate::routes::{Action, Found, find};
 use crate::settings::{self, authority};
@@ -297,10 +298,6 @@ fn announced_size(request: &Request) -> Option<usize> {
 
 fn header(request: &Request, name: &str) -> Option<String> {
     request.headers().get(name).ok().flatten()
-}
-
-fn now() -> Millis {
-    Millis(Date::now().as_millis())
 }
 
 #[cfg(all(test, target_arch = "wasm32"))]

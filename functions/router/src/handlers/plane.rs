@@ -5,6 +5,7 @@
 //! with his body: so a body that cannot be read goes to the hub as a refusal that is due.
 //! Whatever is refused here is refused in the vault's shape, `{"message": …}`.
 
+use platform::now;
 use protocol::internal::{Receipts, Wait};
 use protocol::plane::audits::{AuditQuery, Plane};
 use protocol::plane::facts::NewFact;
@@ -19,8 +20,8 @@ use worker::{Response, console_error};
 
 use ::grants::front::{Admission, admit};
 
+use super::Asked;
 use super::scopes::{is_scope, no_such};
-use super::{Asked, now};
 use crate::routes::PlaneAction;
 use crate::settings::authority;
 use crate::{answer, ask};

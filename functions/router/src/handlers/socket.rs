@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use platform::now;
 use platform::problem as platform;
 use protocol::internal::{OpalPeer, Session};
 use protocol::socket::{SUBPROTOCOL, close};
 use protocol::{Claims, Problem, credentials};
 use worker::{Response, WebSocketPair};
 
-use super::{Asked, now};
+use super::Asked;
 use crate::{ask, settings};
 
 /// Parameters of an address that are kept for people.
