@@ -117,7 +117,7 @@ impl Decider {
         self.with(|current| {
             let Some(read_at) = current.read_at else { return false };
             let max_age = current.settings.max_age_ms;
-            let is_new = came.since(read_at) <= max_age && (max_age > 0 || read_at >= came);
+            let is_new = came.since(read_at) <= max_age;
             let checked = current.good.get(&token(&asked.claims));
             let is_known = checked.is_some_and(|at| came.since(*at) <= max_age);
             is_new && is_known && current.follower.at() >= asked.at_least
