@@ -81,6 +81,13 @@ impl DataPath {
         Self(self.0.iter().cloned().chain(segments).collect())
     }
 
+    /// Where policies read for how many seconds their data has not been the newest:
+    /// `data.girasol.lag_seconds`.
+    #[must_use]
+    pub fn lag_seconds() -> Self {
+        Self([commit::RESERVED, "lag_seconds"].map(str::to_owned).to_vec())
+    }
+
     /// True if this is the whole data document.
     #[must_use]
     pub fn is_root(&self) -> bool {

@@ -7,12 +7,9 @@ use decision::{Decides, DecisionError, QueryError, Reply, Request};
 use protocol::commit::{Part, is_part};
 use protocol::internal::LogPage;
 use protocol::{DataPath, Entry, SaveMethod, Seq};
-use rego::document::{self, LEVELS, Patch};
+use rego::document::{self, Patch};
 use rego::{Builtins, Interpreter, Language, Policies};
 use regorus::Value;
-
-/// Where policies find how old the data is that they decide on.
-const LAG: [&str; 2] = ["girasol", "lag_seconds"];
 
 /// Policy and data as of one number of the log.
 pub(crate) struct Follower {
@@ -114,12 +111,7 @@ impl Follower {
     }
 
     fn put(&mut self, place: &DataPath, text: &str) -> Result<(), String> {
-        let mut value = document::read(text, LEVELS)?;
-        if place.is_root() && matches!(value, Value::Array(_)) {
-            // As OPAL's client does.
-            let items = std::mem::replace(&mut value, Value::new_object());
-            document::put(&mut value, &["items".to_owned()], items)?;
-        }
+        let value = document::read_for(place.segments(), text)?;
         if let Ok(policies) = &self.policies {
             policies.check_put(place.segments(), &value)?;
         }
@@ -245,9 +237,8 @@ fn empty() -> Value {
 
 /// What is decided on is at most [`max_age_ms`](crate::settings::Settings::max_age_ms) old.
 fn set_lag(data: &mut Value) {
-    let place = LAG.map(str::to_owned);
     // Fails only where something stands in the way, which a policy will find out.
-    let _ = document::put(data, &place, Value::from(0_u64));
+    let _ = document::put(data, DataPath::lag_seconds().segments(), Value::from(0_u64));
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 //! | How is text read? | `read.rs` |
 //! | What does a JSON Patch do? | `patch.rs` |
 
+use std::collections::BTreeMap;
+
 use regorus::Value;
 
 mod patch;
@@ -37,6 +39,19 @@ pub fn get_mut<'v>(root: &'v mut Value, path: &[String]) -> Option<&'v mut Value
         Value::Array(_) => at.as_array_mut().ok()?.get_mut(index(segment)?),
         _ => None,
     })
+}
+
+/// The value that a text is when it is put at `path`: a list that is to be the whole document
+/// becomes its member `items`, as OPAL's client has it.
+///
+/// # Errors
+/// Those of [`read()`].
+pub fn read_for(path: &[String], text: &str) -> Result<Value, Refused> {
+    let value = read(text, LEVELS)?;
+    if path.is_empty() && matches!(value, Value::Array(_)) {
+        return Ok(Value::from(BTreeMap::from([(Value::from("items"), value)])));
+    }
+    Ok(value)
 }
 
 /// Replaces the value at `path`, making the objects that lead there, and returns what was

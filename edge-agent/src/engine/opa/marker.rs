@@ -41,11 +41,6 @@ pub(super) fn path() -> DataPath {
     DataPath::parse(PATH).unwrap_or_default()
 }
 
-/// Where policies read how fresh the data is.
-pub(super) fn lag_path() -> DataPath {
-    DataPath::parse("girasol/lag_seconds").unwrap_or_default()
-}
-
 impl Marker {
     pub(super) fn new() -> Self {
         let marker = Self(Mutex::default());

@@ -146,7 +146,7 @@ impl OpaEngine {
     /// Behind the fence as every write is. If OPA was filled anew it is refused, and written with
     /// the next marker.
     async fn write_lag(&self, seconds: u64) -> Result<(), EngineError> {
-        let add = patch::add(&marker::lag_path(), &seconds.to_string());
+        let add = patch::add(&DataPath::lag_seconds(), &seconds.to_string());
         let body = format!("[{},{add}]", self.marker.fence());
         self.rest.data(Method::PATCH, &DataPath::default(), Body::Patch(&body)).await
     }

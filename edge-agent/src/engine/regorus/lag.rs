@@ -2,15 +2,13 @@
 
 use std::{convert::Infallible, sync::Arc};
 
+use protocol::DataPath;
+use protocol::commit::RESERVED;
 use rego::document;
 use regorus::Value;
 
 use super::local::Local;
 use super::{Inner, lock, versions::Change};
-
-fn path() -> [String; 2] {
-    ["girasol", "lag_seconds"].map(str::to_owned)
-}
 
 impl Inner {
     pub(super) fn set_lag(&self, seconds: u64) {
@@ -22,7 +20,7 @@ impl Inner {
     /// Puts the lag back if a patch of the whole document has taken it away.
     pub(super) fn mend_lag(&self, local: &Local) {
         let current = self.versions.current();
-        let found = document::get(&current.data, &path()).cloned();
+        let found = document::get(&current.data, DataPath::lag_seconds().segments()).cloned();
         drop(current);
         if local.lag.is_some() && found != local.lag.map(Value::from) {
             self.put_lag(local);
@@ -31,7 +29,7 @@ impl Inner {
 
     fn put_lag(&self, local: &Local) {
         let Some(seconds) = local.lag else { return };
-        let change = Change::Put(path().to_vec(), Value::from(seconds));
+        let change = Change::Put(DataPath::lag_seconds().segments().to_vec(), Value::from(seconds));
         if self.versions.change(change).is_err() {
             // Something else is in the reserved place.
             let Ok(()) = self.versions.replace_all(|policies, mut data| {
@@ -46,11 +44,11 @@ impl Local {
     /// Puts the lag back into a document that may have been made without it.
     pub(super) fn keep_lag(&self, data: &mut Value) {
         let Some(seconds) = self.lag else { return };
-        let value = Value::from(seconds);
-        if document::put(data, &path(), value.clone()).is_err() {
+        let (place, value) = (DataPath::lag_seconds(), Value::from(seconds));
+        if document::put(data, place.segments(), value.clone()).is_err() {
             // Something else is in the reserved place: it is nobody's to be.
-            document::remove(data, &["girasol".to_owned()]);
-            let _ = document::put(data, &path(), value);
+            document::remove(data, &[RESERVED.to_owned()]);
+            let _ = document::put(data, place.segments(), value);
         }
     }
 }

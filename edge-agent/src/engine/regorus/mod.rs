@@ -16,7 +16,6 @@
 //! | How does package `permit` decide? | `permit.rs` |
 
 use std::{
-    mem,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -88,12 +87,7 @@ impl Inner {
     }
 
     fn put(&self, path: &[String], text: &str) -> Result<(), Refused> {
-        let mut value = document::read(text, LEVELS)?;
-        if path.is_empty() && matches!(value, Value::Array(_)) {
-            // As OPAL's client does.
-            let items = mem::replace(&mut value, Value::new_object());
-            document::put(&mut value, &["items".to_owned()], items)?;
-        }
+        let mut value = document::read_for(path, text)?;
         let mut local = lock(&self.turn);
         if path.is_empty() {
             local.keep_lag(&mut value);
