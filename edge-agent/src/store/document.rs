@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use protocol::DataPath;
+use rego::document::operation::index;
 
 use super::text::{Parts, Text};
 use crate::json::Json;
@@ -272,12 +273,6 @@ fn no_members(path: &DataPath, depth: usize) -> Refused {
         path.segments().iter().take(depth).map(|segment| format!("/{segment}")).collect();
     let parent = if parent.is_empty() { "/" } else { &parent };
     format!("storage_write_conflict_error: {parent} has no members to write to")
-}
-
-/// An element's number as JSON Pointer writes it: no sign, no leading zero.
-pub(super) fn index(segment: &str) -> Option<usize> {
-    let canonical = segment == "0" || !segment.starts_with(['0', '+']);
-    segment.parse().ok().filter(|_| canonical)
 }
 
 #[cfg(test)]

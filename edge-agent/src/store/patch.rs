@@ -1,41 +1,13 @@
 //! JSON Patch (RFC 6902) on a [`Document`], relative to a place of it.
 
 use protocol::DataPath;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use rego::document::operation::{Op, Written, index, missing, operations, pointer, segments};
 
 use super::{
-    document::{Document, Node, Refused, index},
+    document::{Document, Node, Refused},
     text::Text,
 };
 use crate::json::Json;
-
-/// An operation as it is written.
-#[derive(Deserialize)]
-struct Operation<'p> {
-    op: Op,
-    path: String,
-    #[serde(default)]
-    from: Option<String>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    value: Option<&'p RawValue>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Op {
-    Add,
-    Remove,
-    Replace,
-    Move,
-    Copy,
-    Test,
-}
-
-/// A member that is `null` is there all the same.
-fn present<'p, D: Deserializer<'p>>(deserializer: D) -> Result<Option<&'p RawValue>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
-}
 
 /// What takes one change back. Places are as they are after the change.
 enum Undo {
@@ -52,8 +24,7 @@ enum Undo {
 impl Document {
     /// Applies a patch to what is at `path`: all of it, or nothing.
     pub(super) fn patch(&mut self, path: &DataPath, operations: &str) -> Result<(), Refused> {
-        let operations: Vec<Operation<'_>> = serde_json::from_str(operations)
-            .map_err(|error| format!("not a list of JSON Patch operations: {error}"))?;
+        let operations = self::operations(operations)?;
         let base = path.segments();
         if path.is_apart() {
             return Err("policies and grants are replaced, never patched".to_owned());
@@ -78,7 +49,7 @@ impl Document {
     fn apply(
         &mut self,
         base: &[String],
-        operation: &Operation<'_>,
+        operation: &Written<'_>,
         done: &mut Vec<Undo>,
     ) -> Result<(), Refused> {
         let place = |path: &str| segments(path).map(|path| [base, &path].concat());
@@ -219,24 +190,4 @@ impl Document {
 fn same(left: &Json, right: &Json) -> bool {
     let read = |text: &Json| regorus::Value::from_json_str(text.get()).ok();
     read(left).is_some_and(|left| Some(left) == read(right))
-}
-
-/// A JSON pointer's segments (RFC 6901).
-fn segments(pointer: &str) -> Result<Vec<String>, Refused> {
-    let mut parts = pointer.split('/');
-    if parts.next() != Some("") {
-        return Err("a path is empty or begins with /".to_owned());
-    }
-    Ok(parts.map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
-}
-
-fn pointer(path: &[String]) -> String {
-    if path.is_empty() {
-        return "/".to_owned();
-    }
-    path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
-}
-
-fn missing(path: &[String]) -> Refused {
-    format!("there is nothing at {}", pointer(path))
 }

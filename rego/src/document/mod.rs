@@ -8,15 +8,17 @@
 //! | question | file |
 //! |---|---|
 //! | How is text read? | `read.rs` |
-//! | What does a JSON Patch do? | `patch.rs` |
+//! | How is a JSON Patch written, and what does it do? | `operation.rs`, `patch.rs` |
 
 use std::collections::BTreeMap;
 
 use regorus::Value;
 
+pub mod operation;
 mod patch;
 mod read;
 
+use operation::index;
 pub use patch::{MAX_DEPTH, Patch};
 pub use read::{LEVELS, SPLIT_BYTES, read, read_all};
 
@@ -111,12 +113,6 @@ fn conflict(path: &[String], depth: usize) -> Refused {
     let parent: String = path.iter().take(depth).map(|segment| format!("/{segment}")).collect();
     let parent = if parent.is_empty() { "/" } else { &parent };
     format!("storage_write_conflict_error: {parent} has no members to write to")
-}
-
-/// An element's number as JSON Pointer writes it: no sign, no leading zero.
-pub(crate) fn index(segment: &str) -> Option<usize> {
-    let canonical = segment == "0" || !segment.starts_with(['0', '+']);
-    segment.parse().ok().filter(|_| canonical)
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! JSON Patch (RFC 6902) on a [`Value`], relative to a place of the document.
 
 use regorus::{Value, value::Object};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 
 use super::{
-    Refused, get, get_mut, index,
+    Refused, get, get_mut,
+    operation::{Op, Written, index, missing, operations, pointer, segments},
     read::{self, Seen},
 };
 
@@ -31,47 +30,19 @@ enum Operation {
 #[derive(Clone, Debug)]
 pub struct Patch(Vec<Operation>);
 
-/// An operation as it is written.
-#[derive(Deserialize)]
-struct Written<'p> {
-    op: Op,
-    path: String,
-    #[serde(default)]
-    from: Option<String>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    value: Option<&'p RawValue>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Op {
-    Add,
-    Remove,
-    Replace,
-    Move,
-    Copy,
-    Test,
-}
-
-/// A member that is `null` is there all the same.
-fn present<'p, D: Deserializer<'p>>(deserializer: D) -> Result<Option<&'p RawValue>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
-}
-
 impl Patch {
     /// Reads a list of operations.
     ///
     /// # Errors
     /// Names the operation that is wrong, by its place in the list.
     pub fn parse(text: &str) -> Result<Self, Refused> {
-        let written: Vec<Written<'_>> = serde_json::from_str(text)
-            .map_err(|error| format!("not a list of JSON Patch operations: {error}"))?;
         let mut seen = Seen::new(text.len());
-        written
-            .into_iter()
+        operations(text)?
+            .iter()
             .enumerate()
-            .map(|(at, operation)| {
-                operation.read(&mut seen).map_err(|reason| format!("operation {at}: {reason}"))
+            .map(|(at, written)| {
+                Operation::read(written, &mut seen)
+                    .map_err(|reason| format!("operation {at}: {reason}"))
             })
             .collect::<Result<_, _>>()
             .map(Self)
@@ -99,29 +70,28 @@ impl Patch {
     }
 }
 
-impl Written<'_> {
-    fn read(self, seen: &mut Seen) -> Result<Operation, Refused> {
-        let path = segments(&self.path)?;
+impl Operation {
+    /// Reads what is written, as far as that is possible without the document.
+    fn read(written: &Written<'_>, seen: &mut Seen) -> Result<Self, Refused> {
+        let path = segments(&written.path)?;
         let mut value = || {
-            let text = self.value.ok_or("it needs a `value`")?;
+            let text = written.value.ok_or("it needs a `value`")?;
             read::read_next(text.get(), seen, read::LEVELS)
         };
-        let from = || match &self.from {
+        let from = || match &written.from {
             Some(from) => segments(from),
             None => Err("it needs a `from`".to_owned()),
         };
-        Ok(match self.op {
-            Op::Add => Operation::Add(path, value()?),
-            Op::Remove => Operation::Remove(path),
-            Op::Replace => Operation::Replace(path, value()?),
-            Op::Move => Operation::Move { from: from()?, to: path },
-            Op::Copy => Operation::Copy { from: from()?, to: path },
-            Op::Test => Operation::Test(path, value()?),
+        Ok(match written.op {
+            Op::Add => Self::Add(path, value()?),
+            Op::Remove => Self::Remove(path),
+            Op::Replace => Self::Replace(path, value()?),
+            Op::Move => Self::Move { from: from()?, to: path },
+            Op::Copy => Self::Copy { from: from()?, to: path },
+            Op::Test => Self::Test(path, value()?),
         })
     }
-}
 
-impl Operation {
     fn apply(self, root: &mut Value, base: &[String]) -> Result<Option<Value>, Refused> {
         let place = |path: &[String]| [base, path].concat();
         match self {
@@ -231,26 +201,6 @@ fn remove(root: &mut Value, path: &[String]) -> Result<Value, Refused> {
         }
         _ => Err(gone()),
     }
-}
-
-/// A JSON pointer's segments (RFC 6901).
-fn segments(pointer: &str) -> Result<Vec<String>, Refused> {
-    let mut parts = pointer.split('/');
-    if parts.next() != Some("") {
-        return Err("a path is empty or begins with /".to_owned());
-    }
-    Ok(parts.map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
-}
-
-fn pointer(path: &[String]) -> String {
-    if path.is_empty() {
-        return "/".to_owned();
-    }
-    path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
-}
-
-fn missing(path: &[String]) -> Refused {
-    format!("there is nothing at {}", pointer(path))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rego::document::operation::index;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -36,12 +37,6 @@ pub(super) fn at(data: &Json, pointer: &str) -> Result<Json, String> {
         Some(b'{' | b'[') => Ok(Json::known(text.to_owned())),
         _ => Err(NOT_DATA.to_owned()),
     }
-}
-
-/// A position as RFC 6901 writes it.
-fn index(segment: &str) -> Option<usize> {
-    let is_plain = segment == "0" || !segment.starts_with(['0', '+']);
-    segment.parse().ok().filter(|_| is_plain)
 }
 
 /// Looks for the last member of this name.
