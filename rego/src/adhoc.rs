@@ -69,15 +69,12 @@ impl Policies {
         }
         nesting::check(FILE, text).map_err(QueryError::Parse)?;
         let Read { variables, is_value } = self.read(text)?;
-        let lines = || text.lines().count().max(1).try_into().unwrap_or(u32::MAX);
-        let failed = |reason: String| {
-            QueryError::Compile(Mistake { file: FILE.to_owned(), row: 1, column: 1, reason })
-        };
-        let mut engine = self.engine(data).map_err(failed)?;
+        let mut engine =
+            self.engine(data).map_err(|reason| QueryError::Compile(mistake(reason)))?;
         engine.set_input(input.unwrap_or(Value::Undefined));
         let asked = if is_value { format!("\n{text}") } else { list(text, &variables) };
         let evaluated = engine.eval_query(asked, false);
-        let result = evaluated.map_err(|error| mistaken(&format!("{error:#}"), lines()))?;
+        let result = evaluated.map_err(|error| mistaken(&format!("{error:#}"), lines(text)))?;
         let Some(result) = result.result.into_iter().next() else { return Ok(Vec::new()) };
         if is_value {
             let is_defined = result.expressions.iter().all(|it| it.value != Value::Undefined);
@@ -92,17 +89,13 @@ impl Policies {
         let mut alone = engine(Language::V1);
         let module = format!("package query\nanswers if {{\n{text}\n}}");
         let added = alone.add_policy(FILE.to_owned(), module);
-        let lines = text.lines().count().max(1).try_into().unwrap_or(u32::MAX);
+        let lines = lines(text);
         added.map_err(|error| {
             QueryError::Parse(moved(Mistake::read(&format!("{error:#}")), LINES_BEFORE + 1, lines))
         })?;
-        let unreadable = |reason: &str| {
-            let reason = reason.to_owned();
-            QueryError::Parse(Mistake { file: FILE.to_owned(), row: 1, column: 1, reason })
-        };
         let Some(query) = modules_of(&mut alone).next().and_then(only_body) else {
             // It ends the body that it was put into.
-            return Err(unreadable("unexpected } token"));
+            return Err(QueryError::Parse(mistake("unexpected } token".to_owned())));
         };
         let read = Read { variables: variables(query), is_value: is_value(query) };
         let checked = names::check(modules_of(&mut alone), self.rules(), Builtins::Embedded);
@@ -110,8 +103,7 @@ impl Policies {
         let rules = modules_of(&mut alone).flat_map(|module| &module.policy);
         if rules.into_iter().any(|rule| sends(rule)) {
             let reason = "unsafe built-in function calls in expression: http.send".to_owned();
-            let mistake = Mistake { file: FILE.to_owned(), row: 1, column: 1, reason };
-            return Err(QueryError::Compile(mistake));
+            return Err(QueryError::Compile(mistake(reason)));
         }
         match checked.mistakes.into_iter().next() {
             Some(mistake) => Err(QueryError::Compile(moved(mistake, LINES_BEFORE + 1, lines))),
@@ -124,7 +116,17 @@ impl Policies {
 fn refuse_lacking(function: Option<&String>) -> Result<(), QueryError> {
     let Some(name) = function else { return Ok(()) };
     let reason = format!("undefined function {name}: the embedded engine does not have it");
-    Err(QueryError::Compile(Mistake { file: FILE.to_owned(), row: 1, column: 1, reason }))
+    Err(QueryError::Compile(mistake(reason)))
+}
+
+/// A mistake in the query as a whole.
+fn mistake(reason: String) -> Mistake {
+    Mistake { file: FILE.to_owned(), row: 1, column: 1, reason }
+}
+
+/// How many lines a query has.
+fn lines(text: &str) -> u32 {
+    text.lines().count().max(1).try_into().unwrap_or(u32::MAX)
 }
 
 /// The query whose one variable is the list of answers.

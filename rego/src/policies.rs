@@ -15,7 +15,6 @@ use regorus::{
 use crate::builtins::Builtins;
 use crate::mistake::{Mistake, Refused, one_line};
 use crate::names::{self, Checked};
-use crate::package::package_root;
 use crate::program::{self, Doubts, Programs};
 use crate::reference::query;
 use crate::rules::{self, RulePlace};
@@ -74,9 +73,7 @@ impl Policies {
     ) -> Result<Self, Refused> {
         let mut template = engine(language);
         let mut mistakes = Vec::new();
-        let mut roots = BTreeSet::new();
         for (file, text) in modules {
-            roots.extend(package_root(text).map(str::to_owned));
             let parsed = nesting::check(file, text).and_then(|()| {
                 let text = outputs::written_out(text, |text| {
                     let mut reader = engine(language);
@@ -92,6 +89,8 @@ impl Policies {
         Refused::if_any(mistakes)?;
 
         let rules = rules::places(modules_of(&mut template));
+        let packages = modules_of(&mut template).map(rules::package);
+        let roots = packages.filter_map(|package| package.into_iter().next()).collect();
         let mut checked = names::check(modules_of(&mut template), &rules, builtins);
         let prepared = template.eval_query("true".to_owned(), false);
         if let Some(error) = prepared.err().map(|error| format!("{error:#}")) {
@@ -140,14 +139,8 @@ impl Policies {
 
     /// True if there is a rule at or below this path, seen from `data`.
     #[must_use]
-    pub fn have_rules_below(&self, path: &[&str]) -> bool {
-        let first = self
-            .rules
-            .partition_point(|rule| rule.path.iter().map(String::as_str).lt(path.iter().copied()));
-        let found = self.rules.get(first);
-        found.is_some_and(|rule| {
-            rule.path.len() >= path.len() && rule.path.iter().zip(path).all(|(own, it)| own == it)
-        })
+    pub fn have_rules_below(&self, path: &[String]) -> bool {
+        self.below(path).next().is_some()
     }
 
     /// Checks that no data is where a rule puts its value: the data would hide the rule, so
@@ -178,19 +171,24 @@ impl Policies {
     /// The first rule that `value` at `path` would hide.
     pub(crate) fn hidden_by(&self, path: &[String], value: &Value) -> Option<&RulePlace> {
         // A rule above the data.
-        for length in 0..path.len() {
-            let above = path.get(..length).unwrap_or_default();
-            let at = self.rules.partition_point(|rule| rule.path.as_slice() < above);
-            let rule = self.rules.get(at).filter(|rule| rule.path == above);
-            if rule.is_some() {
-                return rule;
-            }
+        let mut above = (0..path.len()).filter_map(|length| self.at(path.get(..length)?));
+        if let Some(rule) = above.next() {
+            return Some(rule);
         }
-        // The rules at and below it stand together.
+        self.below(path).find(|(_, rest)| collides(value, rest)).map(|(rule, _)| rule)
+    }
+
+    /// A rule whose path this is.
+    fn at(&self, path: &[String]) -> Option<&RulePlace> {
+        let first = self.rules.partition_point(|rule| rule.path.as_slice() < path);
+        self.rules.get(first).filter(|rule| rule.path == path)
+    }
+
+    /// The rules at and below a path, which stand together, each with what its path has besides.
+    fn below<'r>(&'r self, path: &[String]) -> impl Iterator<Item = (&'r RulePlace, &'r [String])> {
         let first = self.rules.partition_point(|rule| rule.path.as_slice() < path);
         let below = self.rules.iter().skip(first);
-        let mut below = below.map_while(|rule| Some((rule, rule.path.strip_prefix(path)?)));
-        below.find(|(_, rest)| collides(value, rest)).map(|(rule, _)| rule)
+        below.map_while(move |rule| Some((rule, rule.path.strip_prefix(path)?)))
     }
 
     /// The paths of all rules' values, functions' as well.
@@ -201,10 +199,10 @@ impl Policies {
     /// True if this is the place of a rule's value, that of no function, and no other rule's is
     /// below it.
     pub(crate) fn is_rule(&self, path: &[String]) -> bool {
-        let first = self.rules.partition_point(|rule| rule.path.as_slice() < path);
-        let here = self.rules.iter().skip(first);
-        let mut here = here.take_while(|rule| rule.path.starts_with(path)).peekable();
-        here.peek().is_some() && here.all(|rule| rule.path == path && rule.arguments.is_none())
+        let mut here = self.below(path).peekable();
+        let is_value =
+            |(rule, rest): (&RulePlace, &[String])| rest.is_empty() && rule.arguments.is_none();
+        here.peek().is_some() && here.all(is_value)
     }
 
     /// An engine with the modules and without data.
@@ -215,10 +213,7 @@ impl Policies {
     /// True if a rule gives the value at `path`, or at a place above it.
     #[must_use]
     pub fn has_rule(&self, path: &[String]) -> bool {
-        (1..=path.len()).any(|length| {
-            let above = path.get(..length).unwrap_or_default();
-            self.rules.binary_search_by(|rule| rule.path.as_slice().cmp(above)).is_ok()
-        })
+        (1..=path.len()).filter_map(|length| path.get(..length)).any(|it| self.at(it).is_some())
     }
 
     /// In the order of their paths.

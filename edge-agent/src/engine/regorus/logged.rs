@@ -7,7 +7,7 @@ use crate::decision_log::Rules;
 
 impl Rules for RegorusEngine {
     fn exist(&self) -> bool {
-        self.inner.current().policies.have_rules_below(&["system", "log"])
+        self.inner.current().policies.have_rules_below(&["system", "log"].map(str::to_owned))
     }
 
     fn ask(
