@@ -20,7 +20,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -41,6 +41,11 @@ use crate::runtime::{Question, Switch, waiting::Waiting};
 use crate::settings::{EngineKind, Secret, Settings};
 
 mod opal;
+
+/// Which update a request must have seen.
+const AT_LEAST: &str = "x-girasol-at-least";
+/// For how many seconds to wait for it.
+const TIMEOUT: &str = "x-girasol-timeout";
 
 /// What the routes work with.
 pub(crate) struct Parts {
@@ -165,6 +170,27 @@ async fn sync(State(waiting): State<Waiting>, Query(query): Query<SyncQuery>) ->
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }
+}
+
+/// The update that a request wants to have taken effect, by its header; none if it wants none.
+///
+/// # Errors
+/// What is wrong with the header.
+pub(crate) fn wanted(headers: &HeaderMap) -> Result<Option<Seq>, String> {
+    let wanted = header(headers, AT_LEAST).map(at_least).transpose();
+    wanted.map_err(|reason| format!("header {AT_LEAST}: {reason}"))
+}
+
+/// For how long a request waits for that, by its header; the default if it does not say.
+///
+/// # Errors
+/// What is wrong with the header.
+pub(crate) fn patience(headers: &HeaderMap) -> Result<Duration, String> {
+    timeout(header(headers, TIMEOUT)).map_err(|reason| format!("header {TIMEOUT}: {reason}"))
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
 /// A seq that somebody gave.

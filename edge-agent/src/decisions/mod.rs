@@ -45,10 +45,6 @@ mod local;
 
 use deciding::At;
 
-/// Which update a decision must have seen.
-pub(crate) const AT_LEAST: &str = "x-girasol-at-least";
-/// For how many seconds to wait for it.
-pub(crate) const TIMEOUT: &str = "x-girasol-timeout";
 /// Everything up to this update had taken effect.
 const SEQ: &str = "x-girasol-seq";
 /// For how many seconds the agent has not known itself current.
@@ -108,16 +104,10 @@ impl Deciders {
 
     /// Waits until the engine is as far as the request wants it.
     async fn far_enough(&self, headers: &HeaderMap) -> Result<Progress, Reply> {
-        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        let refused = |name: &str, reason: &str| {
-            Reply::invalid_parameter(&format!("header {name}: {reason}"))
-        };
-        let wanted = header(AT_LEAST)
-            .map_or(Ok(Seq::ZERO), local_api::at_least)
-            .map_err(|reason| refused(AT_LEAST, reason))?;
-        let timeout =
-            local_api::timeout(header(TIMEOUT)).map_err(|reason| refused(TIMEOUT, &reason))?;
-        let reached = self.parts.waiting.at_least(wanted, timeout).await;
+        let refused = |reason: String| Reply::invalid_parameter(&reason);
+        let wanted = local_api::wanted(headers).map_err(refused)?.unwrap_or(Seq::ZERO);
+        let patience = local_api::patience(headers).map_err(refused)?;
+        let reached = self.parts.waiting.at_least(wanted, patience).await;
         reached.map_err(|behind| not_yet(&behind))
     }
 

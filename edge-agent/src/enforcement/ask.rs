@@ -6,10 +6,9 @@ use axum::http::HeaderMap;
 use protocol::{Problem, Seq};
 
 use super::Enforcement;
-use crate::decisions::{AT_LEAST, TIMEOUT};
 use crate::engine::Undecided;
 use crate::json::Json;
-use crate::local_api::{at_least, timeout};
+use crate::local_api::{patience, wanted};
 
 /// A question to package `permit`.
 pub(super) struct Question {
@@ -55,15 +54,10 @@ impl Enforcement {
     /// Waits until the agent is as far as the request wants it. Who wants nothing special is told
     /// at once if there is nothing yet to decide on.
     pub(super) async fn far_enough(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        let refused =
-            |name: &str, reason: &str| Problem::new(400, format!("header {name}: {reason}"));
-        let (wanted, patience) = match header(AT_LEAST) {
+        let refused = |reason: String| Problem::new(400, reason);
+        let (wanted, patience) = match wanted(headers).map_err(refused)? {
             None => (Seq::ZERO, Duration::ZERO),
-            Some(wanted) => (
-                at_least(wanted).map_err(|reason| refused(AT_LEAST, reason))?,
-                timeout(header(TIMEOUT)).map_err(|reason| refused(TIMEOUT, &reason))?,
-            ),
+            Some(wanted) => (wanted, patience(headers).map_err(refused)?),
         };
         let Err(behind) = self.waiting.at_least(wanted, patience).await else { return Ok(()) };
         Err(Problem::unavailable(if wanted == Seq::ZERO {

@@ -17,9 +17,8 @@ use serde_json::json;
 
 use super::forward::{Functions, whole};
 use super::{Audits, BEHIND, Book};
-use crate::decisions::{AT_LEAST, TIMEOUT};
 use crate::engine::Engine;
-use crate::local_api::{at_least, timeout};
+use crate::local_api::{patience, wanted};
 use crate::runtime::waiting::Waiting;
 
 /// Bytes of a request's body: the functions take no more.
@@ -126,11 +125,8 @@ impl DataPlane {
 
     /// Waits until this agent is as far as the request wants it, as for a decision.
     async fn far_enough(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        let Some(wanted) = header(AT_LEAST) else { return Ok(()) };
-        let refused = |name, reason| Refusal::validation(format!("header {name}: {reason}"));
-        let wanted = at_least(wanted).map_err(|reason| refused(AT_LEAST, reason.to_owned()))?;
-        let patience = timeout(header(TIMEOUT)).map_err(|reason| refused(TIMEOUT, reason))?;
+        let Some(wanted) = wanted(headers).map_err(Refusal::validation)? else { return Ok(()) };
+        let patience = patience(headers).map_err(Refusal::validation)?;
         let reached = self.waiting.at_least(wanted, patience).await;
         reached.map(drop).map_err(|behind| Refusal::new(503, "not yet", behind.to_string()))
     }
