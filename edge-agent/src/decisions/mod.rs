@@ -30,11 +30,10 @@ use axum::{
 use decision::{Reply, Style, access};
 use protocol::Seq;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use crate::core::status::Progress;
 use crate::decision_log::DecisionLog;
-use crate::engine::{RegorusEngine, regorus::DECIDERS};
+use crate::engine::{RegorusEngine, regorus::Threads};
 use crate::local_api;
 use crate::runtime::freshness::Freshness;
 use crate::runtime::waiting::{Behind, Waiting};
@@ -75,14 +74,13 @@ impl Default for DecisionSettings {
 }
 
 /// What decisions are served with.
-#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) engine: Arc<RegorusEngine>,
     pub(crate) waiting: Waiting,
     pub(crate) freshness: Freshness,
     /// Where decisions are logged, if they are.
     pub(crate) log: Option<DecisionLog>,
-    pub(crate) settings: Arc<DecisionSettings>,
+    pub(crate) settings: DecisionSettings,
 }
 
 /// The routes; whoever binds the listener serves them, and says who is connected.
@@ -93,13 +91,13 @@ pub(crate) fn router(parts: Parts) -> Router {
 /// The engine, and the threads that may decide at the same time.
 #[derive(Clone)]
 struct Deciders {
-    parts: Parts,
-    free: Arc<Semaphore>,
+    parts: Arc<Parts>,
+    threads: Threads,
 }
 
 impl Deciders {
     fn new(parts: Parts) -> Self {
-        Self { parts, free: Arc::new(Semaphore::new(*DECIDERS)) }
+        Self { parts: Arc::new(parts), threads: Threads::new() }
     }
 
     /// Waits until the engine is as far as the request wants it.
@@ -113,17 +111,7 @@ impl Deciders {
 
     /// Runs `work` on a thread that may be blocked.
     async fn run(&self, work: impl FnOnce() -> Reply + Send + 'static) -> Reply {
-        // Fails only for a semaphore that was closed, which nobody does.
-        let Ok(place) = Arc::clone(&self.free).acquire_owned().await else {
-            return gave_up();
-        };
-        let work = move || {
-            // Kept by the work itself, which goes on when its client has gone away.
-            let _place = place;
-            work()
-        };
-        // It fails if it panicked, which the panic hook has reported, or if the agent ends.
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| gave_up())
+        self.threads.run(work).await.unwrap_or_else(gave_up)
     }
 }
 
@@ -158,7 +146,7 @@ async fn answer(deciders: &Deciders, progress: Progress, request: Request) -> Re
         Ok(body) => body,
         Err(refused) => return refused,
     };
-    let own = deciders.parts.clone();
+    let own = Arc::clone(&deciders.parts);
     deciders.run(move || decide(&own, progress, peer, &parts, body)).await
 }
 

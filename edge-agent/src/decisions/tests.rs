@@ -27,7 +27,7 @@ const DATA: &str = r#"{"base":{"y":[1,{"b":2}],"0":"zero","a b":{"c":1},"a/b":2,
 
 fn parts(engine: Arc<RegorusEngine>) -> Parts {
     let freshness = crate::runtime::freshness::channel().1;
-    Parts { engine, waiting: never(), freshness, log: None, settings: Arc::default() }
+    Parts { engine, waiting: never(), freshness, log: None, settings: DecisionSettings::default() }
 }
 
 async fn start() -> String {
@@ -231,7 +231,7 @@ async fn policies_that_take_long_block_nothing_else() {
     let deciders = Deciders::new(parts(Arc::new(RegorusEngine::new())));
     let (release, released) = std::sync::mpsc::channel();
     let released = Arc::new(std::sync::Mutex::new(released));
-    let places = deciders.free.available_permits();
+    let places = deciders.threads.free();
     assert!(places >= 2);
     // One more than there are threads to decide on.
     let slow = (0..=places).map(|_| {
@@ -246,7 +246,7 @@ async fn policies_that_take_long_block_nothing_else() {
         })
     });
     let slow: Vec<_> = slow.collect();
-    while deciders.free.available_permits() > 0 {
+    while deciders.threads.free() > 0 {
         tokio::task::yield_now().await;
     }
     // This test has one thread, which answers although every decider is busy.
@@ -258,18 +258,18 @@ async fn policies_that_take_long_block_nothing_else() {
     for task in slow {
         assert_eq!(task.await.unwrap(), 404);
     }
-    assert_eq!(deciders.free.available_permits(), places);
+    assert_eq!(deciders.threads.free(), places);
 }
 
 #[tokio::test]
 async fn a_panic_while_deciding_is_an_answer_and_takes_no_place() {
     let deciders = Deciders::new(parts(Arc::new(RegorusEngine::new())));
-    let places = deciders.free.available_permits();
+    let places = deciders.threads.free();
     for _ in 0..=places {
         let response = deciders.run(|| panic!("the test's")).await;
         assert_eq!(response.status, 500);
         let body: serde_json::Value = serde_json::from_str(&response.body).unwrap();
         assert_eq!(body["code"], "internal_error");
     }
-    assert_eq!(deciders.free.available_permits(), places);
+    assert_eq!(deciders.threads.free(), places);
 }

@@ -223,7 +223,7 @@ pub async fn run_with(
                 waiting: waiting.clone(),
                 freshness: freshness.clone(),
                 log: log.clone(),
-                settings: Arc::new(settings.decisions.clone()),
+                settings: settings.decisions.clone(),
             };
             (decision_log, log_ending) = (log, ending);
             let router = decisions::router(parts);

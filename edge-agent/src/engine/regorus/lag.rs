@@ -19,7 +19,7 @@ impl Inner {
 
     /// Puts the lag back if a patch of the whole document has taken it away.
     pub(super) fn mend_lag(&self, local: &Local) {
-        let current = self.versions.current();
+        let current = self.current();
         let found = document::get(&current.data, DataPath::lag_seconds().segments()).cloned();
         drop(current);
         if local.lag.is_some() && found != local.lag.map(Value::from) {

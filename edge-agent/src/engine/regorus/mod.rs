@@ -14,10 +14,11 @@
 //! | Do the policies compile, and which rules do they have? | crate `rego`, `policies.rs` |
 //! | How is a decision made? | crate `rego`, `decide.rs` |
 //! | How does package `permit` decide? | `permit.rs` |
+//! | On which threads? | `threads.rs` |
 
 use std::{
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -26,7 +27,6 @@ use std::{
 use futures::future::BoxFuture;
 use protocol::DataPath;
 use regorus::Value;
-use tokio::sync::Semaphore;
 
 use super::{Engine, EngineError, EngineState, OwnedDocument, Undecided, Write};
 use crate::json::Json;
@@ -38,6 +38,7 @@ mod logged;
 mod permit;
 mod places;
 mod restore;
+mod threads;
 mod versions;
 
 use local::Local;
@@ -46,12 +47,9 @@ pub use local::{Change, LocalError};
 use rego::document::{self, LEVELS, Patch, Refused};
 use rego::{Builtins, DECISION_LIMIT, Policies};
 pub use rego::{DecisionError, Language, Location, QueryError};
+use threads::DECIDERS;
+pub(crate) use threads::Threads;
 use versions::{Snapshot, Versions};
-
-/// Decisions at one time, and interpreters kept ready for them: more than cores only make each
-/// other slower.
-pub(crate) static DECIDERS: LazyLock<usize> =
-    LazyLock::new(|| std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)));
 
 /// A value of JSON text.
 ///
@@ -67,8 +65,8 @@ const READ_ELSEWHERE_BYTES: usize = 256 << 10;
 /// The embedded engine.
 pub struct RegorusEngine {
     inner: Arc<Inner>,
-    /// Places for those who ask package `permit`: they block their threads.
-    free: Arc<Semaphore>,
+    /// For those who ask package `permit`.
+    threads: Threads,
 }
 
 struct Inner {
@@ -167,7 +165,7 @@ impl RegorusEngine {
             limit,
             filled: AtomicBool::new(false),
         };
-        Self { inner: Arc::new(inner), free: Arc::new(Semaphore::new(*DECIDERS)) }
+        Self { inner: Arc::new(inner), threads: Threads::new() }
     }
 
     /// Decides: the value of `data.<path>`, rules and data together, with `input` as the
@@ -181,7 +179,7 @@ impl RegorusEngine {
         path: &[String],
         input: Option<Value>,
     ) -> Result<Option<Value>, DecisionError> {
-        self.inner.versions.current().decide(path, input)
+        self.inner.current().decide(path, input)
     }
 
     /// What the variables of a query stand for: an object for each answer.
@@ -243,7 +241,7 @@ impl Engine for RegorusEngine {
     fn read<'a>(&'a self, path: &'a DataPath) -> BoxFuture<'a, Result<Option<Json>, EngineError>> {
         let path = path.segments().to_vec();
         Box::pin(self.run(true, move |inner| {
-            let current = inner.versions.current();
+            let current = inner.current();
             let found = document::get(&current.data, &path).map(Value::to_json_str);
             found.transpose().map(|text| text.map(Json::known)).map_err(|it| it.to_string())
         }))

@@ -27,24 +27,18 @@ impl RegorusEngine {
         input: &Json,
     ) -> Result<Option<Json>, Undecided> {
         let gave_up = || Undecided::Engine("the engine broke on it".to_owned());
-        // Fails only for a semaphore that was closed, which nobody does.
-        let place = Arc::clone(&self.free).acquire_owned().await.map_err(|_| gave_up())?;
         let path: Vec<String> =
             [PACKAGE].iter().chain(rule).map(|name| (*name).to_owned()).collect();
         let (inner, input) = (Arc::clone(&self.inner), input.clone());
-        let work = move || {
-            // Kept by the work itself, which goes on when nobody waits any more.
-            let _place = place;
-            inner.permit(&path, &input)
-        };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(gave_up()))
+        let asked = self.threads.run(move || inner.permit(&path, &input)).await;
+        asked.unwrap_or_else(|| Err(gave_up()))
     }
 }
 
 impl Inner {
     fn permit(&self, path: &[String], input: &Json) -> Result<Option<Json>, Undecided> {
         let input = read_value(input.get()).map_err(Undecided::Input)?;
-        let current = self.versions.current();
+        let current = self.current();
         let decided = if current.policies.has_package(PACKAGE) {
             current.decide(path, Some(input))
         } else {
