@@ -91,10 +91,13 @@ pub(crate) fn run(workspace: &Workspace, names: &[String], arguments: &[OsString
 }
 
 /// Without `tests`, which needs all parts, and `sim`, which takes too long without optimization.
+/// With OPA, which the built-in policy is held against.
 fn unit(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    let opa = go::OPA.ensure(workspace)?;
     let mut cargo =
         workspace.cargo("test --workspace --exclude tests --exclude sim --no-fail-fast --");
-    process::run(cargo.args(arguments))
+    cargo.args(arguments).envs(opa.map(|path| (go::OPA.variable, path)));
+    process::run(&mut cargo)
 }
 
 /// The planted bugs, then seeds; with arguments only what they say.
