@@ -22,9 +22,11 @@
 //! | Which settings are there, from where? | [`settings`] |
 //! | Which commands? | [`cli`] |
 //! | How does anything here connect out, and where may it? | [`net`], [`http`] |
+//! | What time is it? | `clock` |
 //! | What is data while nobody looks into it? | [`json`] |
 
 pub mod cli;
+pub(crate) mod clock;
 pub mod core;
 pub(crate) mod decision_log;
 pub mod decisions;

@@ -1,7 +1,6 @@
 //! A decision as OPA's decision logs have it.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::{Millis, Seq};
 use serde::Serialize;
@@ -34,7 +33,7 @@ pub(crate) struct Decision {
     /// The address of who asked.
     pub(crate) requested_by: String,
     /// When.
-    pub(crate) at: SystemTime,
+    pub(crate) at: Millis,
     /// For how long the engine was at it.
     pub(crate) evaluation_ns: u64,
     /// Everything up to this update had taken effect.
@@ -115,15 +114,9 @@ impl<'a> Event<'a> {
             result: decision.result.as_deref(),
             error: decision.error.as_deref(),
             requested_by: &decision.requested_by,
-            timestamp: timestamp(decision.at),
+            timestamp: decision.at.rfc3339(),
             metrics: Metrics { timer_rego_query_eval_ns: decision.evaluation_ns },
             custom: decision.seq.map(|girasol_seq| Custom { girasol_seq }),
         }
     }
-}
-
-/// A moment as RFC 3339 has it, in UTC.
-fn timestamp(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)).rfc3339()
 }

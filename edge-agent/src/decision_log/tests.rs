@@ -1,7 +1,7 @@
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use protocol::Seq;
+use protocol::{Millis, Seq};
 use serde_json::{Value, json, value::RawValue};
 
 use super::*;
@@ -28,7 +28,7 @@ fn decision(input: &Value) -> Decision {
         result: raw(&json!({"allow": true, "token": "t"})),
         error: None,
         requested_by: "127.0.0.1:1".into(),
-        at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+        at: Millis(1_700_000_000_123),
         evaluation_ns: 17,
         seq: Some(Seq(5)),
         revision: Some("abc".into()),

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use decision::{Asked, Decides, Decision, DecisionError, QueryError, Reply, Request};
 use regorus::Value;
 use serde_json::value::RawValue;
 
 use super::{Parts, local};
+use crate::clock;
 use crate::core::status::Progress;
 use crate::decision_log;
 
@@ -73,7 +74,7 @@ impl Decides for At<'_> {
             result: decision.result.and_then(text),
             error: decision.error.and_then(|error| in_one_line(&error.body)),
             requested_by: self.peer.map(|it| it.to_string()).unwrap_or_default(),
-            at: SystemTime::now(),
+            at: clock::now(),
             evaluation_ns: decision.evaluation_ns,
             seq: self.progress.at,
             revision: self.revision(),

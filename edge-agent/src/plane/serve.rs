@@ -1,7 +1,7 @@
 //! What becomes of a request to the agent's data plane.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -9,14 +9,15 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::{Json, Router};
 use grants::front::{Admission, admit};
+use protocol::Seq;
 use protocol::plane::audits::{Audit, Plane};
 use protocol::plane::facts::{Fact, place};
 use protocol::plane::{HEADER, Question, Refusal};
-use protocol::{Millis, Seq};
 use serde_json::json;
 
 use super::forward::{Functions, whole};
 use super::{Audits, BEHIND, Book};
+use crate::clock::now;
 use crate::engine::Engine;
 use crate::local_api::{patience, wanted};
 use crate::runtime::waiting::Waiting;
@@ -160,9 +161,4 @@ impl DataPlane {
 fn refuse(refusal: &Refusal) -> Response<Body> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     (status, Json(refusal.body())).into_response()
-}
-
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -8,10 +8,7 @@
 //! | What can the settings say? | `config` |
 //! | What is an object packed in? | `packed` |
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use futures::future::BoxFuture;
-use protocol::Millis;
 use reqwest::{
     Method, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -22,6 +19,7 @@ use super::body::{self, Kind};
 use super::cache::{self, Cache, Key};
 use super::config::Request;
 use super::may_be_fetched;
+use crate::clock;
 use crate::fetch::{FetchError, Fetcher, Means, Source, settings_of};
 use crate::json::Json;
 use config::{Object, S3Config};
@@ -109,10 +107,8 @@ impl Fetcher for S3Fetcher {
 /// The headers that open an object; none for one that is open to everybody.
 fn signed(object: &Object) -> Result<HeaderMap, FetchError> {
     let Some(keys) = &object.keys else { return Ok(HeaderMap::new()) };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Millis(u64::try_from(now.as_millis()).unwrap_or_default());
-    let headers =
-        keys.signer(&object.region).sign_get(&::s3::host(&object.url), object.url.path(), now);
+    let signer = keys.signer(&object.region);
+    let headers = signer.sign_get(&::s3::host(&object.url), object.url.path(), clock::now());
     headers
         .into_iter()
         .map(|(name, text)| {
