@@ -425,6 +425,14 @@ fn require_good(log: &dyn Log, claims: &Claims) -> Result<(), Problem> {
     }
 }
 
+/// The last number of the part of the log, a quarter, that retention gives up next. What stands
+/// there and is needed is said again before.
+fn soon_given_up(log: &dyn Log) -> Seq {
+    const PART: u64 = 4;
+    let (floor, head) = (log.floor(), log.head());
+    Seq(floor.0 + head.0.saturating_sub(floor.0) / PART)
+}
+
 fn unanswered(_: LogError) -> Problem {
     Problem::unavailable("the hub's storage did not answer; try again")
 }

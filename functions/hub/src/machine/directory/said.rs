@@ -10,7 +10,7 @@ use serde_json::value::to_raw_value;
 
 use super::super::policy::get;
 use super::super::publishing::Batch;
-use super::super::{Effect, Machine, unanswered, unstored};
+use super::super::{Effect, Machine, soon_given_up, unanswered, unstored};
 use super::{Kept, Row};
 use crate::log::Log;
 
@@ -20,8 +20,6 @@ const SAID: &str = "directory/said/";
 const AT: &str = "directory/at/";
 /// Documents that are looked at together, and said again in one update.
 const PAGE: usize = 100;
-/// The part of the log that is said again before retention has reached it: a quarter.
-const PART: u64 = 4;
 /// Bytes of that at one time, about; and of one update.
 const MAX_BYTES: usize = 512 << 10;
 
@@ -89,8 +87,7 @@ impl Machine {
         batch: &mut Batch,
         log: &mut dyn Log,
     ) -> Result<(), Problem> {
-        let (floor, head) = (log.floor(), log.head());
-        let ahead = Seq(floor.0 + head.0.saturating_sub(floor.0) / PART);
+        let (floor, ahead) = (log.floor(), soon_given_up(log));
         let is_until = |name: &str, seq: Seq| name < listed(seq.next(), "").as_str();
         let first = log.names_after(AT, "", 1).map_err(unanswered)?;
         if first.first().is_none_or(|first| !is_until(first, floor)) {

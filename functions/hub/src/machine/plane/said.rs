@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::policy::{get, put};
 use super::super::publishing::Batch;
-use super::super::{Effect, Machine, unanswered, unstored};
+use super::super::{Effect, Machine, soon_given_up, unanswered, unstored};
 use super::{Refusal, Step};
 use crate::log::Log;
 
@@ -22,8 +22,6 @@ const AT: &str = "plane/at/";
 const LATER: &str = "plane/later/";
 /// Things that are looked at together.
 const PAGE: usize = 100;
-/// The part of the log that is said again before retention has reached it: a quarter.
-const PART: u64 = 4;
 /// Bytes of that at one time, about.
 const MAX_AHEAD_BYTES: usize = 1 << 20;
 
@@ -123,8 +121,7 @@ impl Machine {
 
 impl Step<'_> {
     fn renew(&mut self) -> Result<(), Refusal> {
-        let (floor, head) = (self.log.floor(), self.log.head());
-        let ahead = Seq(floor.0 + head.0.saturating_sub(floor.0) / PART);
+        let (floor, ahead) = (self.log.floor(), soon_given_up(self.log));
         let first = self.log.names_after(AT, "", 1).map_err(unanswered)?;
         if first.first().is_none_or(|first| *first > listed(floor)) {
             return Ok(());
