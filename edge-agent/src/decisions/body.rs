@@ -27,20 +27,28 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Read, Reply>
     }
 }
 
+/// A body of no more bytes is read in no time.
+const SMALL_BYTES: usize = 16 << 10;
+
 impl Read {
+    /// True if it is read in no time.
+    pub(super) fn is_small(&self) -> bool {
+        matches!(self, Self::Plain(body) if body.len() <= SMALL_BYTES)
+    }
+
     /// The body itself, which may take a while.
     ///
     /// # Errors
     /// 400: it is too large, or no gzip.
-    pub(super) fn decoded(self) -> Result<Bytes, Reply> {
+    pub(super) fn decoded(&self) -> Result<Bytes, Reply> {
         let packed = match self {
-            Self::Plain(body) => return Ok(body),
+            Self::Plain(body) => return Ok(body.clone()),
             Self::Gzip(body) => body,
         };
         let most = u64::try_from(MAX_BODY_BYTES).unwrap_or(u64::MAX);
         let mut body = Vec::new();
         // One more, to see that it is too many.
-        let mut unpacked = MultiGzDecoder::new(&*packed).take(most.saturating_add(1));
+        let mut unpacked = MultiGzDecoder::new(&**packed).take(most.saturating_add(1));
         unpacked.read_to_end(&mut body).map_err(|error| {
             Reply::invalid_parameter(&format!("could not decompress the body: {error}"))
         })?;

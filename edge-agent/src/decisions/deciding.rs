@@ -1,5 +1,6 @@
 //! Who decides, at one moment, and who hears of it.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -20,9 +21,33 @@ pub(super) struct At<'a> {
     pub(super) progress: Progress,
     /// Who asks.
     pub(super) peer: Option<SocketAddr>,
+    pub(super) pace: Pace<'a>,
+}
+
+/// How long it may take.
+pub(super) enum Pace<'a> {
+    /// As long as a decision may.
+    Any,
+    /// No time at all, for everything else of the agent waits. What would take longer is given up:
+    /// then the answer is none, and nobody has heard of it.
+    Quick { gave_up: &'a Cell<bool> },
 }
 
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl At<'_> {
+    /// True for what may take long, where that is not wanted: it is given up.
+    fn gives_up(&self) -> bool {
+        if let Pace::Quick { gave_up } = self.pace {
+            gave_up.set(true);
+        }
+        self.gave_up()
+    }
+
+    fn gave_up(&self) -> bool {
+        matches!(self.pace, Pace::Quick { gave_up } if gave_up.get())
+    }
+}
 
 impl Decides for At<'_> {
     fn decide(
@@ -30,10 +55,20 @@ impl Decides for At<'_> {
         path: &[String],
         input: Option<Value>,
     ) -> Result<Option<Value>, DecisionError> {
-        self.own.engine.decide(path, input)
+        if let Pace::Any = self.pace {
+            return self.own.engine.decide(path, input);
+        }
+        let decided = self.own.engine.decide_quickly(path, input);
+        decided.unwrap_or_else(|| {
+            self.gives_up();
+            Err(DecisionError::TooLong)
+        })
     }
 
     fn query(&self, text: &str, input: Option<Value>) -> Result<Vec<Value>, QueryError> {
+        if self.gives_up() {
+            return Ok(Vec::new());
+        }
         self.own.engine.query(text, input)
     }
 
@@ -42,6 +77,9 @@ impl Decides for At<'_> {
     }
 
     fn modules(&self) -> Vec<(String, String)> {
+        if self.gives_up() {
+            return Vec::new();
+        }
         self.own.engine.modules()
     }
 
@@ -58,7 +96,7 @@ impl Decides for At<'_> {
     }
 
     fn decided(&self, decision: &Decision<'_>) -> Option<String> {
-        let log = self.own.log.as_ref()?;
+        let log = self.own.log.as_ref().filter(|_| !self.gave_up())?;
         let mut random = [0; 16];
         // Without randomness an id is only less unique.
         let _ = getrandom::fill(&mut random);
@@ -83,7 +121,7 @@ impl Decides for At<'_> {
     }
 
     fn write(&self, request: &Request<'_>) -> Reply {
-        match self.own.settings.read_only {
+        match self.own.settings.read_only || self.gives_up() {
             true => Reply::written_through_girasol(),
             false => local::write(&self.own.engine, request),
         }

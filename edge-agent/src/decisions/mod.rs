@@ -9,7 +9,8 @@
 //! `X-Girasol-Age` for how many seconds the agent has not known itself current.
 //!
 //! Deciding can take seconds, so it has threads of its own: the ones that everything else
-//! of the agent runs on are never blocked by a policy.
+//! of the agent runs on are never blocked by a policy. But most decisions take less than the way to
+//! another thread and back, so each is tried where it is asked for, for a millisecond at most.
 //!
 //! | question | file |
 //! |---|---|
@@ -17,7 +18,9 @@
 //! | Who decides, and who hears of it? | `deciding.rs` |
 //! | What may be written here? | `local.rs` |
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use axum::{
@@ -42,7 +45,7 @@ mod body;
 mod deciding;
 mod local;
 
-use deciding::At;
+use deciding::{At, Pace};
 
 /// Everything up to this update had taken effect.
 const SEQ: &str = "x-girasol-seq";
@@ -146,22 +149,50 @@ async fn answer(deciders: &Deciders, progress: Progress, request: Request) -> Re
         Ok(body) => body,
         Err(refused) => return refused,
     };
-    let own = Arc::clone(&deciders.parts);
-    deciders.run(move || decide(&own, progress, peer, &parts, body)).await
+    let asked = Asked { own: Arc::clone(&deciders.parts), progress, peer, head: parts, body };
+    match asked.decide_here() {
+        Some(reply) => reply,
+        None => deciders.run(move || asked.decide(Pace::Any)).await,
+    }
 }
 
-/// On a thread that may be blocked.
-fn decide(
-    own: &Parts,
+/// A request, with all that its answer needs.
+struct Asked {
+    own: Arc<Parts>,
     progress: Progress,
     peer: Option<SocketAddr>,
-    head: &axum::http::request::Parts,
+    head: axum::http::request::Parts,
     body: body::Read,
-) -> Reply {
-    let body = match body.decoded() {
-        Ok(body) => body,
-        Err(refused) => return refused,
-    };
+}
+
+impl Asked {
+    /// The answer, if it takes no time.
+    fn decide_here(&self) -> Option<Reply> {
+        if !self.body.is_small() {
+            return None;
+        }
+        let given_up = Cell::new(false);
+        let decide = AssertUnwindSafe(|| self.decide(Pace::Quick { gave_up: &given_up }));
+        // As on a thread of its own: the panic hook has reported it.
+        let reply = catch_unwind(decide).unwrap_or_else(|_| gave_up());
+        Some(reply).filter(|_| !given_up.get())
+    }
+
+    fn decide(&self, pace: Pace<'_>) -> Reply {
+        let body = match self.body.decoded() {
+            Ok(body) => body,
+            Err(refused) => return refused,
+        };
+        decide(
+            At { own: &self.own, progress: self.progress, peer: self.peer, pace },
+            &self.head,
+            &body,
+        )
+    }
+}
+
+fn decide(at: At<'_>, head: &axum::http::request::Parts, body: &[u8]) -> Reply {
+    let settings = &at.own.settings;
     let header = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let request = decision::Request {
         method: head.method.as_str(),
@@ -169,12 +200,11 @@ fn decide(
         query: head.uri.query().unwrap_or_default(),
         content_type: header(header::CONTENT_TYPE),
         if_none_match: header(header::IF_NONE_MATCH),
-        body: &body,
+        body,
     };
-    let at = At { own, progress, peer };
-    if own.settings.authorization {
+    if settings.authorization {
         let identity = header(header::AUTHORIZATION).and_then(access::identity);
-        let identity = identity.filter(|_| own.settings.authentication);
+        let identity = identity.filter(|_| settings.authentication);
         let headers = head.headers.iter();
         let headers = headers.filter_map(|(name, it)| Some((name.as_str(), it.to_str().ok()?)));
         if let Err(refused) = access::check(&request, headers, identity, &at) {

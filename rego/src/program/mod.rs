@@ -6,7 +6,9 @@
 //! is wrong and where. Which programs are as good as their rules is in `sound.rs`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::{
@@ -27,6 +29,10 @@ pub(crate) use sound::{Doubts, doubts};
 const PROGRAMS: usize = 1_024;
 /// Machines that are kept for a rule, as many as may be deciding by it.
 const MACHINES: usize = 64;
+/// What [`Policies::run_quickly`] may take.
+const QUICK: Duration = Duration::from_millis(1);
+/// How often it is not tried again after it took longer.
+const NOT_TRIED: u32 = 64;
 
 /// The programs of one set of policies, by the paths of their rules.
 #[derive(Default)]
@@ -38,6 +44,8 @@ struct Compiled {
     program: Option<Arc<Program>>,
     /// Machines that have loaded it and that nobody is using.
     idle: Mutex<Vec<RegoVM>>,
+    /// How often it is still not to be tried to run it quickly.
+    not_quick: AtomicU32,
 }
 
 impl Policies {
@@ -53,37 +61,56 @@ impl Policies {
         input: &Value,
     ) -> Option<Result<Option<Value>, DecisionError>> {
         check(path).ok()?;
-        let compiled = self.compiled(path)?;
-        let program = compiled.program.as_ref()?;
-        let idle = lock(&compiled.idle).pop();
-        let mut machine = idle.unwrap_or_else(|| self.machine(program));
-        let decided = execute(&mut machine, data.clone(), input.clone());
-        if empty(&mut machine) {
-            let mut idle = lock(&compiled.idle);
-            if idle.len() < MACHINES {
-                idle.push(machine);
+        self.compiled(path)?.run(data, input, self.limit)
+    }
+
+    /// As [`Self::run`], where nobody may be held up: None as well if it takes more than a
+    /// millisecond, has done so lately, or has never been done before.
+    ///
+    /// # Errors
+    /// As there, but for the time.
+    pub fn run_quickly(
+        &self,
+        path: &[String],
+        data: &Value,
+        input: &Value,
+    ) -> Option<Result<Option<Value>, DecisionError>> {
+        check(path).ok()?;
+        let compiled = self.known(path)?;
+        if !compiled.may_be_quick() {
+            return None;
+        }
+        match compiled.run(data, input, QUICK.min(self.limit))? {
+            Err(DecisionError::TooLong) => {
+                compiled.not_quick.store(NOT_TRIED, Ordering::Relaxed);
+                None
             }
+            decided => Some(decided),
         }
-        match decided {
-            Ok(value) => Some(Ok(defined(value))),
-            Err(VmError::TimeLimitExceeded { .. }) => Some(Err(DecisionError::TooLong)),
-            Err(_) => None,
-        }
+    }
+
+    /// What became of a rule that was compiled before.
+    fn known(&self, path: &[String]) -> Option<Arc<Compiled>> {
+        let known = self.programs.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(path).map(Arc::clone)
     }
 
     /// The program of a rule, compiled when it is asked for the first time.
     fn compiled(&self, path: &[String]) -> Option<Arc<Compiled>> {
-        let programs = &self.programs.0;
-        let known = programs.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compiled) = known.get(path) {
-            return Some(Arc::clone(compiled));
+        if let Some(compiled) = self.known(path) {
+            return Some(compiled);
         }
-        if known.len() >= PROGRAMS || !self.is_rule(path) {
+        let programs = &self.programs.0;
+        let count = programs.read().unwrap_or_else(PoisonError::into_inner).len();
+        if count >= PROGRAMS || !self.is_rule(path) {
             return None;
         }
-        drop(known);
         // Two may do so at one time; one of them is kept.
-        let compiled = Compiled { program: self.program(path), idle: Mutex::default() };
+        let compiled = Compiled {
+            program: self.program(path),
+            idle: Mutex::default(),
+            not_quick: AtomicU32::default(),
+        };
         let mut known = programs.write().unwrap_or_else(PoisonError::into_inner);
         let kept = known.entry(path.to_vec()).or_insert_with(|| Arc::new(compiled));
         Some(Arc::clone(kept))
@@ -97,13 +124,46 @@ impl Policies {
         let program = Compiler::compile_from_policy(&policy, &[&name]).ok()?;
         sound::is_sound(&program, doubts).then_some(program)
     }
+}
 
-    fn machine(&self, program: &Arc<Program>) -> RegoVM {
-        let mut machine = RegoVM::new();
-        machine.load_program(Arc::clone(program));
-        machine.set_execution_timer_config(Some(clock::limit(self.limit)));
-        machine
+impl Compiled {
+    /// Runs the program, if there is one and it can.
+    fn run(
+        &self,
+        data: &Value,
+        input: &Value,
+        limit: Duration,
+    ) -> Option<Result<Option<Value>, DecisionError>> {
+        let program = self.program.as_ref()?;
+        let idle = lock(&self.idle).pop();
+        let mut machine = idle.unwrap_or_else(|| machine(program));
+        machine.set_execution_timer_config(Some(clock::limit(limit)));
+        clock::begin();
+        let decided = execute(&mut machine, data.clone(), input.clone());
+        if empty(&mut machine) {
+            let mut idle = lock(&self.idle);
+            if idle.len() < MACHINES {
+                idle.push(machine);
+            }
+        }
+        match decided {
+            Ok(value) => Some(Ok(defined(value))),
+            Err(VmError::TimeLimitExceeded { .. }) => Some(Err(DecisionError::given_up())),
+            Err(_) => None,
+        }
     }
+
+    /// False as often as it is not to be tried.
+    fn may_be_quick(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        self.not_quick.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err()
+    }
+}
+
+fn machine(program: &Arc<Program>) -> RegoVM {
+    let mut machine = RegoVM::new();
+    machine.load_program(Arc::clone(program));
+    machine
 }
 
 /// Runs a machine's program.

@@ -122,3 +122,25 @@ fn a_decision_that_takes_too_long_is_given_up_by_program_and_interpreter() {
     assert!(policies.run(&path, &value("{}"), &Value::Undefined).is_none());
     assert_eq!(policies.decide(&path, &value("{}"), None), Err(DecisionError::TooLong));
 }
+
+#[test]
+fn what_takes_no_time_is_run_where_nobody_may_be_held_up() {
+    let every = "some a in l; some b in l; some c in l; some d in l; some e in l";
+    let list = (0..200).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    let rego = format!("l := [{list}]\nx := input.n\nslow if {{ {every}; [a, b, c, d] == e }}");
+    let policies = compile(&rego).within(Duration::from_millis(50));
+    let (data, input) = (value("{}"), value(r#"{"n":1}"#));
+    assert!(policies.run_quickly(&path(), &data, &input).is_none(), "it is not compiled here");
+    let decided = policies.run(&path(), &data, &input);
+    assert_eq!(decided, Some(Ok(Some(Value::from(1)))));
+    assert_eq!(policies.run_quickly(&path(), &data, &input), decided);
+
+    let slow = ["a", "slow"].map(str::to_owned);
+    assert_eq!(policies.run(&slow, &data, &input), Some(Err(DecisionError::TooLong)));
+    let tries = (0..=NOT_TRIED).filter(|_| {
+        let begin = std::time::Instant::now();
+        assert!(policies.run_quickly(&slow, &data, &input).is_none());
+        begin.elapsed() >= QUICK
+    });
+    assert_eq!(tries.count(), 1, "what took longer once is not tried again at once");
+}

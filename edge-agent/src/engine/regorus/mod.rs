@@ -182,6 +182,20 @@ impl RegorusEngine {
         self.inner.current().decide(path, input)
     }
 
+    /// As [`Self::decide`], where nobody may be held up: None if it might take more than a
+    /// millisecond.
+    ///
+    /// # Errors
+    /// As there.
+    #[must_use]
+    pub fn decide_quickly(
+        &self,
+        path: &[String],
+        input: Option<Value>,
+    ) -> Option<Result<Option<Value>, DecisionError>> {
+        self.inner.current().decide_quickly(path, input)
+    }
+
     /// What the variables of a query stand for: an object for each answer.
     ///
     /// # Errors
@@ -306,21 +320,33 @@ fn drop_elsewhere(value: Value) {
     }
 }
 
-/// True if a value has thousands of parts.
+/// True if a value takes long to be dropped.
 fn is_large(value: &Value) -> bool {
     const PARTS: usize = 4_096;
+    has_more_parts(value, PARTS)
+}
+
+/// True if a value has more parts than so many, of which a text has one for some of its bytes.
+fn has_more_parts(value: &Value, most: usize) -> bool {
+    const BYTES: usize = 64;
     let (mut seen, mut left) = (0, vec![value]);
     while let Some(value) = left.pop() {
         seen += match value {
             Value::Object(object) => object.len(),
             Value::Array(array) => array.len(),
+            Value::Set(set) => set.len(),
+            Value::String(text) => text.len() / BYTES,
             _ => 0,
         };
-        if seen > PARTS {
+        if seen > most {
             return true;
         }
-        let members = value.as_object().into_iter().flat_map(regorus::value::Object::values);
-        left.extend(members.chain(value.as_array().into_iter().flat_map(|array| array.iter())));
+        match value {
+            Value::Object(object) => left.extend(object.values()),
+            Value::Array(array) => left.extend(array.iter()),
+            Value::Set(set) => left.extend(set.iter()),
+            _ => {}
+        }
     }
     false
 }

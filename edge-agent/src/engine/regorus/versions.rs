@@ -21,10 +21,12 @@ use rego::document::{self, Patch, Refused};
 use rego::{DecisionError, Interpreter, Policies};
 use regorus::Value;
 
-use super::{DECIDERS, drop_elsewhere, is_large, lock};
+use super::{DECIDERS, drop_elsewhere, has_more_parts, is_large, lock};
 
 /// How long a write waits for the decisions that began before it: most take microseconds.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// Parts of a value that is written as JSON in some microseconds.
+const QUICKLY_WRITTEN: usize = 256;
 
 /// Policies and data, as of each moment.
 pub(super) struct Versions {
@@ -61,6 +63,18 @@ pub(super) enum Change {
 impl Snapshot {
     fn new(policies: Arc<Policies>, data: Value) -> Arc<Self> {
         Arc::new(Self { policies, data, idle: Mutex::default() })
+    }
+
+    /// The decision, if it is one of microseconds and so is writing it down.
+    pub(super) fn decide_quickly(
+        &self,
+        path: &[String],
+        input: Option<Value>,
+    ) -> Option<Result<Option<Value>, DecisionError>> {
+        let input = input.unwrap_or(Value::Undefined);
+        let decided = self.policies.run_quickly(path, &self.data, &input)?;
+        let is_small = |value: &Value| !has_more_parts(value, QUICKLY_WRITTEN);
+        Some(decided).filter(|decided| !matches!(decided, Ok(Some(it)) if !is_small(it)))
     }
 
     pub(super) fn decide(
