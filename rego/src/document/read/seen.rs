@@ -1,5 +1,5 @@
 //! What was read lately, to be used again: documents repeat names and many values, lists such
-//! as roles, and the names that their objects have.
+//! as roles, the names that their objects have, and whole objects such as grants.
 //!
 //! Each is looked up in one place only, which a hash gives: what is forgotten costs memory, and
 //! nothing else.
@@ -11,7 +11,7 @@ use regorus::{
     value::{Array, Object},
 };
 
-/// Strings, lists and shapes that are remembered, to be used again; powers of two.
+/// Strings, lists, shapes and objects that are remembered, to be used again; powers of two.
 const REMEMBERED: RangeInclusive<usize> = 64..=2_048;
 /// Bytes of text for each that is: a short text cannot repeat much.
 const BYTES_FOR_ONE: usize = 32;
@@ -28,6 +28,7 @@ pub(in crate::document) struct Seen {
     once: Slots<u64>,
     lists: Slots<Arc<Array>>,
     shapes: Slots<Shape>,
+    objects: Slots<Arc<Object>>,
 }
 
 /// So many places, a power of two, of which a hash names one. They are made when one is needed.
@@ -61,7 +62,9 @@ impl Seen {
         let size = (bytes / BYTES_FOR_ONE).clamp(*REMEMBERED.start(), *REMEMBERED.end());
         let size = size.next_power_of_two();
         let (strings, once) = (Slots(size, vec![]), Slots(size, vec![]));
-        Self { strings, once, lists: Slots(size, vec![]), shapes: Slots(size, vec![]) }
+        let (lists, shapes, objects) =
+            (Slots(size, vec![]), Slots(size, vec![]), Slots(size, vec![]));
+        Self { strings, once, lists, shapes, objects }
     }
 
     pub(super) fn string(&mut self, text: &str) -> Arc<str> {
@@ -112,13 +115,24 @@ impl Seen {
         let Some(slot) = self.shapes.at(hash) else { return make(members) };
         let is_same = |shape: &&Shape| are_same(members.iter().map(|(name, _)| name), &shape.names);
         if let Some(shape) = slot.as_ref().filter(is_same) {
+            let whole = members.iter().try_fold(hash, |hash, (_, value)| place(hash, value));
+            let mut known = whole.and_then(|hash| self.objects.at(hash));
+            if let Some(Some(known)) = &known
+                && shape.makes(known, &members)
+            {
+                return Value::Object(Arc::clone(known));
+            }
             let mut object = shape.object.clone();
             for ((_, member), at) in object.iter_mut().zip(&shape.order) {
                 if let Some((_, value)) = members.get_mut(*at) {
                     *member = mem::replace(value, Value::Null);
                 }
             }
-            return object.into_value();
+            let value = object.into_value();
+            if let (Some(slot), Value::Object(object)) = (&mut known, &value) {
+                **slot = Some(Arc::clone(object));
+            }
+            return value;
         }
         let names: Vec<Value> = members.iter().map(|(name, _)| name.clone()).collect();
         let empty = make(names.iter().map(|name| (name.clone(), Value::Null)).collect());
@@ -126,13 +140,56 @@ impl Seen {
             && object.len() == names.len()
         {
             let mut object = Object::clone(&object);
-            let place = |name: &Value| names.iter().position(|other| other == name);
-            let order = object.iter_mut().map_while(|(name, _)| place(name)).collect();
+            let number = |name: &Value| names.iter().position(|other| other == name);
+            let order = object.iter_mut().map_while(|(name, _)| number(name)).collect();
             *slot = Some(Shape { names, object, order });
         }
         // Of members with one name the last stays.
         make(members)
     }
+}
+
+impl Shape {
+    /// True if `object` is what these members, which have this shape, would become.
+    fn makes(&self, object: &Object, members: &[(Value, Value)]) -> bool {
+        let mut known = object.iter_sorted();
+        let mut places = self.order.iter();
+        loop {
+            match (known.next(), places.next()) {
+                (None, None) => return true,
+                (Some((name, value)), Some(at)) => match members.get(*at) {
+                    Some((read, new)) if is_same(name, read) && is_same(value, new) => {}
+                    _ => return false,
+                },
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// True if both are one place in memory, or equal where there is no such place.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::String(one), Value::String(other)) => Arc::ptr_eq(one, other),
+        (Value::Array(one), Value::Array(other)) => Arc::ptr_eq(one, other),
+        (Value::Object(one), Value::Object(other)) => Arc::ptr_eq(one, other),
+        _ => one == other,
+    }
+}
+
+/// A hash of where a value is in memory, or of the value where it has no such place. None for
+/// what hardly ever comes back.
+fn place(hash: u64, value: &Value) -> Option<u64> {
+    let word = match value {
+        Value::Null => 1,
+        Value::Bool(value) => 2 + u64::from(*value),
+        Value::Number(number) => number.as_i64()?.cast_unsigned(),
+        Value::String(text) => text.as_ptr().addr() as u64,
+        Value::Array(list) => Arc::as_ptr(list).addr() as u64,
+        Value::Object(object) => Arc::as_ptr(object).addr() as u64,
+        Value::Set(_) | Value::Undefined => return None,
+    };
+    Some(mixed(hash, word))
 }
 
 /// True if these are the same strings in memory.

@@ -90,7 +90,8 @@ fn what_is_refused_is_what_regorus_refuses() {
 
 #[test]
 fn strings_and_lists_that_repeat_are_one() {
-    let text = format!("[{}]", [r#"{"name":"x","list":["x"]}"#; 4].join(","));
+    let one = |n: usize| format!(r#"{{"name":"x","list":["x"],"own":{n}}}"#);
+    let text = format!("[{}]", [one(1), one(2), one(3), one(4)].join(","));
     let value = read(&text, LEVELS).unwrap();
     let objects: Vec<&Object> =
         value.as_array().unwrap().iter().map(|it| it.as_object().unwrap()).collect();
@@ -104,6 +105,21 @@ fn strings_and_lists_that_repeat_are_one() {
     assert_eq!(third.0, fourth.0);
     assert!(Arc::ptr_eq(&third.1, &fourth.1));
     assert!(third.2.iter().zip(&fourth.2).all(|(third, fourth)| Arc::ptr_eq(third, fourth)));
+}
+
+#[test]
+fn objects_that_repeat_are_one() {
+    let one = |n: usize| format!(r#"{{"level":{n},"is":true,"of":{{"roles":["viewer"]}}}}"#);
+    let text = format!("[{}]", [1, 1, 1, 2, 2, 1, 2].map(one).join(","));
+    compare(&text).unwrap();
+    let value = read(&text, LEVELS).unwrap();
+    let objects: Vec<&Value> = value.as_array().unwrap().iter().collect();
+    let is_one = |one: usize, other: usize| match (objects[one], objects[other]) {
+        (Value::Object(one), Value::Object(other)) => Arc::ptr_eq(one, other),
+        _ => false,
+    };
+    assert!(is_one(2, 5) && is_one(3, 6));
+    assert!(!is_one(2, 3));
 }
 
 #[test]
