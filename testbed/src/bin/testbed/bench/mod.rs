@@ -3,6 +3,7 @@
 //! asserted on time.
 
 mod agent;
+mod decide;
 mod document;
 mod fetch;
 mod grants;
@@ -70,6 +71,8 @@ enum Name {
     Fetch,
     /// What a token may do: one check, a revocation, a proxy
     Grants,
+    /// Decisions: embedded beside a real OPA, at the edge, after a write that is waited for
+    Decide,
     /// The real OPAL beside Girasol
     Opal,
 }
@@ -100,26 +103,28 @@ async fn measure(options: &Options) -> Result<()> {
             Name::Policy => "policy",
             Name::Fetch => "fetch",
             Name::Grants => "grants",
+            Name::Decide => "decide",
             Name::Opal => "opal",
         });
-        match name {
-            Name::DecisionLatency => latency::measure(&mut report, options.rounds).await?,
-            Name::PublishThroughput => {
-                throughput::measure(&mut report, options.publishes).await?;
-            }
-            Name::Agent => agent::measure(&mut report, options.starts).await?,
-            Name::Worker => worker::measure(&mut report, options.starts).await?,
-            Name::SlowSubscribers => slow::measure(&mut report, options.block).await?,
-            Name::PatchBytes => patch::measure(&mut report, options.rounds.min(50)).await?,
-            Name::Reconnect => reconnect::measure(&mut report).await?,
-            Name::Restart => restart::measure(&mut report, options.starts.min(10)).await?,
-            Name::Wait => wait::measure(&mut report, options.rounds.min(300)).await?,
-            Name::Policy => policy::measure(&mut report, options.rounds.min(30)).await?,
-            Name::Fetch => fetch::measure(&mut report, options.rounds).await?,
-            Name::Grants => grants::measure(&mut report, options.rounds).await?,
-            Name::Opal => opal::measure(&mut report, options.starts).await?,
-        }
+        let measured = match name {
+            Name::DecisionLatency => latency::measure(&mut report, options.rounds).await,
+            Name::PublishThroughput => throughput::measure(&mut report, options.publishes).await,
+            Name::Agent => agent::measure(&mut report, options.starts).await,
+            Name::Worker => worker::measure(&mut report, options.starts).await,
+            Name::SlowSubscribers => slow::measure(&mut report, options.block).await,
+            Name::PatchBytes => patch::measure(&mut report, options.rounds.min(50)).await,
+            Name::Reconnect => reconnect::measure(&mut report).await,
+            Name::Restart => restart::measure(&mut report, options.starts.min(10)).await,
+            Name::Wait => wait::measure(&mut report, options.rounds.min(300)).await,
+            Name::Policy => policy::measure(&mut report, options.rounds.min(30)).await,
+            Name::Fetch => fetch::measure(&mut report, options.rounds).await,
+            Name::Grants => grants::measure(&mut report, options.rounds).await,
+            Name::Decide => decide::measure(&mut report, options.rounds).await,
+            Name::Opal => opal::measure(&mut report, options.starts).await,
+        };
+        // Also what was measured before something failed.
         report.print();
+        measured?;
     }
     Ok(())
 }
