@@ -70,8 +70,8 @@ impl Reply {
             DecisionError::Path(reason) => {
                 (format!("invalid_parameter: invalid path: {reason}"), Vec::new())
             }
-            // OPA has no such limit; of what is given up for another reason it says this.
-            DecisionError::TooLong => {
+            // OPA has no such limits; of what is given up for another reason it says this.
+            DecisionError::TooLong | DecisionError::TooMuch => {
                 let message = error.to_string();
                 (
                     "error(s) occurred while evaluating query".to_owned(),

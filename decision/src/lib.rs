@@ -30,6 +30,9 @@ pub use routes::{answer, policy_id};
 
 /// Bytes of a request's body.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
+/// Bytes of an answer: a value that has others many times over can be far larger as text than it is
+/// in memory.
+pub const MAX_ANSWER_BYTES: usize = 256 << 20;
 /// Bytes of a query that is no part of a policy.
 pub const MAX_QUERY_BYTES: usize = 64 << 10;
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use regorus::Value;
 use serde::Serialize;
 
-use crate::json::AsOpa;
+use crate::MAX_ANSWER_BYTES;
+use crate::json::{AsOpa, written};
 
 /// An answer, for whoever has the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,14 +192,12 @@ impl Reply {
     /// A value of ours in OPA's form of JSON.
     #[must_use]
     pub fn json(status: u16, body: &(impl Serialize + ?Sized), style: Style) -> Self {
-        let text = match style {
-            Style::Compact => serde_json::to_string(body),
-            Style::Pretty => serde_json::to_string_pretty(body),
-        };
-        match text {
-            Ok(text) => Self::text(status, JSON, escape_as_go(text) + "\n"),
-            // No value that is made here lacks a JSON form.
-            Err(_) => Self::text(500, JSON, "{}\n".to_owned()),
+        match written(body, style, MAX_ANSWER_BYTES) {
+            Some(text) => Self::text(status, JSON, text + "\n"),
+            None => {
+                let message = format!("the answer has more than {MAX_ANSWER_BYTES} bytes");
+                Self::refusal(500, "internal_error", &message)
+            }
         }
     }
 

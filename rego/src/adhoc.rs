@@ -10,6 +10,7 @@ use regorus::Value;
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule};
 
 use crate::builtins::Builtins;
+use crate::clock;
 use crate::decide::DecisionError;
 use crate::mistake::{Mistake, one_line};
 use crate::policies::{Policies, engine, modules_of};
@@ -72,6 +73,7 @@ impl Policies {
         let mut engine =
             self.engine(data).map_err(|reason| QueryError::Compile(mistake(reason)))?;
         engine.set_input(input.unwrap_or(Value::Undefined));
+        clock::begin();
         let asked = if is_value { format!("\n{text}") } else { list(text, &variables) };
         let evaluated = engine.eval_query(asked, false);
         let result = evaluated.map_err(|error| mistaken(&format!("{error:#}"), lines(text)))?;

@@ -2,7 +2,7 @@
 
 use regorus::{Engine, LimitError, Value};
 
-use crate::{Policies, one_line, query};
+use crate::{Policies, clock, one_line, query};
 
 /// Why there is no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,9 @@ pub enum DecisionError {
     /// It took longer than a decision may.
     #[error("the decision took longer than it may")]
     TooLong,
+    /// It took more memory than it may.
+    #[error("the decision took more memory than it may")]
+    TooMuch,
     /// Evaluating failed, for example because a rule has two values.
     #[error("{message}")]
     Evaluation {
@@ -83,6 +86,7 @@ impl Interpreter {
         input: Value,
     ) -> Result<Option<Value>, DecisionError> {
         check(path)?;
+        clock::begin();
         self.engine.set_input(input);
         let results = self.engine.eval_query(query(path), false);
         let results = results.map_err(|error| DecisionError::of(&error))?;
@@ -100,10 +104,19 @@ pub(crate) fn defined(value: Value) -> Option<Value> {
 }
 
 impl DecisionError {
+    /// What it was given up for.
+    pub(crate) fn given_up() -> Self {
+        #[cfg(feature = "std")]
+        if crate::memory::took_too_much() {
+            return Self::TooMuch;
+        }
+        Self::TooLong
+    }
+
     /// What regorus says.
     fn of(error: &anyhow::Error) -> Self {
         match error.downcast_ref() {
-            Some(LimitError::TimeLimitExceeded { .. }) => Self::TooLong,
+            Some(LimitError::TimeLimitExceeded { .. }) => Self::given_up(),
             _ => Self::evaluation(&one_line(&format!("{error:#}"))),
         }
     }

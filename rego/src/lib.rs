@@ -21,7 +21,7 @@
 //! | Where in the data is a path, how is it read, what does a JSON Patch do? | `document/` |
 //! | What is in the `data.json` files? | `data.rs` |
 //! | Do the tests pass? | `testing.rs` |
-//! | How long may an evaluation take? | `clock.rs` |
+//! | How long may an evaluation take, and how much memory? | `clock.rs`, `memory.rs` |
 
 mod adhoc;
 mod builtins;
@@ -31,6 +31,8 @@ mod decide;
 pub mod document;
 mod functions;
 pub mod gate;
+#[cfg(feature = "std")]
+pub mod memory;
 mod mistake;
 mod names;
 mod nesting;

@@ -6,6 +6,7 @@
 //! | what is read is answered as OPA answers it | `reading.rs`, requests in `requests.rs`, `queries.rs` and `random.rs` |
 //! | what is written beside Girasol is taken and refused as OPA does with a bundle | `writing.rs` |
 //! | who may ask, if not everybody; that no mistake allows anything | `access.rs` |
+//! | what is too much: policies and requests that would take all there is | `limits.rs` |
 //! | what is in the decision log | `logged.rs` |
 //! | how fresh a decision is, and policies that go by it | `freshness.rs` |
 //! | policy and data | `world.rs`, `world/` |
@@ -24,6 +25,7 @@ mod access;
 mod ask;
 mod freshness;
 mod known;
+mod limits;
 mod logged;
 mod queries;
 mod random;

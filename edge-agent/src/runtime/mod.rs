@@ -210,6 +210,8 @@ pub async fn run_with(
     let engine: Arc<dyn Engine> = match settings.engine {
         EngineKind::Regorus => {
             let limit = Duration::from_secs(settings.decision_timeout_seconds);
+            let memory = u64::try_from(settings.decision_memory_limit).unwrap_or(u64::MAX);
+            rego::memory::limit(memory);
             let engine = Arc::new(RegorusEngine::within(settings.language, limit));
             let listener = listen("--decision-listen", settings.decision_listen).await?;
             let decisions = listener.local_addr()?;

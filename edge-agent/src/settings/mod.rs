@@ -167,6 +167,8 @@ pub struct Settings {
     pub language: Language,
     /// Seconds that one decision of the embedded engine may take.
     pub decision_timeout_seconds: u64,
+    /// Bytes by which the agent may grow during a decision of the embedded engine.
+    pub decision_memory_limit: usize,
     /// OPA's address, for [`EngineKind::Opa`].
     pub opa_url: Url,
     /// OPA's bearer token.
@@ -274,6 +276,7 @@ impl Settings {
                 _ => EngineKind::Regorus,
             },
             decision_timeout_seconds: resolved.seconds("decision_timeout_seconds")?,
+            decision_memory_limit: resolved.bytes("decision_memory_limit")?,
             language: if resolved.is_on("rego_v0")? { Language::V0 } else { Language::V1 },
             opa_url: resolved.url("opa_url")?,
             opa_token: resolved.secret("opa_token"),

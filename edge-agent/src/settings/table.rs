@@ -131,6 +131,12 @@ pub const SETTINGS: &[Setting] = &[
         "how long a decision of --engine regorus may take",
     )
     .default("5"),
+    Setting::new(
+        "decision_memory_limit",
+        Kind::Bytes,
+        "bytes by which the agent may grow during a decision of --engine regorus",
+    )
+    .default("512MiB"),
     Setting::new("opa_url", Kind::Url, "address of OPA, for --engine opa")
         .default("http://localhost:8181")
         .opal("POLICY_STORE_URL"),

@@ -10,17 +10,24 @@ use super::{Failure, Row, text, undefined};
 const MOST_ELEMENTS: i64 = 1_000_000;
 /// Bits by which a number is shifted.
 const MOST_BITS: i64 = 1 << 16;
+/// Bytes of a text that a function makes.
+const MOST_BYTES: usize = 64 << 20;
 /// Digits of a width or precision in `sprintf`: three digits are 999 characters.
 const WIDTH_DIGITS: usize = 3;
 
 pub(super) const TABLE: &[Row] = &[
     Row("bits.lsh", 2, lsh),
-    #[cfg(feature = "std")]
-    Row("net.cidr_expand", 1, cidr_expand),
+    Row("json.marshal", 1, |arguments| marshal("json.marshal", arguments)),
+    Row("json.marshal_with_options", 2, |it| marshal("json.marshal_with_options", it)),
     Row("numbers.range", 2, range),
     Row("numbers.range_step", 3, range_step),
+    Row("regex.replace", 3, regex_replace),
+    Row("replace", 3, replace),
     Row("sprintf", 2, sprintf),
     Row("strings.count", 2, count),
+    Row("strings.replace_n", 2, replace_n),
+    #[cfg(feature = "std")]
+    Row("yaml.marshal", 1, |arguments| marshal("yaml.marshal", arguments)),
 ];
 
 fn range(arguments: &[Value]) -> Result<Value, Failure> {
@@ -35,18 +42,6 @@ fn range_step(arguments: &[Value]) -> Result<Value, Failure> {
     }
     elements(difference(arguments)?.div_euclid(step).saturating_add(1))?;
     regorus("numbers.range_step", arguments)
-}
-
-#[cfg(feature = "std")]
-fn cidr_expand(arguments: &[Value]) -> Result<Value, Failure> {
-    let cidr = text(arguments, 0)?;
-    if let Some((address, length)) = cidr.split_once('/') {
-        let all = if address.contains(':') { 128 } else { 32 };
-        let length: u32 = length.parse().map_err(|_| undefined("invalid CIDR"))?;
-        let hosts = 1_i64.checked_shl(u32::saturating_sub(all, length)).filter(|it| *it > 0);
-        elements(hosts.unwrap_or(i64::MAX))?;
-    }
-    regorus("net.cidr_expand", arguments)
 }
 
 fn lsh(arguments: &[Value]) -> Result<Value, Failure> {
@@ -70,7 +65,85 @@ fn sprintf(arguments: &[Value]) -> Result<Value, Failure> {
     if text(arguments, 0)?.replace("%%", "").split('%').skip(1).any(wide) {
         return Err(Failure::Error(format!("a width has at most {WIDTH_DIGITS} digits")));
     }
+    bytes(arguments.iter().map(size).fold(0, usize::saturating_add))?;
     regorus("sprintf", arguments)
+}
+
+fn marshal(name: &str, arguments: &[Value]) -> Result<Value, Failure> {
+    bytes(arguments.first().map_or(0, size))?;
+    regorus(name, arguments)
+}
+
+fn replace(arguments: &[Value]) -> Result<Value, Failure> {
+    replaced(text(arguments, 0)?, text(arguments, 1)?, text(arguments, 2)?)?;
+    regorus("replace", arguments)
+}
+
+/// Each pattern in what those before it have made, as regorus does it.
+fn replace_n(arguments: &[Value]) -> Result<Value, Failure> {
+    let patterns = match arguments.first() {
+        Some(Value::Object(patterns)) => patterns,
+        _ => return Err(undefined("operand 1 must be object")),
+    };
+    let mut made = text(arguments, 1)?.to_owned();
+    for (old, new) in patterns.iter_sorted() {
+        let (Value::String(old), Value::String(new)) = (old, new) else {
+            return Err(undefined("operand 1 must be object of strings"));
+        };
+        replaced(&made, old, new)?;
+        made = made.replace(&**old, new);
+    }
+    Ok(Value::from(made))
+}
+
+/// How often an expression matches is not known before: it may be everywhere, and each group may be
+/// the whole text.
+fn regex_replace(arguments: &[Value]) -> Result<Value, Failure> {
+    let (searched, new) = (text(arguments, 0)?.len(), text(arguments, 2)?);
+    let groups = new.matches('$').count();
+    let places = searched.saturating_add(1);
+    bytes(places.saturating_mul(new.len().max(1)).saturating_add(searched.saturating_mul(groups)))?;
+    regorus("regex.replace", arguments)
+}
+
+/// Refuses what becomes too long when one text takes the place of another.
+fn replaced(searched: &str, old: &str, new: &str) -> Result<(), Failure> {
+    if new.len() <= old.len() {
+        return Ok(());
+    }
+    let count = searched.matches(old).count();
+    bytes(searched.len().saturating_add(count.saturating_mul(new.len() - old.len())))
+}
+
+/// Bytes of a value as text, at least, as far as they are counted: a value may be there many times
+/// over.
+fn size(value: &Value) -> usize {
+    let (mut size, mut left) = (0_usize, vec![value]);
+    while let Some(value) = left.pop() {
+        size = size.saturating_add(match value {
+            Value::String(text) => text.len(),
+            _ => 1,
+        });
+        if size > MOST_BYTES {
+            break;
+        }
+        match value {
+            Value::Array(items) => left.extend(items.iter()),
+            Value::Set(items) => left.extend(items.iter()),
+            Value::Object(members) => {
+                left.extend(members.iter().flat_map(|(key, value)| [key, value]));
+            }
+            _ => {}
+        }
+    }
+    size
+}
+
+fn bytes(count: usize) -> Result<(), Failure> {
+    if count > MOST_BYTES {
+        return Err(Failure::Error(format!("it makes at most {MOST_BYTES} bytes")));
+    }
+    Ok(())
 }
 
 /// As Go counts: what does not overlap, and of nothing one more than there are characters.
@@ -83,7 +156,7 @@ fn count(arguments: &[Value]) -> Result<Value, Failure> {
     }))
 }
 
-fn elements(count: i64) -> Result<(), Failure> {
+pub(super) fn elements(count: i64) -> Result<(), Failure> {
     if count > MOST_ELEMENTS {
         return Err(Failure::Error(format!("it makes at most {MOST_ELEMENTS} elements")));
     }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | Which would make much of little, or panic? | `limited.rs` |
 //! | Which need a network, and are an error? | `outside.rs` |
+//! | Addresses and networks: `net.cidr_…`? | `networks.rs` |
+//! | Chance: `rand.intn`? | `chance.rs` |
 //! | Hashes and message authentication codes? | `hashes.rs` |
 //! | Tokens: `io.jwt.…`? | `jwt/` |
 //!
@@ -14,10 +16,13 @@
 use regorus::{Engine, Value};
 
 #[cfg(feature = "std")]
+pub(crate) mod chance;
+#[cfg(feature = "std")]
 mod hashes;
 #[cfg(feature = "std")]
 mod jwt;
 mod limited;
+mod networks;
 mod outside;
 
 /// Why a function has no value.
@@ -37,9 +42,9 @@ struct Row(&'static str, u8, Function);
 
 /// All tables.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    let rows = limited::TABLE.iter().chain(outside::TABLE);
+    let rows = limited::TABLE.iter().chain(networks::TABLE).chain(outside::TABLE);
     #[cfg(feature = "std")]
-    let rows = rows.chain(hashes::TABLE).chain(jwt::TABLE);
+    let rows = rows.chain(chance::TABLE).chain(hashes::TABLE).chain(jwt::TABLE);
     rows
 }
 

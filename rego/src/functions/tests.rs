@@ -5,7 +5,10 @@ use crate::{Builtins, DecisionError, Language, Policies};
 
 /// The value of an expression as JSON, `undefined`, or the error.
 fn evaluate(expression: &str) -> String {
-    let rego = format!("package a\nx := {expression}");
+    let rego = format!(
+        "package a\nx := {expression}\n\
+         long := concat(\"\", [sprintf(\"%999d\", [1]) | some _ in numbers.range(1, 1000)])"
+    );
     let compiled = Policies::compile([("a.rego", rego.as_str())], Language::V1, Builtins::Embedded);
     let policies = compiled.unwrap_or_else(|refused| panic!("{refused}"));
     let path = ["a", "x"].map(str::to_owned);
@@ -40,6 +43,25 @@ fn what_would_make_much_of_little_is_an_error() {
         ("sprintf(\"%1000000000d\", [1])", "sprintf: a width has at most 3 digits"),
         ("sprintf(\"%0999999999d\", [1])", "sprintf: a width has at most 3 digits"),
         ("sprintf(\"%.999999999f\", [1.5])", "sprintf: a width has at most 3 digits"),
+        ("count(replace(long, \" \", long))", "replace: it makes at most 67108864 bytes"),
+        ("replace(\"aba\", \"a\", \"xx\")", "\"xxbxx\""),
+        ("replace(\"ab\", \"\", \"-\")", "\"-a-b-\""),
+        ("strings.replace_n({\"a\": \"b\", \"b\": \"cc\"}, \"ab\")", "\"cccc\""),
+        (
+            "strings.replace_n({sprintf(\"%c\", [i]): sprintf(\"%c%c\", [i + 1, i + 1]) | some i in numbers.range(60, 120)}, \"<\")",
+            "strings.replace_n: it makes at most 67108864 bytes",
+        ),
+        ("regex.replace(\"aba\", \"a\", \"[$0]\")", "\"[a]b[a]\""),
+        ("regex.replace(long, \".\", long)", "regex.replace: it makes at most 67108864 bytes"),
+        (
+            "json.marshal([long | some _ in numbers.range(1, 100)])",
+            "json.marshal: it makes at most 67108864 bytes",
+        ),
+        (
+            "sprintf(\"%v\", [[long | some _ in numbers.range(1, 100)]])",
+            "sprintf: it makes at most 67108864 bytes",
+        ),
+        ("json.marshal({\"a\": [1]})", "\"{\\\"a\\\":[1]}\""),
         ("strings.count(\"cheese\", \"\")", "7"),
         ("strings.count(\"aaaa\", \"aa\")", "2"),
     ] {
@@ -48,6 +70,48 @@ fn what_would_make_much_of_little_is_an_error() {
 }
 
 #[cfg(feature = "std")]
+#[test]
+fn chance_stays_in_its_bounds() {
+    for (expression, value) in [
+        (
+            "count({n | some i in numbers.range(1, 100); n := rand.intn(sprintf(\"%d\", [i]), 3)} - {0, 1, 2})",
+            "0",
+        ),
+        ("count({n | some _ in numbers.range(1, 100); n := rand.intn(\"x\", -1000000)})", "1"),
+        ("rand.intn(\"x\", 0)", "0"),
+        ("rand.intn(1, 2)", "undefined"),
+        ("rand.intn(\"x\", 1.5)", "undefined"),
+    ] {
+        assert_eq!(evaluate(expression), value, "{expression}");
+    }
+}
+
+#[test]
+fn networks_contain_and_intersect() {
+    for (expression, value) in [
+        ("net.cidr_contains(\"10.0.0.0/8\", \"10.1.2.3\")", "true"),
+        ("net.cidr_contains(\"10.0.0.1/8\", \"11.1.2.3\")", "false"),
+        ("net.cidr_contains(\"10.0.0.0/8\", \"10.1.0.0/16\")", "true"),
+        ("net.cidr_contains(\"10.1.0.0/16\", \"10.0.0.0/8\")", "false"),
+        ("net.cidr_contains(\"::/0\", \"10.0.0.1\")", "false"),
+        ("net.cidr_contains(\"2001:db8::/32\", \"2001:db8::1\")", "true"),
+        ("net.cidr_contains(\"10.0.0.0\", \"10.0.0.0\")", "undefined"),
+        ("net.cidr_contains(\"10.0.0.0/8\", \"ten\")", "undefined"),
+        ("net.cidr_intersects(\"10.0.0.0/8\", \"10.1.0.0/16\")", "true"),
+        ("net.cidr_intersects(\"10.1.0.0/16\", \"10.0.0.1/8\")", "true"),
+        ("net.cidr_intersects(\"10.1.0.0/16\", \"10.2.0.0/16\")", "false"),
+        ("net.cidr_is_valid(\"10.0.0.0/33\")", "false"),
+        ("net.cidr_is_valid(\"::1/128\")", "true"),
+        (
+            "net.cidr_expand(\"192.168.1.5/30\")",
+            "[\"192.168.1.4\",\"192.168.1.5\",\"192.168.1.6\",\"192.168.1.7\"]",
+        ),
+        ("net.cidr_expand(\"::1/127\")", "[\"::\",\"::1\"]"),
+    ] {
+        assert_eq!(evaluate(expression), value, "{expression}");
+    }
+}
+
 #[test]
 fn a_network_is_not_written_out_whole() {
     assert_eq!(evaluate("count(net.cidr_expand(\"10.0.0.0/16\"))"), "65536");
