@@ -220,15 +220,55 @@ mod tokens {
         );
     }
 
+    /// Tokens that another library signed, with keys in PEM and as JWK.
+    const VECTORS: &str = include_str!("jwt/vectors.json");
+
     #[test]
-    fn a_curve_that_is_not_there_is_an_error() {
-        let key = r#"{"kty":"EC","crv":"P-521","x":"AA","y":"AA","d":"AA"}"#;
-        let said = evaluate(&format!("io.jwt.encode_sign({{\"alg\":\"ES512\"}}, {{}}, {key})"));
-        assert!(said.contains("the embedded engine has no ES512"), "{said}");
-        let token = "eyJhbGciOiJFUzUxMiJ9.e30.AA";
-        let key = serde_json::Value::from(key).to_string();
-        let said = evaluate(&format!("io.jwt.verify_es512(\"{token}\", {key})"));
-        assert!(said.contains("the embedded engine has no ES512"), "{said}");
+    fn tokens_of_every_algorithm_verify_with_their_keys_and_no_others() {
+        let vectors: Vec<serde_json::Map<String, serde_json::Value>> =
+            serde_json::from_str(VECTORS).unwrap();
+        assert_eq!(vectors.len(), 13);
+        for vector in &vectors {
+            let algorithm = vector["alg"].as_str().unwrap();
+            let token = vector["token"].as_str().unwrap();
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            // Another first letter is another signature.
+            let first = if signature.starts_with('A') { "B" } else { "A" };
+            let forged = format!("{signed}.{first}{}", &signature[1..]);
+            for key in vector["keys"].as_array().unwrap() {
+                let constraint = if algorithm.starts_with("HS") { "secret" } else { "cert" };
+                let verify = |token: &str, key: &serde_json::Value| {
+                    let constraints = serde_json::json!({constraint: key, "alg": algorithm});
+                    evaluate(&format!("io.jwt.decode_verify(\"{token}\", {constraints})[0]"))
+                };
+                assert_eq!(verify(token, key), "true", "{algorithm} {key}");
+                assert_eq!(verify(&forged, key), "false", "{algorithm} {key}");
+                let named =
+                    format!("io.jwt.verify_{}(\"{token}\", {key})", algorithm.to_ascii_lowercase());
+                assert_eq!(evaluate(&named), "true", "{named}");
+                let others = vectors.iter().filter(|other| other["kind"] != vector["kind"]);
+                for other in others.filter(|other| other["kind"] != "oct") {
+                    let said = verify(token, &other["keys"][0]);
+                    assert_eq!(said, "false", "{algorithm} by {}", other["alg"]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_signed_by_a_private_key_verifies_with_the_public_one() {
+        let vectors: Vec<serde_json::Value> = serde_json::from_str(VECTORS).unwrap();
+        for vector in vectors.iter().filter(|vector| vector.get("private").is_some()) {
+            let algorithm = vector["alg"].as_str().unwrap();
+            let constraint = if algorithm.starts_with("HS") { "secret" } else { "cert" };
+            let constraints = serde_json::json!({constraint: vector["keys"][0]});
+            let said = evaluate(&format!(
+                "io.jwt.decode_verify(io.jwt.encode_sign({{\"alg\":\"{algorithm}\"}}, {{\"a\": 1}}, {}), \
+                 {constraints})",
+                vector["private"]
+            ));
+            assert_eq!(said, format!("[true,{{\"alg\":\"{algorithm}\"}},{{\"a\":1}}]"));
+        }
     }
 
     #[test]

@@ -27,8 +27,7 @@ pub(super) enum Key {
     /// The point, uncompressed.
     P256(Vec<u8>),
     P384(Vec<u8>),
-    /// A curve that is not there.
-    P521,
+    P521(Vec<u8>),
     Ed25519(Vec<u8>),
 }
 
@@ -55,7 +54,7 @@ impl Key {
             ED25519 => Ok(Self::Ed25519(raw)),
             EC if curve() == Some(P256) => Ok(Self::P256(raw)),
             EC if curve() == Some(P384) => Ok(Self::P384(raw)),
-            EC if curve() == Some(P521) => Ok(Self::P521),
+            EC if curve() == Some(P521) => Ok(Self::P521(raw)),
             other => Err(undefined(format!("failed to parse a PEM key: {other}"))),
         }
     }
@@ -71,7 +70,7 @@ impl Key {
             (Some("RSA"), _) => Ok(Self::Rsa(part("n")?, part("e")?)),
             (Some("EC"), Some("P-256")) => Ok(Self::P256(point()?)),
             (Some("EC"), Some("P-384")) => Ok(Self::P384(point()?)),
-            (Some("EC"), Some("P-521")) => Ok(Self::P521),
+            (Some("EC"), Some("P-521")) => Ok(Self::P521(point()?)),
             (Some("OKP"), Some("Ed25519")) => Ok(Self::Ed25519(part("x")?)),
             _ => Err(undefined("failed to parse a JWK key (set)")),
         }
@@ -104,19 +103,16 @@ impl Keys {
         algorithm: Algorithm,
         signed: &[u8],
         signature: &[u8],
-    ) -> Result<bool, Failure> {
+    ) -> bool {
         let kid = kid.filter(|kid| !kid.is_empty());
         let chosen = kid.and_then(|kid| self.0.iter().find(|key| key.kid.as_deref() == Some(kid)));
         if let Some(chosen) = chosen {
             return algorithm.verify(&chosen.key, signed, signature);
         }
-        for Known { alg, key, .. } in &self.0 {
+        self.0.iter().any(|Known { alg, key, .. }| {
             let alg = alg.as_deref().filter(|alg| !alg.is_empty());
-            if (alg.is_none() || alg == named) && algorithm.verify(key, signed, signature)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+            (alg.is_none() || alg == named) && algorithm.verify(key, signed, signature)
+        })
     }
 }
 

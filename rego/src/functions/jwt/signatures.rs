@@ -1,6 +1,7 @@
 //! Signatures (RFC 7518): which verify, and how they are made.
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
+use p521::ecdsa::signature::{Signer as _, Verifier as _};
 use regorus::Value;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, UnparsedPublicKey};
@@ -53,24 +54,13 @@ impl Algorithm {
     }
 
     /// True if this is the key's signature. A key of another kind verifies nothing.
-    ///
-    /// # Errors
-    /// It is one of a curve that is not there.
-    pub(super) fn verify(
-        self,
-        key: &Key,
-        signed: &[u8],
-        signature: &[u8],
-    ) -> Result<bool, Failure> {
-        if let (A::Es512, Key::P521) = (self, key) {
-            return Err(no_p521());
-        }
+    pub(super) fn verify(self, key: &Key, signed: &[u8], signature: &[u8]) -> bool {
         if let (Key::Secret(secret), Some(algorithm)) = (key, self.hmac()) {
             let key = hmac::Key::new(algorithm, secret);
-            return Ok(hmac::verify(&key, signed, signature).is_ok());
+            return hmac::verify(&key, signed, signature).is_ok();
         }
         if let Some(parameters) = self.rsa() {
-            return Ok(match key {
+            return match key {
                 Key::Rsa(n, e) => {
                     let key = signature::RsaPublicKeyComponents { n, e };
                     key.verify(parameters, signed, signature).is_ok()
@@ -79,18 +69,19 @@ impl Algorithm {
                     UnparsedPublicKey::new(parameters, der).verify(signed, signature).is_ok()
                 }
                 _ => false,
-            });
+            };
         }
         let verify = |algorithm, key: &[u8]| {
             UnparsedPublicKey::new(algorithm, key).verify(signed, signature).is_ok()
         };
         let ed25519: &dyn signature::VerificationAlgorithm = &signature::ED25519;
-        Ok(match (self, key) {
+        match (self, key) {
             (A::Es256, Key::P256(point)) => verify(&signature::ECDSA_P256_SHA256_FIXED, point),
             (A::Es384, Key::P384(point)) => verify(&signature::ECDSA_P384_SHA384_FIXED, point),
+            (A::Es512, Key::P521(point)) => verify_p521(point, signed, signature),
             (A::EdDsa, Key::Ed25519(key)) => verify(ed25519, key),
             _ => false,
-        })
+        }
     }
 
     fn hmac(self) -> Option<hmac::Algorithm> {
@@ -158,7 +149,9 @@ impl Algorithm {
         let curve = match (kind, member(jwk, "crv"), self) {
             (Some("EC"), Some("P-256"), A::Es256) => &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
             (Some("EC"), Some("P-384"), A::Es384) => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
-            (Some("EC"), Some("P-521"), A::Es512) => return Err(no_p521()),
+            (Some("EC"), Some("P-521"), A::Es512) => {
+                return sign_p521(&part("d")?, signed).ok_or_else(failed);
+            }
             (Some("OKP"), Some("Ed25519"), A::EdDsa) => {
                 let pair = Ed25519KeyPair::from_seed_and_public_key(&part("d")?, &part("x")?);
                 return Ok(pair.map_err(|_| failed())?.sign(signed).as_ref().to_vec());
@@ -190,10 +183,16 @@ pub(super) fn sign(header: &str, payload: &str, key: &str) -> Result<Value, Fail
     Ok(Value::from(format!("{signed}.{}", encode(&signature))))
 }
 
-fn no_p521() -> Failure {
-    Failure::Error(
-        "the embedded engine has no ES512; use ES256, ES384 or EdDSA, or run the agent with \
-         --engine opa"
-            .to_owned(),
-    )
+/// The curve that ring lacks. The point is uncompressed; the signature is both numbers, 66 bytes
+/// each.
+fn verify_p521(point: &[u8], signed: &[u8], signature: &[u8]) -> bool {
+    let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point);
+    let signature = p521::ecdsa::Signature::from_slice(signature);
+    matches!((key, signature), (Ok(key), Ok(signature)) if key.verify(signed, &signature).is_ok())
+}
+
+fn sign_p521(private: &[u8], signed: &[u8]) -> Option<Vec<u8>> {
+    let key = p521::ecdsa::SigningKey::from_slice(private).ok()?;
+    let signature: p521::ecdsa::Signature = key.try_sign(signed).ok()?;
+    Some(signature.to_bytes().to_vec())
 }
