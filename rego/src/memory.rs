@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often the process is measured while it evaluates.
-const EVERY: Duration = Duration::from_millis(2);
+const EVERY: Duration = Duration::from_millis(1);
 
 /// Bytes by which the process may grow while it evaluates.
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -23,10 +23,12 @@ thread_local! {
 
 #[derive(Clone, Copy)]
 enum Taken {
-    /// It has just begun, as most do that end before they are measured.
+    /// Nobody has asked yet.
     NotMeasured,
-    /// It was asked once, which is when it begins.
-    Begun,
+    /// When somebody asked first. Most end before they are measured, which takes as long as they do.
+    Begun {
+        asked: Instant,
+    },
     /// How large the process was, and when it was last measured.
     Little {
         at_first: u64,
@@ -59,10 +61,11 @@ pub(crate) fn is_too_much() -> bool {
     }
     let measured = Instant::now();
     let taken = match TAKEN.get() {
-        Taken::NotMeasured => Taken::Begun,
-        Taken::Begun => match resident() {
+        Taken::NotMeasured => Taken::Begun { asked: measured },
+        Taken::Begun { asked } if measured - asked < EVERY => return false,
+        Taken::Begun { .. } => match resident() {
             Some(at_first) => Taken::Little { at_first, measured },
-            None => Taken::Begun,
+            None => Taken::Begun { asked: measured },
         },
         Taken::Little { measured: last, .. } if measured - last < EVERY => return false,
         Taken::Little { at_first, .. } => match resident() {

@@ -13,7 +13,7 @@ use super::{PATH, POLICY, grants_of_roles, question, roles_of_users};
 
 const LASTING: Duration = Duration::from_secs(3);
 
-pub(super) async fn measure(report: &mut Report, _rounds: u64) -> Result<()> {
+pub(super) async fn measure(report: &mut Report) -> Result<()> {
     let functions = Functions::start().await?;
     let publisher = functions.mint("datasource", json!({})).await?;
     let client = functions.mint("client", json!({})).await?;

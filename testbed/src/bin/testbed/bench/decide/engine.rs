@@ -11,7 +11,6 @@ use tempfile::TempDir;
 use testbed::{Agent, Functions, Opa, http_client};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::super::memory::resident_mib;
 use super::super::report::{Figure, Report};
 use super::client::{Ask, Load, load};
 use super::{PATH, POLICY, grants_of_roles, question, roles_of_users};
@@ -22,8 +21,6 @@ const CONNECTIONS: usize = 8;
 /// Updates a second, of so many entries each.
 const UPDATES: u32 = 100;
 const ENTRIES: u64 = 10;
-/// Bytes of the document that memory is measured with, about.
-const LARGE: usize = 50_000_000;
 
 pub(super) async fn measure(report: &mut Report) -> Result<()> {
     let functions = Functions::start().await?;
@@ -43,8 +40,7 @@ pub(super) async fn measure(report: &mut Report) -> Result<()> {
 
     let asks: Vec<_> = (0..1_000).map(ask).collect();
     speed(report, &agent, &opa, &asks).await?;
-    latency(report, &functions, &publisher, &agent, &opa, &asks).await?;
-    memory(report, &functions, &publisher, &agent, &opa).await
+    latency(report, &functions, &publisher, &agent, &opa, &asks).await
 }
 
 /// Many questions at a time. Who decides has a core of its own, and who asks the others: were they to
@@ -141,48 +137,5 @@ async fn latency(
     report.add(of(&what, &busy, 50));
     report.add(of(&what, &busy, 99).target(1.0).beside(&floor));
     report.add(floor);
-    Ok(())
-}
-
-/// The same large document in both.
-async fn memory(
-    report: &mut Report,
-    functions: &Functions,
-    publisher: &str,
-    agent: &Agent,
-    opa: &Opa,
-) -> Result<()> {
-    let before = (resident_mib(agent.pid())?, resident_mib(opa.pid())?);
-    let (mut bytes, mut part) = (0, 0);
-    let mut last = 0;
-    while bytes < LARGE {
-        let document: serde_json::Map<_, _> = (0..4_000)
-            .map(|number| {
-                let user = format!("user-{part}-{number}");
-                let record = json!({
-                    "email": format!("{user}@example.com"), "department": number % 40,
-                    "roles": ["viewer", "editor", "everybody"],
-                    "attributes": {"region": "eu", "level": number % 7, "active": true}});
-                (user, record)
-            })
-            .collect();
-        let document = Value::Object(document);
-        bytes += document.to_string().len();
-        let place = format!("/large/part-{part}");
-        let put = http_client()?.put(format!("{}/v1/data{place}", opa.url())).json(&document);
-        put.send().await?.error_for_status()?;
-        let update = json!({"entries": [{"dst_path": place, "data": document}]});
-        last = functions.publish_ok(publisher, &update).await?;
-        part += 1;
-    }
-    agent.wait_cursor(last, PATIENCE).await?;
-    let after = (resident_mib(agent.pid())?, resident_mib(opa.pid())?);
-    #[expect(clippy::cast_precision_loss, reason = "some ten million bytes")]
-    let megabytes = bytes as f64 / 1e6;
-    let name = |what: &str| format!("{what}, memory for {megabytes:.0} MB of JSON");
-    let opas = Figure::new(name("OPA"), after.1 - before.1, "MiB");
-    let ours = Figure::new(name("agent"), after.0 - before.0, "MiB");
-    report.add(ours.target((after.1 - before.1) / 4.0).beside(&opas));
-    report.add(opas);
     Ok(())
 }

@@ -5,13 +5,15 @@
 //! |---|---|
 //! | Which policy and data are decided on? | this one |
 //! | How are decisions asked for without the asking weighing more than they do? | `client.rs` |
-//! | The embedded engine beside OPA: speed, speed while data changes, memory | `engine.rs` |
+//! | The embedded engine beside OPA: speed, and while data changes | `engine.rs` |
+//! | Memory, beside OPA | `memory.rs` |
 //! | The Worker's own decisions | `edge.rs` |
 //! | A user that is written through the agent, and asked about at once | `sync.rs` |
 
 mod client;
 mod edge;
 mod engine;
+mod memory;
 mod sync;
 
 use anyhow::Result;
@@ -39,7 +41,8 @@ const PATH: &str = "/v1/data/app/rbac/allow";
 
 pub(super) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
     engine::measure(report).await?;
-    edge::measure(report, rounds).await?;
+    memory::measure(report).await?;
+    edge::measure(report).await?;
     sync::measure(report, rounds).await
 }
 
