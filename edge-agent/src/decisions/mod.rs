@@ -183,15 +183,12 @@ impl Asked {
             Ok(body) => body,
             Err(refused) => return refused,
         };
-        decide(
-            At { own: &self.own, progress: self.progress, peer: self.peer, pace },
-            &self.head,
-            &body,
-        )
+        let at = At { own: &self.own, progress: self.progress, peer: self.peer, pace };
+        decide(&at, &self.head, &body)
     }
 }
 
-fn decide(at: At<'_>, head: &axum::http::request::Parts, body: &[u8]) -> Reply {
+fn decide(at: &At<'_>, head: &axum::http::request::Parts, body: &[u8]) -> Reply {
     let settings = &at.own.settings;
     let header = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let request = decision::Request {
@@ -207,11 +204,11 @@ fn decide(at: At<'_>, head: &axum::http::request::Parts, body: &[u8]) -> Reply {
         let identity = identity.filter(|_| settings.authentication);
         let headers = head.headers.iter();
         let headers = headers.filter_map(|(name, it)| Some((name.as_str(), it.to_str().ok()?)));
-        if let Err(refused) = access::check(&request, headers, identity, &at) {
+        if let Err(refused) = access::check(&request, headers, identity, at) {
             return refused;
         }
     }
-    decision::answer(request, &at)
+    decision::answer(request, at)
 }
 
 /// 500: deciding ended without a decision.
