@@ -16,10 +16,10 @@ use crate::world::{self, SOON};
 use crate::{queries, random, requests};
 
 /// Functions that look at the log for each decision, and whoever may ask and publish.
-struct Edge {
-    functions: Functions,
-    publisher: String,
-    ours: Side,
+pub(crate) struct Edge {
+    pub(crate) functions: Functions,
+    pub(crate) publisher: String,
+    pub(crate) ours: Side,
 }
 
 fn can_run() -> bool {
@@ -27,7 +27,7 @@ fn can_run() -> bool {
 }
 
 impl Edge {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let functions = Functions::builder().unwrap().var("GIRASOL_DECIDE_MAX_AGE_MS", "0");
         let functions = functions.start().await.unwrap();
         let publisher = functions.mint("datasource", json!({})).await.unwrap();

@@ -6,6 +6,7 @@
 //! | what is read is answered as OPA answers it | `reading.rs`, requests in `requests.rs`, `queries.rs` and `random.rs` |
 //! | what is written beside Girasol is taken and refused as OPA does with a bundle | `writing.rs` |
 //! | the Worker answers as OPA does, or says that it cannot | `at_the_edge.rs` |
+//! | agent and Worker come to the same by any updates | `followed.rs` |
 //! | who may ask, if not everybody; that no mistake allows anything | `access.rs` |
 //! | what is in the decision log | `logged.rs` |
 //! | how fresh a decision is, and policies that go by it | `freshness.rs` |
@@ -24,6 +25,7 @@
 mod access;
 mod ask;
 mod at_the_edge;
+mod followed;
 mod freshness;
 mod known;
 mod logged;

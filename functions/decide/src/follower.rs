@@ -103,11 +103,22 @@ impl Follower {
             }
         } else if place.is_apart() {
             // No engine is given it.
-        } else if self.waiting.iter().any(|before| before.dst_path.overlaps(place)) {
+        } else if self.waits(&entry) {
             self.waiting.push(entry);
         } else if let Ok(bytes) = write(&mut self.data, &entry, Some(&self.policies)) {
+            if is_document(&entry) {
+                self.waiting.retain(|before| !entry.dst_path.covers(&before.dst_path));
+            }
             self.written(&entry, bytes);
         }
+    }
+
+    /// True if something that waits is to be written first; what a document takes the place of
+    /// need not be.
+    fn waits(&self, entry: &Entry) -> bool {
+        let place = &entry.dst_path;
+        let mut before = self.waiting.iter().map(|before| &before.dst_path);
+        before.any(|it| it.overlaps(place) && !(is_document(entry) && place.covers(it)))
     }
 
     /// Notes what has become of a place.
@@ -115,7 +126,7 @@ impl Follower {
         self.bytes += bytes;
         if entry.inline().is_none() {
             self.fetched.push(entry.dst_path.clone());
-        } else if entry.save_method == SaveMethod::Put {
+        } else if is_document(entry) {
             self.fetched.retain(|fetched| !entry.dst_path.covers(fetched));
         }
     }
@@ -139,13 +150,15 @@ impl Follower {
         let mut data = self.data.clone();
         let mut written = vec![];
         for entry in self.waiting.iter().filter(|entry| !entry.dst_path.is_apart()) {
-            match write(&mut data, entry, (!is_part(entry)).then_some(&policies)) {
+            match write(&mut data, entry, None) {
                 Ok(bytes) => written.push((entry.clone(), bytes)),
                 Err(reason) if is_part(entry) => return Err(reason),
                 // What an engine refuses of others has no effect.
                 Err(_) => {}
             }
         }
+        // Of what hides a rule agents may have refused the data, or the commit: which came first
+        // is no longer in the log.
         policies.check_data(&data)?;
         (self.modules, self.policies, self.data) = (modules, policies, data);
         self.revision = Some(revision);
@@ -241,6 +254,11 @@ impl Decides for Follower {
     fn nanoseconds(&self) -> u64 {
         0
     }
+}
+
+/// True if what was at its place does not matter once the entry is written.
+fn is_document(entry: &Entry) -> bool {
+    entry.inline().is_some() && entry.save_method == SaveMethod::Put
 }
 
 /// Does what an entry says, if it says it itself, and returns the bytes of its data. Where there

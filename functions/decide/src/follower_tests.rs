@@ -110,13 +110,13 @@ fn a_policy_reads_how_old_its_data_is() {
 
 // === what an agent takes and refuses ===
 
-fn put(place: &str, data: Json) -> Entry {
-    entry(json!({"topics": ["policy_data"], "dst_path": place, "data": data}))
+fn put(place: &str, data: impl Into<Json>) -> Entry {
+    entry(json!({"topics": ["policy_data"], "dst_path": place, "data": data.into()}))
 }
 
-fn patch(place: &str, operations: Json) -> Entry {
+fn patch(place: &str, operations: impl Into<Json>) -> Entry {
     entry(json!({"topics": ["policy_data"], "dst_path": place, "save_method": "PATCH",
-        "data": operations}))
+        "data": operations.into()}))
 }
 
 fn fetched(place: &str) -> Entry {
@@ -242,6 +242,13 @@ fn what_is_written_while_a_commit_is_on_its_way_comes_after_it_or_at_once() {
     let later = || vec![put("/b/y", json!(2)), marker()];
     assert_eq!(after(with(later()), "/b"), json!({"y": 2, "z": 1}));
     assert_eq!(after(with(vec![put("/b/y", json!(2))]), "/b"), json!(null));
+    // In the place of it, at once, and it never comes.
+    let instead = || put("/b", json!({"y": 3}));
+    assert_eq!(after(with(vec![instead()]), "/b"), json!({"y": 3}));
+    assert_eq!(after(with(vec![instead(), marker()]), "/b"), json!({"y": 3}));
+    // Where the commit has a rule, by whichever of the two agents decide.
+    let rule = module("c.rego", "package b\nx := 1");
+    assert_eq!(after(with(vec![rule, put("/b/x", json!(1)), marker()]), "/b"), json!(501));
     assert_eq!(after(with(vec![fetched("/b/y"), marker()]), "/b"), json!(501));
     assert_eq!(after(vec![fetched("/b/y"), begun().remove(0), marker()], "/b/y"), json!(1));
 }
