@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use reqwest::{Method, header};
+use reqwest::Method;
+use reqwest::header::{self, HeaderMap, HeaderValue};
 
 /// A request.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +13,12 @@ pub(crate) struct Ask {
     pub(crate) path: String,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Option<String>,
+}
+
+/// Whoever is asked.
+pub(crate) struct Side {
+    http: reqwest::Client,
+    url: String,
 }
 
 /// An answer, as far as it is compared.
@@ -88,8 +95,32 @@ impl fmt::Display for Answer {
     }
 }
 
+impl Side {
+    /// Everybody may ask.
+    pub(crate) fn open(url: &str) -> Self {
+        Self { http: http(), url: url.to_owned() }
+    }
+
+    /// Whoever has this token may ask.
+    pub(crate) fn guarded(url: &str, token: &str) -> Self {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        bearer.set_sensitive(true);
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
+        let http = http_builder().default_headers(headers).build().unwrap();
+        Self { http, url: url.to_owned() }
+    }
+
+    pub(crate) async fn answer(&self, ask: &Ask) -> Answer {
+        ask.send(&self.http, &self.url).await
+    }
+}
+
 /// A client that follows nothing.
 pub(crate) fn http() -> reqwest::Client {
+    http_builder().build().unwrap()
+}
+
+fn http_builder() -> reqwest::ClientBuilder {
     let builder = testbed::http_client_builder().unwrap();
-    builder.redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    builder.redirect(reqwest::redirect::Policy::none())
 }

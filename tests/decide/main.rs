@@ -5,6 +5,8 @@
 //! |---|---|
 //! | what is read is answered as OPA answers it | `reading.rs`, requests in `requests.rs`, `queries.rs` and `random.rs` |
 //! | what is written beside Girasol is taken and refused as OPA does with a bundle | `writing.rs` |
+//! | the Worker answers as OPA does, or says that it cannot | `at_the_edge.rs` |
+//! | agent and Worker come to the same by any updates | `followed.rs` |
 //! | who may ask, if not everybody; that no mistake allows anything | `access.rs` |
 //! | what is too much: policies and requests that would take all there is | `limits.rs` |
 //! | what is in the decision log | `logged.rs` |
@@ -23,6 +25,8 @@
 
 mod access;
 mod ask;
+mod at_the_edge;
+mod followed;
 mod freshness;
 mod known;
 mod limits;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Side};
 use crate::known::{KNOWN, Known, is_no_place};
 use crate::same::difference;
 use crate::world::{World, can_run};
 use crate::{queries, random, requests};
 
 /// Seeded, so that a failure is there again.
-const RANDOM: usize = 1_000;
-const SEED: u64 = 8;
+pub(crate) const RANDOM: usize = 1_000;
+pub(crate) const SEED: u64 = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_answers_as_opa_does() {
@@ -23,19 +23,19 @@ async fn an_agent_answers_as_opa_does() {
     let count = asks.len();
     assert!(count >= 500, "{count} requests are too few");
     let random = random::all(SEED, RANDOM);
-    let ours = world.agent.decision_url().to_owned();
-    hold(&world, &ours, asks, KNOWN).await;
-    hold(&world, &ours, random, &[]).await;
+    let (opa, ours) = (Side::open(world.opa.url()), Side::open(world.agent.decision_url()));
+    hold(&opa, &ours, asks, KNOWN).await;
+    hold(&opa, &ours, random, &[]).await;
 }
 
-/// Sends all to OPA and to whoever is at `base`; what differs must be known, and what is known must
+/// Sends all to both sides; what differs must be known, and what is known must
 /// differ.
-pub(crate) async fn hold(world: &World, base: &str, asks: Vec<Ask>, known: &[Known]) {
+pub(crate) async fn hold(opa: &Side, ours: &Side, asks: Vec<Ask>, known: &[Known]) {
     let (mut new, mut gone, mut seen) = (vec![], vec![], BTreeSet::new());
     let count = asks.len();
     for ask in asks {
-        let opas = ask.send(&world.http, world.opa.url()).await;
-        let ours = ask.send(&world.http, base).await;
+        let opas = opa.answer(&ask).await;
+        let ours = ours.answer(&ask).await;
         if is_no_place(&opas, &ours) {
             continue;
         }

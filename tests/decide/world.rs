@@ -72,8 +72,7 @@ impl World {
         let agent = plan(agent).start().await.unwrap();
         let seq = functions.publish_ok(&token, &update(&data())).await.unwrap();
         agent.wait_cursor(seq, SOON).await.unwrap();
-        let bundle = bundle(&policy(), ROOTS);
-        let opa = with_bundle(bundle.path()).await;
+        let (bundle, opa) = opa().await;
         Self { functions, agent, opa, token, http: ask::http(), _bundle: bundle }
     }
 
@@ -82,6 +81,13 @@ impl World {
         let ours = ask.send(&self.http, self.agent.decision_url());
         tokio::join!(ask.send(&self.http, self.opa.url()), ours)
     }
+}
+
+/// An OPA that has all of policy and data from a bundle, which is in the folder.
+pub(crate) async fn opa() -> (TempDir, Opa) {
+    let bundle = bundle(&policy(), ROOTS);
+    let opa = with_bundle(bundle.path()).await;
+    (bundle, opa)
 }
 
 /// An update that puts every document of `data` to its place.

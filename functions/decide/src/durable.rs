@@ -12,7 +12,7 @@ use decision::{Reply, Request as Asked};
 use futures::lock::Mutex;
 use platform::{Object, now, setting};
 use protocol::internal::{HubAnswer, HubAnswers, HubRequest, LogPage, SCOPE_HEADER};
-use protocol::{Claims, Millis, Problem, Seq, limits};
+use protocol::{Claims, Millis, Problem, limits};
 // What the platform's macro writes names it.
 use wasm_bindgen as _;
 use worker::{
@@ -21,6 +21,7 @@ use worker::{
 };
 
 use crate::follower::Follower;
+use crate::reading::Step;
 use crate::settings::Settings;
 use crate::{DecideRequest, Decided};
 
@@ -127,34 +128,24 @@ impl Decider {
     /// Reads the log up to its head. That the hub answers says that the bearer may ask.
     async fn read_on(&self, scope: &str, claims: &Claims) -> Outcome<()> {
         let began = now();
-        let (topics, mut after) =
-            self.with(|current| (current.settings.topics.clone(), current.follower.at()))?;
-        let mut pages = vec![];
-        loop {
+        let (topics, mut reading) =
+            self.with(|current| (current.settings.topics.clone(), current.follower.reading()))?;
+        let read = loop {
             let bytes = Some(limits::BUNDLE_PAGE_BYTES);
             let (claims, topics) = (claims.clone(), Some(topics.clone()));
+            let after = reading.after();
             let page = self.ask(scope, HubRequest::Read { claims, topics, after, bytes }).await?;
-            let is_cut_off = self.with(|current| {
-                let is_cut_off = after > Seq::ZERO && current.follower.is_cut_off_by(&page);
-                if is_cut_off {
+            reading = match reading.add(page) {
+                Step::More(reading) => reading,
+                Step::Done(read) => break read,
+                Step::CutOff => self.with(|current| {
                     current.forget();
-                }
-                is_cut_off
-            })?;
-            if is_cut_off {
-                pages.clear();
-                after = Seq::ZERO;
-                continue;
-            }
-            let next = page.next;
-            pages.push(page);
-            match next {
-                Some(next) => after = next,
-                None => break,
-            }
-        }
+                    current.follower.reading()
+                })?,
+            };
+        };
         self.with(|current| {
-            current.follower.take(pages);
+            current.follower.take(read);
             current.read_at = Some(began);
             if current.good.len() >= MAX_KNOWN {
                 current.good.clear();

@@ -1,15 +1,21 @@
 //! What policy and data of a scope's log come to: a state machine without I/O.
+//!
+//! It takes what an agent takes and refuses what an agent refuses: an entry that is refused has no
+//! effect, and a commit of policy takes effect as a whole or not at all. Where it cannot know what
+//! an agent has, it decides nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use decision::{Decides, DecisionError, QueryError, Reply, Request};
-use protocol::commit::{Part, is_part};
-use protocol::internal::LogPage;
+use protocol::commit::{Part, RESERVED, is_part};
 use protocol::{DataPath, Entry, SaveMethod, Seq};
 use rego::document::{self, Patch};
 use rego::{Builtins, Interpreter, Language, Policies};
 use regorus::Value;
+use serde_json::value::RawValue;
+
+use crate::reading::{Read, Reading};
 
 /// Policy and data as of one number of the log.
 pub(crate) struct Follower {
@@ -20,16 +26,21 @@ pub(crate) struct Follower {
     data: Value,
     /// Bytes of all documents that were put since they were last counted.
     bytes: usize,
-    /// What makes a decision impossible, if it is not that of the policies.
     too_large: bool,
     /// Places whose data only an agent fetches.
     fetched: Vec<DataPath>,
     modules: BTreeMap<String, String>,
-    /// Changes of modules whose commit is not complete yet.
-    pending: Vec<(String, Option<String>)>,
+    /// The parts of a commit that is not complete yet, or that agents refuse, and what was written
+    /// after them to the same places: in the log's order.
+    waiting: Vec<Entry>,
     /// The revision of the last commit.
     revision: Option<String>,
-    policies: Result<Policies, String>,
+    /// Those that an agent has.
+    policies: Policies,
+    /// Why nothing can be decided by the last commit.
+    standstill: Option<String>,
+    /// Why a part means nothing to this version.
+    unreadable: Option<String>,
     /// One that has decided on what there is now.
     idle: RefCell<Option<Interpreter>>,
 }
@@ -47,9 +58,11 @@ impl Follower {
             too_large: false,
             fetched: vec![],
             modules: BTreeMap::new(),
-            pending: vec![],
+            waiting: vec![],
             revision: None,
-            policies: Ok(Policies::none()),
+            policies: Policies::none(),
+            standstill: None,
+            unreadable: None,
             idle: RefCell::default(),
         }
     }
@@ -59,24 +72,20 @@ impl Follower {
         self.at
     }
 
-    /// True if this page does not go on where the last one ended: the log began anew, or gave up
-    /// what was not read yet. Then everything is to be read again, from 0.
-    pub(crate) fn is_cut_off_by(&self, page: &LogPage) -> bool {
-        let other = self.epoch.as_ref().is_some_and(|epoch| *epoch != page.epoch);
-        other || (self.at > Seq::ZERO && page.floor > self.at)
+    /// Begins to read on.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading::new(self.epoch.clone(), self.at)
     }
 
-    /// Takes pages that were read one after the other, up to the head of the log.
-    pub(crate) fn take(&mut self, pages: Vec<LogPage>) {
-        for page in pages {
-            self.epoch = Some(page.epoch);
-            let reached = page.next.unwrap_or(page.head);
-            for delivery in page.updates {
-                self.idle.take();
-                delivery.entries.into_iter().for_each(|entry| self.entry(entry));
-            }
-            self.at = self.at.max(reached);
+    /// Takes what was read, up to the head of the log.
+    pub(crate) fn take(&mut self, read: Read) {
+        let Read { epoch, at, updates } = read;
+        self.epoch = Some(epoch);
+        for entry in updates.into_iter().flat_map(|update| update.entries) {
+            self.idle.take();
+            self.entry(entry);
         }
+        self.at = self.at.max(at);
         if self.bytes > self.max_bytes {
             // What was replaced counts no more.
             self.bytes = self.data.to_json_str().map_or(usize::MAX, |text| text.len());
@@ -84,74 +93,100 @@ impl Follower {
         }
     }
 
-    /// Takes one entry; what an engine would refuse has no effect, as at an agent.
     fn entry(&mut self, entry: Entry) {
         let place = &entry.dst_path;
-        let Some(text) = entry.inline().map(|data| data.get().to_owned()) else {
-            self.fetched.push(entry.dst_path);
-            return;
-        };
-        if is_part(&entry) {
-            match Part::read(place, &text) {
-                Ok(Part::Module(path, rego)) => return self.pending.push((path, rego)),
-                Ok(Part::Marker(marker)) => return self.commit(marker.hash),
-                Ok(Part::Data) => {}
-                Err(reason) => return self.policies = Err(reason),
+        if let Some(data) = entry.inline().filter(|_| is_part(&entry)) {
+            match Part::read(place, data.get()) {
+                Ok(Part::Module(..) | Part::Data) => self.waiting.push(entry),
+                Ok(Part::Marker(marker)) => self.standstill = self.commit(marker.hash).err(),
+                Err(reason) => self.unreadable = Some(reason),
             }
         } else if place.is_apart() {
-            return;
+            // No engine is given it.
+        } else if self.waits(&entry) {
+            self.waiting.push(entry);
+        } else if let Ok(bytes) = write(&mut self.data, &entry, Some(&self.policies)) {
+            if is_document(&entry) {
+                self.waiting.retain(|before| !entry.dst_path.covers(&before.dst_path));
+            }
+            self.written(&entry, bytes);
         }
-        let written = match entry.save_method {
-            SaveMethod::Put => self.put(place, &text),
-            SaveMethod::Patch => self.patch(place, &text),
-        };
-        if written.is_ok() && entry.save_method == SaveMethod::Put {
+    }
+
+    /// True if something that waits is to be written first; what a document takes the place of
+    /// need not be.
+    fn waits(&self, entry: &Entry) -> bool {
+        let place = &entry.dst_path;
+        let mut before = self.waiting.iter().map(|before| &before.dst_path);
+        before.any(|it| it.overlaps(place) && !(is_document(entry) && place.covers(it)))
+    }
+
+    /// Notes what has become of a place.
+    fn written(&mut self, entry: &Entry, bytes: usize) {
+        self.bytes += bytes;
+        if entry.inline().is_none() {
+            self.fetched.push(entry.dst_path.clone());
+        } else if is_document(entry) {
             self.fetched.retain(|fetched| !entry.dst_path.covers(fetched));
         }
     }
 
-    fn put(&mut self, place: &DataPath, text: &str) -> Result<(), String> {
-        let value = document::read_for(place.segments(), text)?;
-        if let Ok(policies) = &self.policies {
-            policies.check_put(place.segments(), &value)?;
-        }
-        document::put(&mut self.data, place.segments(), value)?;
-        if place.is_root() {
-            set_lag(&mut self.data);
-        }
-        self.bytes += text.len();
-        Ok(())
-    }
-
-    fn patch(&mut self, place: &DataPath, text: &str) -> Result<(), String> {
-        let patch = Patch::parse(text)?;
-        let mut data = self.data.clone();
-        patch.apply(&mut data, place.segments())?;
-        if let Ok(policies) = &self.policies {
-            policies.check_data(&data)?;
-        }
-        self.data = data;
-        self.bytes += text.len();
-        Ok(())
-    }
-
-    /// A commit is complete.
-    fn commit(&mut self, revision: String) {
-        self.revision = Some(revision);
-        for (path, rego) in self.pending.drain(..) {
-            match rego {
-                Some(rego) => drop(self.modules.insert(path, rego)),
-                None => drop(self.modules.remove(&path)),
+    /// A commit is complete. One that agents refuse waits for the next one, and they decide by the
+    /// one before; who reads the log from its beginning no longer finds that one there.
+    ///
+    /// # Errors
+    /// Why nothing can be decided by it.
+    fn commit(&mut self, revision: String) -> Result<(), String> {
+        let mut modules = self.modules.clone();
+        for part in self.waiting.iter().filter(|entry| is_part(entry)) {
+            let text = part.inline().map_or("", RawValue::get);
+            match Part::read(&part.dst_path, text) {
+                Ok(Part::Module(path, Some(rego))) => drop(modules.insert(path, rego)),
+                Ok(Part::Module(path, None)) => drop(modules.remove(&path)),
+                Ok(Part::Data | Part::Marker(_)) | Err(_) => {}
             }
         }
-        let is_policy = |path: &str| path.ends_with(".rego") && !rego::is_test(path);
-        let modules = self.modules.iter().filter(|(path, _)| is_policy(path));
-        let modules = modules.map(|(path, rego)| (path.as_str(), rego.as_str()));
-        let compiled = Policies::compile(modules, self.language, Builtins::Embedded);
-        self.policies = compiled.map_err(|refused| refused.to_string()).and_then(|policies| {
-            policies.check_data(&self.data)?;
-            Ok(policies)
-        });
+        let (policies, lacking) = self.compile(&modules)?;
+        let mut data = self.data.clone();
+        let mut written = vec![];
+        for entry in self.waiting.iter().filter(|entry| !entry.dst_path.is_apart()) {
+            match write(&mut data, entry, None) {
+                Ok(bytes) => written.push((entry.clone(), bytes)),
+                Err(reason) if is_part(entry) => return Err(reason),
+                // What an engine refuses of others has no effect.
+                Err(_) => {}
+            }
+        }
+        // Of what hides a rule agents may have refused the data, or the commit: which came first
+        // is no longer in the log.
+        policies.check_data(&data)?;
+        (self.modules, self.policies, self.data) = (modules, policies, data);
+        self.revision = Some(revision);
+        self.waiting.clear();
+        written.iter().for_each(|(entry, bytes)| self.written(entry, *bytes));
+        lacking.map_or(Ok(()), Err)
+    }
+
+    /// The policies of modules, and why they do not run here, if only an agent has all functions
+    /// that they call.
+    fn compile(
+        &self,
+        modules: &BTreeMap<String, String>,
+    ) -> Result<(Policies, Option<String>), String> {
+        let compiled = |builtins| {
+            let is_policy = |path: &str| path.ends_with(".rego") && !rego::is_test(path);
+            let modules = modules.iter().filter(|(path, _)| is_policy(path));
+            let modules = modules.map(|(path, rego)| (path.as_str(), rego.as_str()));
+            Policies::compile(modules, self.language, builtins)
+        };
+        let here = compiled(Builtins::Embedded).map(|policies| (policies, None));
+        here.or_else(|refused| {
+            let reason = refused.to_string();
+            match compiled(Builtins::Opa) {
+                Ok(policies) => Ok((policies, Some(reason))),
+                Err(_) => Err(reason),
+            }
+        })
     }
 
     /// Answers a request for a decision.
@@ -164,7 +199,7 @@ impl Follower {
 
     /// Why no decision can be made that would surely be an agent's, too.
     fn obstacle(&self) -> Option<String> {
-        if let Err(reason) = &self.policies {
+        if let Some(reason) = self.unreadable.as_ref().or(self.standstill.as_ref()) {
             return Some(format!("the policy does not run at the edge: {reason}"));
         }
         if let Some(place) = self.fetched.first() {
@@ -180,13 +215,6 @@ impl Follower {
             )
         })
     }
-
-    /// The policies, where [`Self::obstacle`] has found none.
-    fn policies(&self) -> Result<&Policies, DecisionError> {
-        self.policies
-            .as_ref()
-            .map_err(|reason| DecisionError::Evaluation { message: reason.clone(), location: None })
-    }
 }
 
 /// Nobody but the interpreter, whose steps are limited: no clock moves here that could end a
@@ -199,7 +227,7 @@ impl Decides for Follower {
     ) -> Result<Option<Value>, DecisionError> {
         let mut interpreter = match self.idle.take() {
             Some(interpreter) => interpreter,
-            None => self.policies()?.interpreter(self.data.clone())?,
+            None => self.policies.interpreter(self.data.clone())?,
         };
         // After an error it is not used again.
         let decided = interpreter.decide(path, input.unwrap_or(Value::Undefined))?;
@@ -208,12 +236,11 @@ impl Decides for Follower {
     }
 
     fn query(&self, text: &str, input: Option<Value>) -> Result<Vec<Value>, QueryError> {
-        let policies = self.policies().map_err(QueryError::Evaluation)?;
-        policies.query(text, self.data.clone(), input)
+        self.policies.query(text, self.data.clone(), input)
     }
 
     fn has_rule(&self, path: &[String]) -> bool {
-        self.policies.as_ref().is_ok_and(|policies| policies.has_rule(path))
+        self.policies.has_rule(path)
     }
 
     fn modules(&self) -> Vec<(String, String)> {
@@ -229,6 +256,39 @@ impl Decides for Follower {
     }
 }
 
+/// True if what was at its place does not matter once the entry is written.
+fn is_document(entry: &Entry) -> bool {
+    entry.inline().is_some() && entry.save_method == SaveMethod::Put
+}
+
+/// Does what an entry says, if it says it itself, and returns the bytes of its data. Where there
+/// are `policies`, it may hide no rule of theirs.
+///
+/// # Errors
+/// An engine would refuse it. The data is as it was.
+fn write(data: &mut Value, entry: &Entry, policies: Option<&Policies>) -> Result<usize, String> {
+    let place = entry.dst_path.segments();
+    let Some(text) = entry.inline().map(RawValue::get) else { return Ok(0) };
+    match entry.save_method {
+        SaveMethod::Put => {
+            let value = document::read_for(place, text)?;
+            policies.map_or(Ok(()), |policies| policies.check_put(place, &value))?;
+            document::put(data, place, value)?;
+        }
+        SaveMethod::Patch => {
+            let patch = Patch::parse(text)?;
+            let mut patched = data.clone();
+            patch.apply(&mut patched, place)?;
+            policies.map_or(Ok(()), |policies| policies.check_data(&patched))?;
+            *data = patched;
+        }
+    }
+    if place.is_empty() {
+        set_lag(data);
+    }
+    Ok(text.len())
+}
+
 fn empty() -> Value {
     let mut data = Value::new_object();
     set_lag(&mut data);
@@ -237,140 +297,14 @@ fn empty() -> Value {
 
 /// What is decided on is at most [`max_age_ms`](crate::settings::Settings::max_age_ms) old.
 fn set_lag(data: &mut Value) {
-    // Fails only where something stands in the way, which a policy will find out.
-    let _ = document::put(data, DataPath::lag_seconds().segments(), Value::from(0_u64));
+    let place = DataPath::lag_seconds();
+    if document::put(data, place.segments(), Value::from(0_u64)).is_err() {
+        // Something else is in the reserved place: it is nobody's to be.
+        document::remove(data, &[RESERVED.to_owned()]);
+        let _ = document::put(data, place.segments(), Value::from(0_u64));
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::Millis;
-    use protocol::commit::{self, Marker};
-    use protocol::socket::Delivery;
-    use serde_json::{Value as Json, json};
-
-    use super::*;
-
-    fn entry(value: Json) -> Entry {
-        serde_json::from_value(value).unwrap()
-    }
-
-    fn page(seq: u64, entries: Vec<Entry>) -> LogPage {
-        let places = (0..).take(entries.len()).collect();
-        let delivery = Delivery {
-            seq: Seq(seq),
-            prev: Seq(seq - 1),
-            id: seq.to_string(),
-            at: Millis(0),
-            reason: None,
-            entries,
-            places,
-            callback: None,
-        };
-        LogPage {
-            epoch: "e".into(),
-            head: Seq(seq),
-            floor: Seq(0),
-            updates: vec![delivery],
-            next: None,
-            digests: Default::default(),
-        }
-    }
-
-    fn policy(text: &str) -> Vec<Entry> {
-        let marker = commit::marker(&Marker { hash: "h".into(), old_hash: None }).unwrap();
-        vec![commit::module("app.rego", Some(text)).unwrap(), marker]
-    }
-
-    fn follower(pages: Vec<LogPage>) -> Follower {
-        let mut follower = Follower::new(Language::V1, 1_000);
-        follower.take(pages);
-        follower
-    }
-
-    fn ask(follower: &Follower, path: &str, body: &str) -> (u16, String) {
-        let body = body.as_bytes();
-        let request = Request {
-            method: "POST",
-            path,
-            query: "",
-            content_type: None,
-            if_none_match: None,
-            body,
-        };
-        let reply = follower.answer(request);
-        (reply.status, reply.body)
-    }
-
-    const RULE: &str = "package app\nallow if data.users[input.user].admin";
-
-    #[test]
-    fn policy_and_data_of_the_log_decide() {
-        let user =
-            json!({"topics": ["policy_data"], "dst_path": "/users/ada", "data": {"admin": true}});
-        let mut follower = follower(vec![page(1, policy(RULE)), page(2, vec![entry(user)])]);
-        assert_eq!(follower.at(), Seq(2));
-        let ask = |follower: &Follower, user: &str| {
-            let body = json!({"input": {"user": user}}).to_string();
-            ask(follower, "/v1/data/app/allow", &body)
-        };
-        assert_eq!(ask(&follower, "ada"), (200, "{\"result\":true}\n".into()));
-        assert_eq!(ask(&follower, "eve"), (200, "{}\n".into()));
-        let gone = json!({"topics": ["policy_data"], "dst_path": "/users", "save_method": "PATCH",
-            "data": [{"op": "remove", "path": "/ada"}]});
-        follower.take(vec![page(3, vec![entry(gone)])]);
-        assert_eq!(ask(&follower, "ada"), (200, "{}\n".into()));
-    }
-
-    #[test]
-    fn modules_count_when_their_commit_is_complete() {
-        let mut parts = policy(RULE);
-        let marker = parts.pop().unwrap();
-        let mut follower = follower(vec![page(1, parts)]);
-        assert_eq!(ask(&follower, "/v1/data/app", "{\"input\":1}").1, "{}\n");
-        follower.take(vec![page(2, vec![marker])]);
-        assert_eq!(ask(&follower, "/v1/data/app", "{\"input\":1}").1, "{\"result\":{}}\n");
-    }
-
-    #[test]
-    fn what_the_edge_cannot_do_is_told_and_decides_nothing() {
-        let fetched = json!({"topics": ["policy_data"], "dst_path": "/users", "url": "http://x/"});
-        let large =
-            json!({"topics": ["policy_data"], "dst_path": "/large", "data": "x".repeat(2_000)});
-        let unknown = "package app\nallow if rego.parse_module(\"a\", \"package a\")";
-        for (entries, reason) in [
-            (vec![entry(fetched.clone())], "what is at /users is fetched by agents alone"),
-            (vec![entry(large.clone())], "the data has more than 1000 bytes"),
-            (policy(unknown), "the policy does not run at the edge"),
-            (policy("package app\nallow if"), "the policy does not run at the edge"),
-        ] {
-            let follower = follower(vec![page(1, policy(RULE)), page(2, entries)]);
-            let (status, body) = ask(&follower, "/v1/data/app/allow", "{}");
-            assert_eq!(status, 501, "{reason}: {body}");
-            assert!(body.contains(reason), "{reason}: {body}");
-        }
-        // What takes its place mends it.
-        let inline = json!({"topics": ["policy_data"], "dst_path": "/", "data": {}});
-        for before in [fetched, large] {
-            let pages = vec![page(1, vec![entry(before)]), page(2, vec![entry(inline.clone())])];
-            assert_eq!(ask(&follower(pages), "/v1/data/app", "{}").0, 200);
-        }
-    }
-
-    #[test]
-    fn a_log_that_began_anew_or_gave_up_what_was_not_read_cuts_off() {
-        let follower = follower(vec![page(5, vec![])]);
-        assert!(!follower.is_cut_off_by(&page(6, vec![])));
-        assert!(follower.is_cut_off_by(&LogPage { epoch: "other".into(), ..page(6, vec![]) }));
-        assert!(follower.is_cut_off_by(&LogPage { floor: Seq(6), ..page(7, vec![]) }));
-        assert!(!follower.is_cut_off_by(&LogPage { floor: Seq(5), ..page(7, vec![]) }));
-    }
-
-    #[test]
-    fn a_policy_reads_how_old_its_data_is() {
-        let rule = "package app\nallow if data.girasol.lag_seconds < 5";
-        let root = json!({"topics": ["policy_data"], "dst_path": "/", "data": {"a": 1}});
-        let follower = follower(vec![page(1, policy(rule)), page(2, vec![entry(root)])]);
-        assert_eq!(ask(&follower, "/v1/data/app/allow", "{}").0, 200);
-        assert!(ask(&follower, "/v1/data/app/allow", "{}").1.contains("\"result\":true"));
-    }
-}
+#[path = "follower_tests.rs"]
+mod tests;

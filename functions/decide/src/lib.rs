@@ -13,11 +13,13 @@
 //! | What do policy and data of the log come to? | `follower.rs` |
 //! | Who is asked from where, how old may it be? | `settings.rs` |
 //! | What do router and object say to each other? | this one |
+//! | How is the log read without a gap? | `reading.rs` |
 //! | How does the Durable Object follow? | `durable.rs` |
 
 #[expect(missing_docs, reason = "the platform's macro writes methods of its own")]
 mod durable;
 mod follower;
+mod reading;
 pub mod settings;
 
 use decision::Reply;

@@ -36,6 +36,8 @@ decoded := base64.decode("dGV4dD8=")
 
 urlencoded := urlquery.encode("a b&c=d")
 
+urldecoded := urlquery.decode_object("a=1&a=2&b=x+y")
+
 hexed := hex.encode("text")
 
 globbed := glob.match("api/*/read", ["/"], "api/x/read")

@@ -20,7 +20,7 @@ pub(super) fn health() -> Result<Response, Problem> {
     respond(Decided::from(Reply::healthy()))
 }
 
-/// `GET` and `POST` below `/v1/data`, `POST` below `/v0/data`, and `POST /`.
+/// `GET` and `POST` below `/v1/data` and of `/v1/query`, `POST` below `/v0/data`, and `POST /`.
 pub(super) async fn decide(mut asked: Asked<'_>) -> Result<Response, Problem> {
     let scope = asked.path_scope()?;
     let claims = asked.authenticate()?;
