@@ -43,14 +43,6 @@ hoards_interpreted := count([sprintf("%d-%s", [b, long]) |
 	some b in numbers_of_a_range
 ])
 
-doubles := d27 if {
-	d1 := concat("", [long, long, long, long])
-	d2 := concat("", [d1, d1, d1, d1])
-	d3 := concat("", [d2, d2, d2, d2])
-	d4 := concat("", [d3, d3, d3, d3])
-	d27 := concat("", [d4, d4, d4, d4])
-}
-
 replaces := replace(long, " ", long)
 
 pairs := x if {
@@ -83,7 +75,7 @@ impl Stage {
     }
 
     async fn goes_on(&self) {
-        let answer = self.ask(Ask::post("/v1/data/greedy/ok", "{}")).await;
+        let answer = self.ask(Ask::post("/v1/data/greedy/ok", r#"{"input":{}}"#)).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, "{\"result\":true}\n"));
     }
 }
@@ -92,7 +84,7 @@ async fn agent(functions: &Functions, policy: &Path) -> Agent {
     let token = functions.mint("client", json!({})).await.unwrap();
     let agent = Agent::builder(functions.url(), token).policy_dir(policy);
     let agent = agent.var("GIRASOL_DECISION_TIMEOUT_SECONDS", "2");
-    agent.var("GIRASOL_DECISION_MEMORY_LIMIT", "200MB").start().await.unwrap()
+    agent.var("GIRASOL_DECISION_MEMORY_LIMIT", "200MiB").start().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +98,6 @@ async fn policies_that_take_all_there_is_are_given_up() {
         ("loops_interpreted", "longer than it may"),
         ("hoards", "more memory than it may"),
         ("hoards_interpreted", "more memory than it may"),
-        ("doubles", "more memory than it may"),
         ("replaces", "it makes at most 67108864 bytes"),
         ("pairs", "the answer has more than"),
     ] {
@@ -132,8 +123,12 @@ async fn rules_that_call_themselves_are_never_taken() {
     fs::write(policy.path().join("f.rego"), "package a\n\nf(x) := f(x + 1)\n\nx := f(1)\n")
         .unwrap();
     let token = functions.mint("client", json!({})).await.unwrap();
-    let started = Agent::builder(functions.url(), token).policy_dir(policy.path()).start().await;
-    let said = format!("{:#}", started.map(drop).unwrap_err());
+    let agent = Agent::builder(functions.url(), token).policy_dir(policy.path());
+    // It listens before it has read its policies.
+    let said = match agent.start().await {
+        Ok(mut agent) => format!("{:#}", agent.ended().await),
+        Err(error) => format!("{error:#}"),
+    };
     assert!(said.contains("rule data.a.f is recursive"), "{said}");
 }
 

@@ -196,7 +196,8 @@ async fn a_service_gets_lists_of_decisions_and_is_asked_again_when_it_fails() {
     let wanted = DecisionLogSettings { service: Some(service), ..settings() };
     let (log, _ending) = DecisionLog::start(wanted, engine("").await).unwrap().unwrap();
     log.record(decision(&json!("first")));
-    let (headers, body) = taken.recv().await.unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(10), taken.recv());
+    let (headers, body) = again.await.unwrap().unwrap();
     assert_eq!(headers["authorization"], "Bearer sesame");
     assert_eq!(headers["content-encoding"], "gzip");
     let mut text = String::new();

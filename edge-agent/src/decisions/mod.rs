@@ -130,9 +130,14 @@ async fn serve(State(deciders): State<Deciders>, request: Request) -> Response {
         Err(refused) => return response(refused),
     };
     let age = deciders.parts.freshness.borrow().current.age();
-    let reply = answer(&deciders, progress, request).await;
-    let mut response = response(reply);
+    let answered = answer(&deciders, progress, request).await;
+    let is_read = answered.is_ok();
+    let mut response = response(answered.unwrap_or_else(|refused| refused));
     let headers = response.headers_mut();
+    if !is_read {
+        // What is left of the body would be taken for the next request.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(at) = progress.at {
         headers.insert(SEQ, HeaderValue::from(at.0));
     }
@@ -142,18 +147,17 @@ async fn serve(State(deciders): State<Deciders>, request: Request) -> Response {
     response
 }
 
-async fn answer(deciders: &Deciders, progress: Progress, request: Request) -> Reply {
+/// # Errors
+/// The refusal of a body that was not read to its end.
+async fn answer(deciders: &Deciders, progress: Progress, request: Request) -> Result<Reply, Reply> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
     let (parts, body) = request.into_parts();
-    let body = match body::read(&parts.headers, body).await {
-        Ok(body) => body,
-        Err(refused) => return refused,
-    };
+    let body = body::read(&parts.headers, body).await?;
     let asked = Asked { own: Arc::clone(&deciders.parts), progress, peer, head: parts, body };
-    match asked.decide_here() {
+    Ok(match asked.decide_here() {
         Some(reply) => reply,
         None => deciders.run(move || asked.decide(Pace::Any)).await,
-    }
+    })
 }
 
 /// A request, with all that its answer needs.

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use futures::future::try_join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::{Agent, Functions, http_client};
 
 use super::super::report::{Figure, Report, Times};
+use super::USERS;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Syncs that are each followed by a check, for a thousand rounds.
@@ -21,8 +22,11 @@ pub(super) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
     let client = functions.mint("client", json!({})).await?;
     let agent = Agent::builder(functions.url(), client.clone()).start().await?;
     agent.wait_live(PATIENCE).await?;
-    let grants = json!({"entries": [{"dst_path": "/role_permissions/__tenant",
-        "data": {"viewer": {"grants": {"document": ["read"]}}}}]});
+    let viewer = json!({"viewer": {"grants": {"document": ["read"]}}});
+    let others: Value = (0..USERS).map(|user| (format!("user-{user}"), json!({}))).collect();
+    let grants = json!({"entries": [
+        {"dst_path": "/role_permissions/__tenant", "data": viewer},
+        {"dst_path": "/users", "data": others}]});
     let seq = functions.publish_ok(&publisher, &grants).await?;
     agent.wait_cursor(seq, PATIENCE).await?;
 
@@ -32,7 +36,7 @@ pub(super) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
         "resource": {"type": "document", "tenant": "default"}, "context": {}});
     let role = json!({"role": "viewer", "tenant": "default"});
     let user = json!({"key": "ada", "email": "ada@example.com"});
-    let (mut times, mut stale) = (Vec::new(), 0_u64);
+    let (mut times, mut checks, mut stale) = (Vec::new(), Vec::new(), 0_u64);
     let syncs = rounds * PER_ROUND;
     for round in 0..syncs {
         // A user that is synchronised, and a right that comes and goes.
@@ -45,9 +49,11 @@ pub(super) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
         let change = http.request(method, url("/facts/users/ada/roles"));
         let change = change.bearer_auth(&publisher).header("X-Wait-Timeout", "15").json(&role);
         change.send().await?.error_for_status()?;
+        let began = Instant::now();
         let answer = http.post(url("/allowed")).json(&check).send().await?.error_for_status()?;
-        let answer: serde_json::Value = answer.json().await?;
-        let is_allowed = answer.get("allow").and_then(serde_json::Value::as_bool);
+        let answer: Value = answer.json().await?;
+        checks.push(began.elapsed());
+        let is_allowed = answer.get("allow").and_then(Value::as_bool);
         if is_allowed != Some(round.is_multiple_of(2)) {
             stale += 1;
         }
@@ -56,6 +62,10 @@ pub(super) async fn measure(report: &mut Report, rounds: u64) -> Result<()> {
     let times = Times::new(times);
     report.add(Figure::milliseconds("users.sync, p50", times.median()).target(25.0));
     report.add(Figure::milliseconds("users.sync, p99", times.percentile(99)));
+    let checks = Times::new(checks);
+    let name = |percent| format!("a check by the built-in policy, {USERS} users, {percent}");
+    report.add(Figure::milliseconds(name("p50"), checks.median()));
+    report.add(Figure::milliseconds(name("p99"), checks.percentile(99)));
     #[expect(clippy::cast_precision_loss, reason = "a benchmark has fewer than 2^52 rounds")]
     report.add(Figure::new(format!("stale of {syncs} checks"), stale as f64, "checks").target(0.0));
 
