@@ -92,11 +92,9 @@ impl Report {
 
 impl Figure {
     pub(crate) fn new(metric: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        // A figure's digits should not claim more than was measured.
-        let value = (value * 1_000.0).round() / 1_000.0;
         Self {
             metric: metric.into(),
-            value,
+            value: rounded(value),
             unit,
             target: None,
             at_least: None,
@@ -110,12 +108,12 @@ impl Figure {
     }
 
     pub(crate) fn target(mut self, at_most: f64) -> Self {
-        self.target = Some(at_most);
+        self.target = Some(rounded(at_most));
         self
     }
 
     pub(crate) fn at_least(mut self, floor: f64) -> Self {
-        self.at_least = Some(floor);
+        self.at_least = Some(rounded(floor));
         self
     }
 
@@ -154,6 +152,11 @@ impl Figure {
             beside,
         ]
     }
+}
+
+/// A figure's digits should not claim more than was measured.
+fn rounded(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
 }
 
 // === impl Times ===
