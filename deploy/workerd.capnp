@@ -119,11 +119,11 @@ const girasol :Workerd.Worker = (
     (name = "GIRASOL_POLICY_GATE", fromEnvironment = "GIRASOL_POLICY_GATE"),
     (name = "GIRASOL_POLICY_RUN_TESTS", fromEnvironment = "GIRASOL_POLICY_RUN_TESTS"),
     (name = "GIRASOL_REGO_V0", fromEnvironment = "GIRASOL_REGO_V0"),
-    # How much of the log is kept.
     (name = "GIRASOL_DECIDE_MAX_AGE_MS", fromEnvironment = "GIRASOL_DECIDE_MAX_AGE_MS"),
     (name = "GIRASOL_DECIDE_TOPICS", fromEnvironment = "GIRASOL_DECIDE_TOPICS"),
     (name = "GIRASOL_DECIDE_MAX_BYTES", fromEnvironment = "GIRASOL_DECIDE_MAX_BYTES"),
     (name = "GIRASOL_DECIDE_LOCATIONS", fromEnvironment = "GIRASOL_DECIDE_LOCATIONS"),
+    # How much of the log is kept.
     (name = "GIRASOL_LOG_MAX_BYTES", fromEnvironment = "GIRASOL_LOG_MAX_BYTES"),
     (name = "GIRASOL_LOG_MAX_AGE_SECONDS", fromEnvironment = "GIRASOL_LOG_MAX_AGE_SECONDS"),
   ],

@@ -14,26 +14,33 @@ use crate::reply::{Style, escape_as_go};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AsOpa<'v>(pub(crate) &'v Value);
 
-/// The text of a value, as OPA writes it, without a final newline. None for what is too large.
+/// The text of a value, as OPA writes it, without a final newline. None for what is too large, or
+/// has no JSON form.
 #[must_use]
 pub fn to_json(value: &Value) -> Option<String> {
-    written(&AsOpa(value), Style::Compact, MAX_ANSWER_BYTES)
+    written(&AsOpa(value), Style::Compact, MAX_ANSWER_BYTES).ok()
 }
 
-/// JSON as OPA has it, without a final newline. None if that is more than so many bytes: it is not
-/// made then.
+/// JSON as OPA has it, without a final newline.
+///
+/// # Errors
+/// It would have more than so many bytes, or has no JSON form, as a number without end.
 pub(crate) fn written(
     body: &(impl Serialize + ?Sized),
     style: Style,
     most: usize,
-) -> Option<String> {
+) -> Result<String, String> {
     let mut text = Limited { text: Vec::new(), most };
     let done = match style {
         Style::Compact => serde_json::to_writer(&mut text, body),
         Style::Pretty => serde_json::to_writer_pretty(&mut text, body),
     };
-    done.ok()?;
-    String::from_utf8(text.text).ok().map(escape_as_go)
+    done.map_err(|error| match error.is_io() {
+        true => format!("the answer has more than {most} bytes"),
+        false => format!("the answer has no JSON form: {error}"),
+    })?;
+    let text = String::from_utf8(text.text).map_err(|error| error.to_string())?;
+    Ok(escape_as_go(text))
 }
 
 /// A text that has an end.
@@ -102,10 +109,11 @@ mod tests {
         // A text of 2^40 elements, of forty values.
         let doubled =
             (0..40).fold(Value::from(1), |value, _| Value::from(vec![value.clone(), value]));
-        assert_eq!(written(&AsOpa(&doubled), Style::Compact, 1_000), None);
+        let refused = written(&AsOpa(&doubled), Style::Compact, 1_000).unwrap_err();
+        assert_eq!(refused, "the answer has more than 1000 bytes");
         let pair = Value::from(vec![Value::from(1), Value::from("<")]);
         let text = r#"[1,"\u003c"]"#;
-        assert_eq!(written(&AsOpa(&pair), Style::Compact, 7).as_deref(), Some(text));
-        assert_eq!(written(&AsOpa(&pair), Style::Compact, 6), None);
+        assert_eq!(written(&AsOpa(&pair), Style::Compact, 7).as_deref(), Ok(text));
+        assert!(written(&AsOpa(&pair), Style::Compact, 6).is_err());
     }
 }

@@ -51,6 +51,9 @@ pub struct Request<'a> {
     pub if_none_match: Option<&'a str>,
     /// The body; empty if there is none.
     pub body: &'a [u8],
+    /// True if a policy about access was shown the body. Then its members are those of exactly
+    /// these names, as for that policy; else of whatever case, as Go reads them.
+    pub is_checked: bool,
 }
 
 /// Where documents are.

@@ -193,11 +193,8 @@ impl Reply {
     #[must_use]
     pub fn json(status: u16, body: &(impl Serialize + ?Sized), style: Style) -> Self {
         match written(body, style, MAX_ANSWER_BYTES) {
-            Some(text) => Self::text(status, JSON, text + "\n"),
-            None => {
-                let message = format!("the answer has more than {MAX_ANSWER_BYTES} bytes");
-                Self::refusal(500, "internal_error", &message)
-            }
+            Ok(text) => Self::text(status, JSON, text + "\n"),
+            Err(message) => Self::refusal(500, "internal_error", &message),
         }
     }
 

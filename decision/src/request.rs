@@ -133,9 +133,9 @@ pub fn parameter(text: &str) -> Result<Value, String> {
 ///
 /// # Errors
 /// The body is no object in JSON, in OPA's words.
-pub fn body(body: &[u8]) -> Result<Option<Value>, String> {
+pub fn body(body: &[u8], is_exact: bool) -> Result<Option<Value>, String> {
     let malformed = |reason: String| format!("body contains malformed input document: {reason}");
-    let Some(mut members) = object(body).map_err(malformed)? else { return Ok(None) };
+    let Some(mut members) = object(body, is_exact).map_err(malformed)? else { return Ok(None) };
     match members.remove("input").map(RawValue::get) {
         None | Some("null") => Ok(None),
         Some(input) => {
@@ -163,12 +163,12 @@ pub fn bare_body(body: &[u8]) -> Result<Option<Value>, String> {
 ///
 /// # Errors
 /// It is no object in JSON, in OPA's words.
-pub fn query_body(body: &[u8]) -> Result<(String, Option<Value>), String> {
+pub fn query_body(body: &[u8], is_exact: bool) -> Result<(String, Option<Value>), String> {
     let undecoded = |reason: String| format!("error(s) occurred while decoding request: {reason}");
     if body.trim_ascii().is_empty() {
         return Err(undecoded("EOF".to_owned()));
     }
-    let mut members = object(body).map_err(undecoded)?.unwrap_or_default();
+    let mut members = object(body, is_exact).map_err(undecoded)?.unwrap_or_default();
     let query = match members.remove("query").map(RawValue::get) {
         None | Some("null") => String::new(),
         Some(text) => {
@@ -199,15 +199,20 @@ pub fn document(body: &[u8]) -> Result<Value, String> {
 type Members<'b> = BTreeMap<String, &'b RawValue>;
 
 /// The members of the object that a body begins with; none if there is nothing, or `null`. Go knows
-/// a name by its letters whatever their case is; of two that are the same the last one counts.
-fn object(body: &[u8]) -> Result<Option<Members<'_>>, String> {
+/// a name by its letters whatever their case is, but where the names are to be exact; of two that are
+/// the same the last one counts.
+fn object(body: &[u8], is_exact: bool) -> Result<Option<Members<'_>>, String> {
     let Some(first) = first(body)?.map(RawValue::get).filter(|first| *first != "null") else {
         return Ok(None);
     };
     let mut members = serde_json::Deserializer::from_str(first);
     let members: Pairs<'_> =
         serde::Deserialize::deserialize(&mut members).map_err(|_| "give an object".to_owned())?;
-    Ok(Some(members.0.into_iter().map(|(name, it)| (name.to_ascii_lowercase(), it)).collect()))
+    let known = |name: Cow<'_, str>| match is_exact {
+        true => name.into_owned(),
+        false => name.to_ascii_lowercase(),
+    };
+    Ok(Some(members.0.into_iter().map(|(name, it)| (known(name), it)).collect()))
 }
 
 /// The first JSON value of a body, none if there is none; what follows it is nobody's.

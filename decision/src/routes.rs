@@ -209,7 +209,7 @@ fn document(request: &Request<'_>, query: &Query, by: &impl Decides) -> Reply {
         return refused;
     }
     let input = times.part(INPUT, || match is_post {
-        true => request::body(request.body),
+        true => request::body(request.body, request.is_checked),
         false => query.last("input").map(request::parameter).transpose(),
     });
     let input = match input {
@@ -257,7 +257,7 @@ fn answers(request: &Request<'_>, query: &Query, by: &impl Decides) -> Reply {
             Some(text) => Ok((text.to_owned(), None)),
             None => return Reply::invalid_parameter("missing parameter 'q'"),
         },
-        _ => request::query_body(request.body),
+        _ => request::query_body(request.body, request.is_checked),
     };
     let (text, input) = match asked {
         Ok(asked) => asked,

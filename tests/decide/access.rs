@@ -102,6 +102,22 @@ async fn the_policy_about_access_is_asked_as_opa_asks_it() {
         bearer(Ask::post("/v1/data/open/by_body", please), "asker"),
         bearer(Ask::post("/v1/data/open/by_body", r#"{"input":{"please":false}}"#), "asker"),
         bearer(Ask::post("/v1/data/open/by_body", ""), "asker"),
+        // What is decided on is what the policy was shown.
+        bearer(
+            Ask::post(
+                "/v1/data/open/by_body",
+                r#"{"input":{"please":true},"Input":{"please":"another"}}"#,
+            ),
+            "asker",
+        ),
+        bearer(Ask::post("/v1/data/open/by_body", r#"{"INPUT":{"please":true}}"#), "asker"),
+        bearer(
+            Ask::post(
+                "/v1/query",
+                r#"{"query":"x = input","QUERY":"x = data.open","input":{"please":true}}"#,
+            ),
+            "asker",
+        ),
         bearer(Ask::post("/v1/query", r#"{"query":"x=input","input":{"please":true}}"#), "asker"),
         bearer(Ask::new("PUT", "/v1/data/x").body(please), "asker"),
         bearer(rule(), "nobody"),

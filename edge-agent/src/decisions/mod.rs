@@ -202,6 +202,7 @@ fn decide(at: &At<'_>, head: &axum::http::request::Parts, body: &[u8]) -> Reply 
         content_type: header(header::CONTENT_TYPE),
         if_none_match: header(header::IF_NONE_MATCH),
         body,
+        is_checked: settings.authorization,
     };
     if settings.authorization {
         let identity = header(header::AUTHORIZATION).and_then(access::identity);

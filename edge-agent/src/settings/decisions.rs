@@ -15,10 +15,13 @@ impl DecisionSettings {
             default_decision: segments(&resolved.text("decision_default")?),
             authentication: resolved.text("decision_authentication")? == "token",
             authorization: resolved.text("decision_authorization")? == "basic",
-            // Whoever reaches it may write then.
+            // Whoever reaches it may write then, and what is written may be decided by.
             read_only: match resolved.get("decision_read_only") {
                 Some(_) => resolved.is_on("decision_read_only")?,
-                None => !listen.ip().to_canonical().is_loopback(),
+                None => {
+                    let is_guarded = resolved.secret("api_key").is_some();
+                    is_guarded || !listen.ip().to_canonical().is_loopback()
+                }
             },
         })
     }

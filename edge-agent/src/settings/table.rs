@@ -218,7 +218,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         "decision_read_only",
         SWITCH,
-        "whether nothing may be written into the embedded engine beside what comes through Girasol; true if not given, unless decision_listen is loopback",
+        "whether nothing may be written into the embedded engine beside what comes through Girasol; true if not given, unless decision_listen is loopback and there is no api_key",
     ),
     Setting::new(
         "decision_log_console",

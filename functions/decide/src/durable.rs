@@ -108,6 +108,7 @@ impl Decider {
                 content_type: asked.content_type.as_deref(),
                 if_none_match: None,
                 body: asked.body.as_bytes(),
+                is_checked: false,
             };
             Decided::new(current.follower.answer(request), at, age)
         })

@@ -39,8 +39,15 @@ fn follower(all: Vec<Read>) -> Follower {
 
 fn ask(follower: &Follower, path: &str, body: &str) -> (u16, String) {
     let body = body.as_bytes();
-    let request =
-        Request { method: "POST", path, query: "", content_type: None, if_none_match: None, body };
+    let request = Request {
+        method: "POST",
+        path,
+        query: "",
+        content_type: None,
+        if_none_match: None,
+        body,
+        is_checked: false,
+    };
     let reply = follower.answer(request);
     (reply.status, reply.body)
 }

@@ -10,6 +10,13 @@ use super::{Failure, Row, text, undefined};
 const MOST_ELEMENTS: i64 = 1_000_000;
 /// Bits by which a number is shifted.
 const MOST_BITS: i64 = 1 << 16;
+/// Comparisons that a function makes, of each part of one argument with each of another.
+const MOST_PAIRS: usize = 5_000_000;
+/// Factors of a product, whose digits grow with each.
+const MOST_FACTORS: usize = 10_000;
+/// Steps on the way through a graph whose paths are listed, and how long a path is.
+const MOST_STEPS: usize = 50_000;
+const LONGEST_PATH: usize = 1_000;
 /// Bytes of a text that a function makes.
 const MOST_BYTES: usize = 64 << 20;
 /// Digits of a width or precision in `sprintf`: three digits are 999 characters.
@@ -17,13 +24,17 @@ const WIDTH_DIGITS: usize = 3;
 
 pub(super) const TABLE: &[Row] = &[
     Row("bits.lsh", 2, lsh),
+    Row("graph.reachable_paths", 2, reachable_paths),
     Row("json.marshal", 1, |arguments| marshal("json.marshal", arguments)),
     Row("json.marshal_with_options", 2, |it| marshal("json.marshal_with_options", it)),
     Row("numbers.range", 2, range),
     Row("numbers.range_step", 3, range_step),
+    Row("product", 1, product),
     Row("regex.replace", 3, regex_replace),
     Row("replace", 3, replace),
     Row("sprintf", 2, sprintf),
+    Row("strings.any_prefix_match", 2, |it| any_match("strings.any_prefix_match", it)),
+    Row("strings.any_suffix_match", 2, |it| any_match("strings.any_suffix_match", it)),
     Row("strings.count", 2, count),
     Row("strings.replace_n", 2, replace_n),
     #[cfg(feature = "std")]
@@ -144,6 +155,57 @@ fn bytes(count: usize) -> Result<(), Failure> {
         return Err(Failure::Error(format!("it makes at most {MOST_BYTES} bytes")));
     }
     Ok(())
+}
+
+fn any_match(name: &str, arguments: &[Value]) -> Result<Value, Failure> {
+    let pairs = arguments.iter().map(|it| parts(it).len().max(1)).fold(1, usize::saturating_mul);
+    if pairs > MOST_PAIRS {
+        return Err(Failure::Error(format!("it compares at most {MOST_PAIRS} pairs")));
+    }
+    regorus(name, arguments)
+}
+
+fn product(arguments: &[Value]) -> Result<Value, Failure> {
+    if arguments.first().is_some_and(|it| parts(it).len() > MOST_FACTORS) {
+        return Err(Failure::Error(format!("it multiplies at most {MOST_FACTORS} numbers")));
+    }
+    regorus("product", arguments)
+}
+
+/// There can be twice as many paths for each node, and regorus looks for them one call inside the
+/// other. So the way is gone once before.
+fn reachable_paths(arguments: &[Value]) -> Result<Value, Failure> {
+    if let (Some(Value::Object(graph)), Some(first)) = (arguments.first(), arguments.get(1)) {
+        let (mut steps, mut path, mut left) = (0, vec![], vec![parts(first)]);
+        while let Some(next) = left.last_mut() {
+            let Some(node) = next.pop() else {
+                left.pop();
+                path.pop();
+                continue;
+            };
+            if path.contains(&node) {
+                continue;
+            }
+            steps += 1;
+            if steps > MOST_STEPS || path.len() >= LONGEST_PATH {
+                return Err(Failure::Error(format!(
+                    "it goes at most {MOST_STEPS} steps, on paths of {LONGEST_PATH}"
+                )));
+            }
+            path.push(node);
+            left.push(graph.get(node).map(parts).unwrap_or_default());
+        }
+    }
+    regorus("graph.reachable_paths", arguments)
+}
+
+/// The elements of an array or a set; none of anything else.
+fn parts(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Set(items) => items.iter().collect(),
+        _ => vec![],
+    }
 }
 
 /// As Go counts: what does not overlap, and of nothing one more than there are characters.

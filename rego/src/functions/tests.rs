@@ -62,6 +62,23 @@ fn what_would_make_much_of_little_is_an_error() {
             "sprintf: it makes at most 67108864 bytes",
         ),
         ("json.marshal({\"a\": [1]})", "\"{\\\"a\\\":[1]}\""),
+        (
+            "strings.any_prefix_match([sprintf(\"a%d\", [i]) | some i in numbers.range(1, 3000)], [sprintf(\"b%d\", [i]) | some i in numbers.range(1, 3000)])",
+            "strings.any_prefix_match: it compares at most 5000000 pairs",
+        ),
+        ("strings.any_suffix_match([\"ab\", \"cd\"], [\"x\", \"d\"])", "true"),
+        ("strings.any_prefix_match(\"ab\", {\"b\"})", "false"),
+        ("product(numbers.range(1, 10001))", "product: it multiplies at most 10000 numbers"),
+        ("product({2, 3})", "6"),
+        (
+            "graph.reachable_paths({i: [j | some j in numbers.range(i + 1, 24)] | some i in numbers.range(1, 23)}, [1])",
+            "graph.reachable_paths: it goes at most 50000 steps, on paths of 1000",
+        ),
+        (
+            "graph.reachable_paths({i: [i + 1] | some i in numbers.range(1, 2000)}, [1])",
+            "graph.reachable_paths: it goes at most 50000 steps, on paths of 1000",
+        ),
+        ("graph.reachable_paths({1: {2, 3}, 2: {3, 1}, 3: []}, {1})", "[[1,2],[1,2,3],[1,3]]"),
         ("strings.count(\"cheese\", \"\")", "7"),
         ("strings.count(\"aaaa\", \"aa\")", "2"),
     ] {

@@ -11,6 +11,7 @@ use regorus::Value;
 
 use super::places::Places;
 use super::{Inner, PolicyModule, RegorusEngine, drop_elsewhere, lock};
+use crate::enforcement::PACKAGE;
 
 /// What is known of who wrote what.
 #[derive(Default)]
@@ -183,7 +184,9 @@ impl Inner {
         if local.owned.is_all() {
             return owned(format!("all paths owned by bundle {BUNDLE:?}"));
         }
-        let is_reserved = path.first().is_some_and(|it| it == commit::RESERVED);
+        // Whoever writes `permit` answers `/allowed`.
+        let reserved = [commit::RESERVED, PACKAGE];
+        let is_reserved = path.first().is_some_and(|it| reserved.contains(&it.as_str()));
         let overlaps =
             |package: &Vec<String>| package.starts_with(path) || path.starts_with(package);
         let packages = local.packages(self.language);
